@@ -1,0 +1,27 @@
+//! A certificate authority whose every private-key operation happens on a PKCS#11 token.
+//!
+//! The modules are layers, imports point down only, and `tests/layers.rs` reads the sources to see
+//! that it is so:
+//!
+//! ```text
+//! daemon                           wiring, ordered start and stop
+//! cli        http                  the two edges: command language, hyper
+//! node                             the running configuration made real: what both edges ask
+//! config     ra                    running-config text, one SCEP request whole
+//! ca                               issue, revoke, CRL: knows neither SCEP nor HTTP nor PKCS#11
+//! policy   scep   token   store    decisions, RFC 8894 codec, PKCS#11, database
+//! pki                              X.509 values and rules: no I/O, no clock, no token
+//! ```
+
+pub mod ca;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod http;
+pub mod node;
+pub mod pki;
+pub mod policy;
+pub mod ra;
+pub mod scep;
+pub mod store;
+pub mod token;

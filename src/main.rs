@@ -1,0 +1,3 @@
+//! The `tokenca` program: see [`tokenca::daemon`] and [`tokenca::cli`].
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! X.509 values and rules, with no I/O, no clock and no token.
+//!
+//! What the layers above share: algorithms, public keys, names, serial numbers, instants, requests,
+//! certificates and CRLs, and the two traits through which a private key is asked:
+//! [`SigningKey`] and [`DecryptionKey`].
+
+mod algorithm;
+mod key;
+mod serial;
+mod time;
+pub mod unpad;
+
+pub use algorithm::{Hash, KeyTransport, SignatureAlgorithm};
+pub use key::{
+    Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
+};
+pub use serial::{Serial, SerialError};
+pub use time::Time;
