@@ -1,1 +1,5 @@
-//! config
+//! The configuration: IOS text to checked values and back.
+
+/// Everything configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {}

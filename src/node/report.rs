@@ -1,0 +1,214 @@
+//! What the node tells an operator: values, rendered as text or JSON by the command line.
+
+use serde::{Serialize, Serializer};
+
+use crate::pki::{Serial, Time};
+use crate::store::{Class, Cost, State};
+
+/// `show crypto pki server`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerReport {
+    /// Label.
+    pub label: String,
+    /// Whether it serves.
+    pub status: ServerStatus,
+    /// Why it does not, or the last thing that failed.
+    pub last_error: Option<String>,
+    /// Whether the configuration is locked (the server is not shut).
+    pub locked: bool,
+    /// Issuer name, in the notation of IOS.
+    pub issuer_name: String,
+    /// MD5 of the CA certificate, 32 hex digits; absent before there is one.
+    pub fingerprint_md5: Option<String>,
+    /// SHA-1 of the CA certificate, hex.
+    pub fingerprint_sha1: Option<String>,
+    /// SHA-256 of the CA certificate, hex.
+    pub fingerprint_sha256: Option<String>,
+    /// `manual`, `auto` or `none`.
+    pub granting: String,
+    /// Serial number given out last.
+    #[serde(serialize_with = "text_option")]
+    pub last_serial: Option<Serial>,
+    /// notAfter of the CA certificate.
+    #[serde(serialize_with = "text_option")]
+    pub ca_expires: Option<Time>,
+    /// nextUpdate of the newest CRL.
+    #[serde(serialize_with = "text_option")]
+    pub crl_next_update: Option<Time>,
+    /// `nvram:` and the like.
+    pub storage: String,
+    /// `minimum`, `names` or `complete`.
+    pub database_level: String,
+    /// Where the CA key is: token and label.
+    pub key: String,
+    /// Whether SCEP has keys of its own, and why.
+    pub scep_key: String,
+    /// Requests that wait for the operator.
+    pub pending: u64,
+}
+
+/// Whether a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerStatus {
+    /// It issues certificates.
+    Enabled,
+    /// It is shut.
+    Disabled,
+    /// It should serve and cannot; `last_error` says why.
+    CheckFailed,
+}
+
+/// A line of `info requests`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestRow {
+    /// ReqID.
+    pub id: u64,
+    /// Group.
+    pub class: Class,
+    /// State.
+    pub state: State,
+    /// MD5 of the PKCS#10, 32 hex digits.
+    pub fingerprint: String,
+    /// SHA-256 of the PKCS#10, hex.
+    pub fingerprint_sha256: String,
+    /// Subject, in the notation of IOS.
+    pub subject: String,
+    /// SCEP transactionID.
+    pub transaction: String,
+    /// Where it came from.
+    pub source: String,
+    /// When it came.
+    #[serde(serialize_with = "text")]
+    pub created: Time,
+    /// Serial number of its certificate.
+    #[serde(serialize_with = "text_option")]
+    pub serial: Option<Serial>,
+    /// Why it was denied.
+    pub reason: Option<String>,
+    /// What it has cost the token.
+    pub cost: Cost,
+}
+
+/// Which requests a command means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that the command applies to.
+    All,
+    /// ReqIDs from the first to the last, both included.
+    Range(u64, u64),
+}
+
+/// What became of one request selected.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision {
+    /// ReqID.
+    pub id: u64,
+    /// Its state now.
+    pub state: Option<State>,
+    /// Serial number of its certificate, when granted.
+    #[serde(serialize_with = "text_option")]
+    pub serial: Option<Serial>,
+    /// Why the command did not apply to it.
+    pub error: Option<String>,
+}
+
+/// `info crl`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CrlReport {
+    /// Issuer name, in the notation of IOS.
+    pub issuer: String,
+    /// cRLNumber.
+    pub number: u64,
+    /// thisUpdate.
+    #[serde(serialize_with = "text")]
+    pub this_update: Time,
+    /// nextUpdate.
+    #[serde(serialize_with = "text")]
+    pub next_update: Time,
+    /// Octets of the CRL.
+    pub size: usize,
+    /// Number of entries.
+    pub entries: u64,
+    /// The entries, at most the first thousand.
+    pub revoked: Vec<RevokedRow>,
+}
+
+/// An entry of a CRL.
+#[derive(Clone, Debug, Serialize)]
+pub struct RevokedRow {
+    /// Serial number.
+    #[serde(serialize_with = "text")]
+    pub serial: Serial,
+    /// revocationDate.
+    #[serde(serialize_with = "text")]
+    pub at: Time,
+    /// CRLReason, by its name in RFC 5280.
+    pub reason: &'static str,
+}
+
+/// `show crypto pki token`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenReport {
+    /// Name in the configuration.
+    pub name: String,
+    /// Whether it can be used now; else why not.
+    pub error: Option<String>,
+    /// Token label.
+    pub label: String,
+    /// Manufacturer.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+    /// Serial number.
+    pub serial: String,
+    /// Firmware version.
+    pub firmware: String,
+    /// Profile in use.
+    pub profile: String,
+    /// PKCS#11 module file.
+    pub module: String,
+    /// State of the PIN, in words.
+    pub pin: String,
+    /// Sessions that serve.
+    pub sessions: usize,
+    /// Key pairs on it.
+    pub keys: usize,
+    /// Signatures since start.
+    pub signatures: u64,
+    /// Decryptions since start.
+    pub decryptions: u64,
+    /// Operations that failed since start.
+    pub errors: u64,
+}
+
+/// `show crypto key mypubkey`.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyReport {
+    /// Label.
+    pub name: String,
+    /// `RSA 2048` and the like.
+    pub kind: String,
+    /// What it may do, in words.
+    pub usage: String,
+    /// Whether it may leave the token.
+    pub exportable: bool,
+    /// Token name.
+    pub token: String,
+    /// SubjectPublicKeyInfo, hex.
+    pub public_key: String,
+}
+
+fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn text_option<T: std::fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
