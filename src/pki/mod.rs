@@ -5,12 +5,17 @@
 //! [`SigningKey`] and [`DecryptionKey`].
 
 mod algorithm;
+pub mod ber;
+mod certificate;
+mod csr;
 mod key;
 mod serial;
 mod time;
 pub mod unpad;
 
 pub use algorithm::{Hash, KeyTransport, SignatureAlgorithm};
+pub use certificate::{BasicConstraints, Certificate, CertificateError, Extension, Extensions};
+pub use csr::{Csr, CsrError, VerifiedCsr};
 pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };
