@@ -1,0 +1,243 @@
+//! Serial numbers, intents, certificates and their revocation.
+
+use rusqlite::{Connection, Row};
+
+use crate::pki::{Serial, Time};
+use crate::store::{Certificate, Intent, Issued, NewIntent, Revocation, SerialRule, StoreError};
+
+use super::rows::{Count, Fail, change, every, first, int};
+use super::{enrollments, passwords};
+
+/// Fixes serial number and bytes. The state of the enrollment is its caller's.
+pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -> Result<Intent, Fail> {
+    let serial = match new.serial {
+        SerialRule::Sequential => sequential(db, &new.server)?,
+        SerialRule::Random => random(db, &new.server)?,
+    };
+    let tbs = (new.tbs)(&serial);
+    let sql = "INSERT INTO certificates (server, serial, authority, enrollment, intended, tbs)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let row = (&new.server, &serial, new.authority.map(int), enrollment.map(int), new.now, &tbs);
+    change(db, sql, row)?;
+    Ok(Intent { serial, authority: new.authority, enrollment, tbs })
+}
+
+pub(super) fn keep(db: &Connection, server: &str, new: Issued) -> Result<Certificate, Fail> {
+    // `tbs` goes: the certificate contains it.
+    let sql = "UPDATE certificates SET kept = ?3, not_before = ?4, not_after = ?5, key = ?6, subject = ?7,
+                   der = ?8, tbs = NULL
+               WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL";
+    let row = (server, &new.serial, new.now, new.not_before, new.not_after, new.key, &new.subject, &new.der);
+    let first_to_keep = change(db, sql, row)? == 1;
+    let kept = match find(db, server, &new.serial)? {
+        Some(kept) => kept,
+        None if exists(db, server, &new.serial)? => return Err(StoreError::Conflict.into()),
+        None => return Err(StoreError::NotFound.into()),
+    };
+    if let Some(id) = kept.enrollment {
+        if first_to_keep {
+            enrollments::granted(db, server, id, &new.serial, new.now)?;
+        }
+        // Signing for nothing has cost the same.
+        enrollments::add_cost(db, server, id, new.cost)?;
+    }
+    Ok(kept)
+}
+
+pub(super) fn unfinished(db: &Connection, server: &str) -> Result<Vec<Intent>, Fail> {
+    every(db, UNFINISHED, [server], to_intent)
+}
+
+/// The intent with this serial number, which must be there.
+pub(super) fn intent(db: &Connection, server: &str, serial: &Serial) -> Result<Intent, Fail> {
+    let found = first(db, INTENT, (server, serial), to_intent)?;
+    Ok(found.ok_or_else(|| StoreError::Corrupt(format!("serial number {serial} has no intent")))?)
+}
+
+pub(super) fn abandon(db: &Connection, server: &str, serial: &Serial, now: Time) -> Result<(), Fail> {
+    let sql = "UPDATE certificates SET abandoned = ?3
+               WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL RETURNING enrollment";
+    match first(db, sql, (server, serial, now), |row| row.get::<_, Option<Count>>(0))? {
+        Some(Some(id)) => enrollments::abandoned(db, server, id.0, serial, now),
+        Some(None) => Ok(()),
+        None if exists(db, server, serial)? => Err(StoreError::Conflict.into()),
+        None => Err(StoreError::NotFound.into()),
+    }
+}
+
+pub(super) fn find(db: &Connection, server: &str, serial: &Serial) -> Result<Option<Certificate>, Fail> {
+    first(db, FIND, (server, serial), certificate)
+}
+
+pub(super) fn page(
+    db: &Connection,
+    server: &str,
+    after: Option<&Serial>,
+    limit: usize,
+) -> Result<Vec<Certificate>, Fail> {
+    let position = match after {
+        None => None,
+        Some(serial) => first(db, POSITION, (server, serial), |row| row.get::<_, i64>(0))?,
+    };
+    every(db, PAGE, (server, position.unwrap_or(0), int(limit as u64)), certificate)
+}
+
+pub(super) fn last_serial(db: &Connection, server: &str) -> Result<Option<Serial>, Fail> {
+    let sql = "SELECT serial FROM counters WHERE server = ?1";
+    Ok(first(db, sql, [server], |row| row.get(0))?.flatten())
+}
+
+pub(super) fn revoke(db: &Connection, server: &str, serial: &Serial, how: Revocation) -> Result<(), Fail> {
+    let certificate = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
+    if certificate.revocation.is_some() {
+        return Err(StoreError::Conflict.into());
+    }
+    let sql = "UPDATE certificates SET revoked = ?3, reason = ?4 WHERE server = ?1 AND serial = ?2";
+    change(db, sql, (server, serial, how.at, how.reason))?;
+    Ok(())
+}
+
+pub(super) fn unrevoke(db: &Connection, server: &str, serial: &Serial) -> Result<(), Fail> {
+    let certificate = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
+    if certificate.revocation.is_none_or(|r| r.reason != HOLD) {
+        return Err(StoreError::Conflict.into());
+    }
+    let sql = "UPDATE certificates SET revoked = NULL, reason = NULL WHERE server = ?1 AND serial = ?2";
+    change(db, sql, (server, serial))?;
+    Ok(())
+}
+
+pub(super) fn revoked(
+    db: &Connection,
+    server: &str,
+    authority: u64,
+    unexpired_at: Time,
+    each: &mut dyn FnMut(&Serial, Revocation),
+) -> Result<(), Fail> {
+    // One statement sees one snapshot, however long it takes.
+    let mut statement = db.prepare_cached(REVOKED)?;
+    let mut rows = statement.query((server, int(authority), unexpired_at))?;
+    while let Some(row) = rows.next()? {
+        each(&row.get(0)?, Revocation { at: row.get(1)?, reason: row.get(2)? });
+    }
+    Ok(())
+}
+
+/// One more than the last sequential one. Random ones given out between do not count, but are not
+/// given again either.
+fn sequential(db: &Connection, server: &str) -> Result<Serial, Fail> {
+    let sql = "SELECT sequential FROM counters WHERE server = ?1";
+    let last: Option<Serial> = first(db, sql, [server], |row| row.get(0))?.flatten();
+    let mut serial = successor(&last.unwrap_or(Serial::from(0)))?;
+    while exists(db, server, &serial)? {
+        serial = successor(&serial)?;
+    }
+    let sql = "INSERT INTO counters (server, sequential, serial) VALUES (?1, ?2, ?2)
+               ON CONFLICT (server) DO UPDATE SET sequential = ?2, serial = ?2";
+    change(db, sql, (server, &serial))?;
+    Ok(serial)
+}
+
+fn random(db: &Connection, server: &str) -> Result<Serial, Fail> {
+    let serial = loop {
+        let mut bytes = [0; 16];
+        passwords::random(&mut bytes)?;
+        // Positive and always 16 octets.
+        bytes[0] &= 0x7F;
+        let serial = Serial::from_be_bytes(&bytes);
+        if bytes[0] != 0 && !exists(db, server, &serial)? {
+            break serial;
+        }
+    };
+    let sql = "INSERT INTO counters (server, serial) VALUES (?1, ?2)
+               ON CONFLICT (server) DO UPDATE SET serial = ?2";
+    change(db, sql, (server, &serial))?;
+    Ok(serial)
+}
+
+fn successor(serial: &Serial) -> Result<Serial, Fail> {
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(serial.as_be_bytes());
+    for byte in bytes.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            break;
+        }
+    }
+    let next = Serial::from_be_bytes(&bytes);
+    // 20 octets of content, RFC 5280, 4.1.2.2.
+    if next.to_der_content().len() > 20 { Err(Fail::Now("serial numbers are used up")) } else { Ok(next) }
+}
+
+/// Whether the serial number was ever given out.
+fn exists(db: &Connection, server: &str, serial: &Serial) -> Result<bool, Fail> {
+    Ok(first(db, EXISTS, (server, serial), |_| Ok(()))?.is_some())
+}
+
+fn to_intent(row: &Row<'_>) -> rusqlite::Result<Intent> {
+    Ok(Intent {
+        serial: row.get("serial")?,
+        authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
+        enrollment: row.get::<_, Option<Count>>("enrollment")?.map(|n| n.0),
+        tbs: row.get("tbs")?,
+    })
+}
+
+fn certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+    let revocation = match row.get("revoked")? {
+        Some(at) => Some(Revocation { at, reason: row.get("reason")? }),
+        None => None,
+    };
+    Ok(Certificate {
+        serial: row.get("serial")?,
+        authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
+        enrollment: row.get::<_, Option<Count>>("enrollment")?.map(|n| n.0),
+        der: row.get("der")?,
+        subject: row.get("subject")?,
+        key: row.get("key")?,
+        not_before: row.get("not_before")?,
+        not_after: row.get("not_after")?,
+        revocation,
+    })
+}
+
+/// certificateHold, RFC 5280, 5.3.1.
+const HOLD: u8 = 6;
+
+const FIND: &str = "SELECT * FROM certificates WHERE server = ?1 AND serial = ?2 AND kept IS NOT NULL";
+
+const EXISTS: &str = "SELECT 1 FROM certificates WHERE server = ?1 AND serial = ?2";
+
+const INTENT: &str = "SELECT * FROM certificates
+    WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL";
+
+const UNFINISHED: &str = "SELECT * FROM certificates
+    WHERE server = ?1 AND kept IS NULL AND abandoned IS NULL ORDER BY position";
+
+/// Where a serial number stands in the order of issue, or the one below it when it was never given out.
+const POSITION: &str = "SELECT position FROM certificates
+    WHERE server = ?1 AND serial <= ?2 ORDER BY serial DESC LIMIT 1";
+
+const PAGE: &str = "SELECT * FROM certificates
+    WHERE server = ?1 AND position > ?2 AND kept IS NOT NULL ORDER BY position LIMIT ?3";
+
+const REVOKED: &str = "SELECT serial, revoked, reason FROM certificates
+    WHERE server = ?1 AND authority = ?2 AND revoked IS NOT NULL AND not_after > ?3 ORDER BY serial";
+
+#[cfg(test)]
+pub(super) const PER_REQUEST: &[&str] = &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, REVOKED];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn successors_carry_and_end() {
+        assert_eq!(successor(&Serial::from(0)).ok(), Some(Serial::from(1)));
+        assert_eq!(successor(&Serial::from(0xFF)).ok(), Some(Serial::from(0x100)));
+        assert_eq!(successor(&Serial::from(u64::MAX)).ok(), "0x10000000000000000".parse().ok());
+        let mut last = [0xFF; 20];
+        last[0] = 0x7F;
+        assert!(successor(&Serial::from_be_bytes(&last)).is_err());
+    }
+}
