@@ -224,3 +224,119 @@ impl Store for Sqlite {
         self.write("delete_server", move |db| authorities::delete_server(db, &server))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::thread;
+
+    fn error(path: &Path) -> StoreError {
+        Sqlite::open(path).err().unwrap()
+    }
+
+    #[test]
+    fn only_the_owner_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/ca.db");
+        let store = Sqlite::open(&path).unwrap();
+        store.secret("challenge").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        for name in ["ca.db", "ca.db-wal", "ca.db-shm"] {
+            assert_eq!(mode(&path.with_file_name(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn closing_leaves_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
+        store.secret("challenge").unwrap();
+        drop(store);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text.db");
+        fs::write(&text, "hostname ca1\n".repeat(100)).unwrap();
+        assert!(matches!(error(&text), StoreError::Corrupt(what) if what.contains("text.db")));
+
+        let other = dir.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
+        let before = fs::read(&other).unwrap();
+        assert!(matches!(error(&other), StoreError::Corrupt(what) if what.contains("other.db")));
+        assert_eq!(fs::read(&other).unwrap(), before);
+
+        let error = error(dir.path());
+        assert!(
+            matches!(&error, StoreError::Unavailable { what, .. } if what.contains(dir.path().to_str().unwrap()))
+        );
+    }
+
+    #[test]
+    fn a_damaged_page_is_told_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.db");
+        drop(Sqlite::open(&path).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096..].fill(0xA5);
+        fs::write(&path, bytes).unwrap();
+        let error = Sqlite::open(&path).and_then(|store| store.enrollments("mycs", 0, 1)).unwrap_err();
+        assert!(matches!(&error, StoreError::Corrupt(what) if what.contains("ca.db")), "{error}");
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.db");
+        drop(Sqlite::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = error(&path);
+        assert!(
+            error.to_string().ends_with("ca.db was written by a newer version of this program"),
+            "{error}"
+        );
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.starts_with("schema version 99;"), "{source}");
+    }
+
+    #[test]
+    fn many_may_open_a_new_database_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.db");
+        let secrets: Vec<_> = thread::scope(|s| {
+            let open = || Sqlite::open(&path).unwrap().secret("challenge").unwrap();
+            let threads: Vec<_> = (0..8).map(|_| s.spawn(open)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(secrets.iter().all(|s| **s == *secrets[0]));
+    }
+
+    /// What is asked per request or page walks an index, neither a table nor a sorted copy.
+    #[test]
+    fn statements_use_indexes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
+        for sql in enrollments::PER_REQUEST.iter().chain(certificates::PER_REQUEST) {
+            let plan = store
+                .read("plan", |db| {
+                    let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                    // Parameters need no value to be planned.
+                    let mut rows = statement.raw_query();
+                    let mut plan = Vec::new();
+                    while let Some(row) = rows.next()? {
+                        plan.push(row.get::<_, String>("detail")?);
+                    }
+                    Ok(plan)
+                })
+                .unwrap();
+            let bad = |step: &String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+            assert!(!plan.iter().any(bad), "{sql}\n{plan:#?}");
+            assert!(plan.iter().any(|step| step.starts_with("SEARCH")), "{sql}\n{plan:#?}");
+        }
+    }
+}
