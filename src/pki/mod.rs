@@ -7,9 +7,14 @@
 mod algorithm;
 pub mod ber;
 mod certificate;
+pub mod crl;
 mod csr;
+pub mod extension;
 mod key;
+mod name;
+pub mod profile;
 mod serial;
+pub mod tbs;
 mod time;
 pub mod unpad;
 
@@ -19,5 +24,6 @@ pub use csr::{Csr, CsrError, VerifiedCsr};
 pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };
+pub use name::{Name, NameError};
 pub use serial::{Serial, SerialError};
 pub use time::Time;

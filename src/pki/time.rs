@@ -45,6 +45,15 @@ impl Time {
     pub fn calendar(self) -> DateTime {
         DateTime::from_unix_duration(Duration::from_secs(self.0)).unwrap_or(DateTime::INFINITY)
     }
+
+    /// As certificates and CRLs carry it: UTCTime through 2049, GeneralizedTime after (RFC 5280, 4.1.2.5).
+    pub fn to_x509(self) -> x509_cert::time::Time {
+        let calendar = self.calendar();
+        match der::asn1::UtcTime::from_date_time(calendar) {
+            Ok(time) => x509_cert::time::Time::UtcTime(time),
+            Err(_) => x509_cert::time::Time::GeneralTime(calendar.into()),
+        }
+    }
 }
 
 impl From<DateTime> for Time {

@@ -1,0 +1,71 @@
+//! Revocation and the CRL.
+
+use crate::pki::crl::{CrlBuilder, CrlHeader};
+use crate::pki::{Serial, Time, tbs};
+use crate::store::{Crl, Revocation};
+
+use super::{Ca, CaError, Meter};
+
+impl Ca {
+    /// Marks a certificate revoked; the CRL that says so is the next one.
+    pub fn revoke(&self, serial: &Serial, reason: u8, now: Time) -> Result<(), CaError> {
+        Ok(self.store.revoke(&self.label, serial, Revocation { at: now, reason })?)
+    }
+
+    /// Takes a hold back; the CRL that says so is the next one.
+    pub fn unrevoke(&self, serial: &Serial) -> Result<(), CaError> {
+        Ok(self.store.unrevoke(&self.label, serial)?)
+    }
+
+    /// The newest CRL.
+    pub fn crl(&self) -> Result<Option<Crl>, CaError> {
+        Ok(self.store.crl(&self.label, self.authority)?)
+    }
+
+    /// Whether a CRL is due: there is none, a quarter of its life is left, or a revocation is not older
+    /// than it (and might not be in it).
+    pub fn crl_is_due(&self, now: Time) -> Result<bool, CaError> {
+        let Some(crl) = self.crl()? else { return Ok(true) };
+        let life = crl.next_update.since(crl.this_update);
+        if now >= crl.next_update.minus(life / 4) {
+            return Ok(true);
+        }
+        let mut newer = false;
+        self.store.revoked(&self.label, self.authority, now, &mut |_, revocation| {
+            newer |= revocation.at > crl.this_update;
+        })?;
+        Ok(newer)
+    }
+
+    /// Makes, signs and keeps a CRL.
+    pub fn issue_crl(&self, meter: &Meter, now: Time) -> Result<Crl, CaError> {
+        let _guard = self.crl.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let number = self.crl()?.map_or(1, |crl| crl.number + 1);
+        let mut list = CrlBuilder::new();
+        let mut failed = None;
+        self.store.revoked(&self.label, self.authority, now, &mut |serial, revocation| {
+            if let Err(error) = list.push(serial, revocation.at, revocation.reason) {
+                failed = Some(error);
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let header = CrlHeader {
+            algorithm: self.algorithm(),
+            issuer: &self.name,
+            issuer_key: &self.key_id,
+            number,
+            this_update: now,
+            next_update: now.plus(self.settings.crl_lifetime),
+        };
+        let tbs = list.finalize(&header)?;
+        let signature = meter.sign(self.key.as_ref(), self.settings.hash, &tbs)?;
+        self.key.public_key().verify(header.algorithm, &tbs, &signature)?;
+        let der = tbs::assemble(&tbs, header.algorithm, &signature)?;
+        let (this_update, next_update) = (header.this_update, header.next_update);
+        let crl = Crl { authority: self.authority, number, this_update, next_update, der };
+        self.store.keep_crl(&self.label, crl.clone())?;
+        Ok(crl)
+    }
+}

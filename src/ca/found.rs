@@ -1,0 +1,120 @@
+//! Founding: the CA certificate on first use, and the certificates of keys that serve SCEP in its place.
+
+use std::sync::Arc;
+
+use crate::pki::extension::Purpose;
+use crate::pki::{Certificate, Name, SignatureAlgorithm, SigningKey, Time, profile};
+use crate::store::{Authority, NewAuthority, Role, Store};
+
+use super::issue::{intent, sign};
+use super::{Ca, CaError, Meter, Settings};
+
+/// What a new CA is made from.
+pub struct Founding<'a> {
+    /// Label of the server.
+    pub label: &'a str,
+    /// Issuer name.
+    pub name: &'a Name,
+    /// Token name and label of the key.
+    pub place: (&'a str, &'a str),
+    /// The key.
+    pub key: Arc<dyn SigningKey>,
+    /// Whether the key will serve SCEP, too.
+    pub scep: bool,
+}
+
+impl Founding<'_> {
+    /// The CA certificate: makes and installs it, or finishes what a crash interrupted.
+    pub fn found(
+        &self,
+        store: &dyn Store,
+        settings: &Settings,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Authority, CaError> {
+        let certificate = match self.kept(store)? {
+            Some(certificate) => certificate,
+            None => {
+                let intent = match store.unfinished(self.label)?.into_iter().find(|i| i.authority.is_none()) {
+                    Some(intent) => intent,
+                    None => store.intend(self.intent(settings, now)?, None)?,
+                };
+                store.keep(self.label, sign(intent, self.key.as_ref(), meter, now)?)?.der
+            }
+        };
+        let (token, key_label) = self.place;
+        Ok(store.install(
+            NewAuthority {
+                server: self.label.to_owned(),
+                role: Role::Ca,
+                token: token.to_owned(),
+                key_label: key_label.to_owned(),
+                certificate,
+            },
+            None,
+        )?)
+    }
+
+    /// A root certificate of this key that was kept but not installed.
+    fn kept(&self, store: &dyn Store) -> Result<Option<Vec<u8>>, CaError> {
+        let key = self.key.public_key().fingerprint();
+        let first = store.certificates(self.label, None, 16)?;
+        Ok(first.into_iter().find(|c| c.authority.is_none() && c.key == key).map(|c| c.der))
+    }
+
+    fn intent(&self, settings: &Settings, now: Time) -> Result<crate::store::NewIntent, CaError> {
+        let key = self.key.public_key();
+        let algorithm = SignatureAlgorithm::for_key(key.kind(), settings.hash);
+        let validity = (now, now.plus(settings.ca_lifetime));
+        let template = profile::root(self.name, key, self.scep, algorithm, validity);
+        intent(self.label, None, settings.serial, template, now)
+    }
+}
+
+impl Ca {
+    /// Certifies a key that serves SCEP in place of the CA's, and installs it in `role`; finds the one
+    /// that is there when its key is the same and its certificate still valid.
+    pub fn certify_scep_key(
+        &self,
+        role: Role,
+        key: &dyn SigningKey,
+        place: (&str, &str),
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Authority, CaError> {
+        let known = self.store.authorities(&self.label)?.into_iter().find(|a| a.role == role && !a.retired);
+        if let Some(authority) = &known {
+            let certificate = Certificate::parse(&authority.certificate);
+            let certificate = certificate.map_err(|e| CaError::Damaged(e.to_string()))?;
+            if certificate.public_key() == key.public_key() && certificate.is_valid_at(now) {
+                return Ok(authority.clone());
+            }
+        }
+        let purpose = match role {
+            Role::RaDecrypt => Purpose::ScepDecrypter,
+            Role::RaSign | Role::Ca => Purpose::ScepSigner,
+        };
+        let subject = self.scep_name(role)?;
+        // As long as the CA: nobody should have to fetch RA certificates anew before the CA rolls over.
+        let validity = self.validity(self.settings.ca_lifetime, now)?;
+        let template = profile::scep_key(&subject, key.public_key(), purpose, &self.facts(), validity);
+        let certificate = self.issue_own(template, meter, now)?;
+        let (token, key_label) = place;
+        let authority = NewAuthority {
+            server: self.label.clone(),
+            role,
+            token: token.to_owned(),
+            key_label: key_label.to_owned(),
+            certificate: certificate.der,
+        };
+        Ok(self.store.install(authority, known.map(|authority| authority.id))?)
+    }
+
+    /// `cn=<label> SCEP signing` or `… encryption`, then the CA's name.
+    fn scep_name(&self, role: Role) -> Result<Name, CaError> {
+        let what = if role == Role::RaDecrypt { "encryption" } else { "signing" };
+        let text =
+            format!("cn={} SCEP {what},{}", self.label.replace([',', '+', '"', '\\', '='], "_"), self.name);
+        Name::parse(&text).map_err(|e| CaError::Damaged(e.to_string()))
+    }
+}

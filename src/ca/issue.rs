@@ -1,0 +1,260 @@
+//! Issuing: `prepare → record → sign → keep`. Each step takes the last one's result by value.
+
+use crate::pki::profile::Requested;
+use crate::pki::tbs::{self, Template};
+use crate::pki::{Certificate, Csr, Hash, Name, Serial, Time};
+use crate::policy::{self, Approved, Authorization, Examined};
+use crate::store::{
+    self, Enrollment, Intent, Issued, NewEnrollment, NewIntent, State, StoreError, Submission, Submitted,
+};
+
+use super::{Ca, CaError, Meter};
+
+/// How a request came, beside its PKCS#10.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// SCEP transactionID octets.
+    pub transaction: Vec<u8>,
+    /// SHA-256 of the SubjectPublicKeyInfo that signed the message.
+    pub signer_key: [u8; 32],
+    /// A peer's address, or `terminal`.
+    pub source: String,
+}
+
+/// Where a request stands after it was brought.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Its certificate.
+    Issued(store::Certificate),
+    /// It waits for the operator.
+    Pending(u64),
+    /// The operator refused it, or it is malformed.
+    Denied(u64),
+}
+
+/// Step 1 done: everything the certificate will say but its serial number.
+struct Prepared {
+    template: Template,
+    authority: Option<u64>,
+    now: Time,
+}
+
+/// Step 2 done: the store knows what will be signed.
+pub(super) struct Recorded(pub(super) Intent);
+
+/// Step 3 done: signed and checked, known to nobody.
+struct Signed(Issued);
+
+impl Ca {
+    /// Records an approved request and issues its certificate; or finds what became of it when it is a
+    /// repetition.
+    pub fn issue(
+        &self,
+        approved: Approved,
+        application: Application,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Outcome, CaError> {
+        let prepared = self.prepare(&approved, now)?;
+        let claim = match approved.authorization() {
+            Authorization::Password(digest) => Some(digest),
+            _ => None,
+        };
+        let intent = Submission::Issue(prepared.intent(self)?);
+        let submitted = self.submit(approved.examined(), application, claim, intent, meter, now)?;
+        self.outcome(submitted.enrollment, submitted.intent, meter, now)
+    }
+
+    /// Records a request that waits for the operator; or finds what became of it when it is a repetition.
+    pub fn pend(
+        &self,
+        examined: &Examined,
+        application: Application,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Outcome, CaError> {
+        let submitted = self.submit(examined, application, None, Submission::Pend, meter, now)?;
+        self.outcome(submitted.enrollment, submitted.intent, meter, now)
+    }
+
+    /// The operator grants a pending request: it is issued now.
+    pub fn grant(&self, id: u64, meter: &Meter, now: Time) -> Result<store::Certificate, CaError> {
+        let enrollment = self.store.enrollment(&self.label, id)?.ok_or(StoreError::NotFound)?;
+        let csr = Csr::parse(&enrollment.csr)?.verify()?;
+        let approved = policy::operator_grants(csr, &self.settings.rules)?;
+        let prepared = self.prepare(&approved, now)?;
+        let recorded = prepared.record(self, Some((id, State::Pending)))?;
+        recorded.sign(self, meter, now)?.keep(self)
+    }
+
+    /// The operator refuses a pending request.
+    pub fn reject(&self, id: u64, now: Time) -> Result<(), CaError> {
+        Ok(self.store.advance(&self.label, id, State::Pending, State::Denied, Some("rejected"), now)?)
+    }
+
+    /// What became of the request that a poll asks about: the newest one of this transaction that was made
+    /// by this key. `None` when there is none.
+    pub fn poll(
+        &self,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Option<Outcome>, CaError> {
+        match self.store.enrollment_of(&self.label, transaction, signer_key)? {
+            Some(enrollment) => self.outcome(enrollment, None, meter, now).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Finishes what a crash or a lost token has left: signs the same bytes again and keeps them. Returns
+    /// how many.
+    pub fn recover(&self, meter: &Meter, now: Time) -> Result<usize, CaError> {
+        let unfinished = self.store.unfinished(&self.label)?;
+        let ours = unfinished.into_iter().filter(|intent| intent.authority == Some(self.authority));
+        ours.map(|intent| Recorded(intent).sign(self, meter, now)?.keep(self))
+            .try_fold(0, |n, kept| kept.map(|_| n + 1))
+    }
+
+    fn submit(
+        &self,
+        examined: &Examined,
+        application: Application,
+        claim: Option<[u8; 32]>,
+        submission: Submission,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Submitted, CaError> {
+        let csr = examined.csr().der();
+        let identity = Hash::Sha256.digest(&[csr, &application.signer_key]);
+        Ok(self.store.submit(NewEnrollment {
+            server: self.label.clone(),
+            class: examined.class(),
+            transaction: application.transaction,
+            identity: identity.try_into().expect("SHA-256 has 32 octets"),
+            csr: csr.to_vec(),
+            signer_key: application.signer_key,
+            subject: examined.requested().subject.to_string(),
+            source: application.source,
+            now,
+            reuse: self.settings.reuse,
+            claim,
+            max_pending: self.settings.max_pending,
+            submission,
+            cost: meter.take(),
+        })?)
+    }
+
+    /// What an enrollment has come to; one that is Authorized is finished first.
+    fn outcome(
+        &self,
+        enrollment: Enrollment,
+        intent: Option<Intent>,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Outcome, CaError> {
+        match (enrollment.state, enrollment.serial) {
+            (State::Granted, Some(serial)) => self.granted(&serial).map(Outcome::Issued),
+            (State::Authorized, Some(serial)) => {
+                let intent = match intent {
+                    Some(intent) => intent,
+                    None => {
+                        match self.store.unfinished(&self.label)?.into_iter().find(|i| i.serial == serial) {
+                            Some(intent) => intent,
+                            // Another thread has kept it meanwhile.
+                            None => return self.granted(&serial).map(Outcome::Issued),
+                        }
+                    }
+                };
+                Recorded(intent).sign(self, meter, now)?.keep(self).map(Outcome::Issued)
+            }
+            (State::Denied | State::Malformed, _) => Ok(Outcome::Denied(enrollment.id)),
+            _ => Ok(Outcome::Pending(enrollment.id)),
+        }
+    }
+
+    fn granted(&self, serial: &Serial) -> Result<store::Certificate, CaError> {
+        let certificate = self.store.certificate(&self.label, serial)?;
+        certificate.ok_or_else(|| CaError::Damaged(format!("no certificate {serial} though it was granted")))
+    }
+
+    fn prepare(&self, approved: &Approved, now: Time) -> Result<Prepared, CaError> {
+        let requested: &Requested = approved.examined().requested();
+        let (not_before, not_after) = self.validity(self.settings.certificate_lifetime, now)?;
+        let template = requested.template(&self.facts(), not_before, not_after);
+        Ok(Prepared { template, authority: Some(self.authority), now })
+    }
+
+    /// Issues a certificate that answers no request: that of a key of the server's own.
+    pub(super) fn issue_own(
+        &self,
+        template: Template,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<store::Certificate, CaError> {
+        let prepared = Prepared { template, authority: Some(self.authority), now };
+        prepared.record(self, None)?.sign(self, meter, now)?.keep(self)
+    }
+}
+
+impl Prepared {
+    /// What the store needs to fix serial number and bytes.
+    fn intent(self, ca: &Ca) -> Result<NewIntent, CaError> {
+        intent(&ca.label, self.authority, ca.settings.serial, self.template, self.now)
+    }
+
+    fn record(self, ca: &Ca, enrollment: Option<(u64, State)>) -> Result<Recorded, CaError> {
+        let intent = self.intent(ca)?;
+        Ok(Recorded(ca.store.intend(intent, enrollment)?))
+    }
+}
+
+/// An intent for `template`. Encoded once beforehand, so that within the store's transaction it cannot fail.
+pub(super) fn intent(
+    server: &str,
+    authority: Option<u64>,
+    serial: store::SerialRule,
+    template: Template,
+    now: Time,
+) -> Result<NewIntent, CaError> {
+    template.finalize(&Serial::from(u64::MAX))?;
+    let tbs = Box::new(move |serial: &Serial| template.finalize(serial).expect("it encoded a moment ago"));
+    Ok(NewIntent { server: server.to_owned(), authority, serial, tbs, now })
+}
+
+impl Recorded {
+    fn sign(self, ca: &Ca, meter: &Meter, now: Time) -> Result<Signed, CaError> {
+        sign(self.0, ca.key.as_ref(), meter, now).map(Signed)
+    }
+}
+
+impl Signed {
+    fn keep(self, ca: &Ca) -> Result<store::Certificate, CaError> {
+        Ok(ca.store.keep(&ca.label, self.0)?)
+    }
+}
+
+/// Signs what an intent says, with the algorithm it says, and checks the signature before it may leave.
+pub(super) fn sign(
+    intent: Intent,
+    key: &dyn crate::pki::SigningKey,
+    meter: &Meter,
+    now: Time,
+) -> Result<Issued, CaError> {
+    let damaged = || CaError::Damaged(format!("the intent of certificate {}", intent.serial));
+    let algorithm = tbs::algorithm_of(&intent.tbs).ok_or_else(damaged)?;
+    let signature = meter.sign(key, algorithm.hash(), &intent.tbs)?;
+    key.public_key().verify(algorithm, &intent.tbs, &signature)?;
+    let der = tbs::assemble(&intent.tbs, algorithm, &signature)?;
+    let certificate = Certificate::parse(&der).map_err(|_| damaged())?;
+    Ok(Issued {
+        serial: intent.serial,
+        subject: Name::from_der(certificate.subject_raw()).to_string(),
+        key: certificate.public_key().fingerprint(),
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+        der,
+        cost: meter.take(),
+        now,
+    })
+}

@@ -1,0 +1,203 @@
+//! From what a request asks for to what a certificate will say.
+
+use const_oid::db::rfc5912;
+use der::asn1::ObjectIdentifier;
+
+use super::algorithm::SignatureAlgorithm;
+use super::csr::VerifiedCsr;
+use super::extension::{self, Purpose, Usages};
+use super::key::{KeyKind, PublicKey};
+use super::name::Name;
+use super::tbs::Template;
+use super::time::Time;
+
+/// What a verified request asks for, reduced to what a CA may decide about. Extensions that are not
+/// named here are dropped.
+#[derive(Clone, Debug)]
+pub struct Requested {
+    /// Subject, as asked.
+    pub subject: Name,
+    /// The key whose possession the request proves.
+    pub key: PublicKey,
+    /// Whether it asks for a certificate that issues, and the pathLenConstraint it asks for.
+    pub authority: Option<Option<u8>>,
+    /// Key usages asked for.
+    pub usages: Option<Usages>,
+    /// Extended key usages asked for that a device may have.
+    pub purposes: Vec<ObjectIdentifier>,
+    /// subjectAltName asked for: DER GeneralNames.
+    pub alt_names: Option<Vec<u8>>,
+}
+
+impl Requested {
+    /// Reads what `csr` asks for. A known extension that is malformed is an error; better no certificate
+    /// than another one than was asked for.
+    pub fn of(csr: &VerifiedCsr) -> Result<Self, RequestedError> {
+        let mut requested = Self {
+            subject: Name::from_der(csr.subject_raw()),
+            key: csr.public_key().clone(),
+            authority: None,
+            usages: None,
+            purposes: Vec::new(),
+            alt_names: None,
+        };
+        for asked in csr.extensions() {
+            let value = asked.value.as_slice();
+            let malformed = |_| RequestedError::Malformed(asked.oid);
+            match asked.oid {
+                rfc5912::ID_CE_BASIC_CONSTRAINTS => {
+                    let constraints = csr.extensions().basic_constraints();
+                    let constraints = constraints.ok_or(RequestedError::Malformed(asked.oid))?;
+                    if constraints.ca {
+                        // No chain has 255 CAs; a longer limit is none.
+                        requested.authority = Some(constraints.path_len.and_then(|len| len.try_into().ok()));
+                    }
+                }
+                rfc5912::ID_CE_KEY_USAGE => {
+                    requested.usages = Some(extension::usages_from_der(value).map_err(malformed)?);
+                }
+                rfc5912::ID_CE_EXT_KEY_USAGE => {
+                    requested.purposes = extension::device_purposes(value).map_err(malformed)?;
+                }
+                rfc5912::ID_CE_SUBJECT_ALT_NAME => {
+                    extension::device_names(value).map_err(malformed)?;
+                    requested.alt_names = Some(value.to_vec());
+                }
+                _ => {}
+            }
+        }
+        use x509_cert::ext::pkix::KeyUsages;
+        if requested.usages.is_some_and(|u| u.contains(KeyUsages::KeyCertSign)) {
+            requested.authority.get_or_insert(None);
+        }
+        Ok(requested)
+    }
+
+    /// Its alternative names that a device may have, each as its DER, sorted.
+    pub fn names(&self) -> Vec<Vec<u8>> {
+        let mut names =
+            self.alt_names.as_deref().and_then(|der| extension::device_names(der).ok()).unwrap_or_default();
+        names.sort();
+        names
+    }
+
+    /// Whether neither the subject nor an alternative name tells who it is.
+    pub fn is_nameless(&self) -> bool {
+        self.subject.is_empty() && self.names().is_empty()
+    }
+
+    /// The certificate that answers it.
+    pub fn template(&self, issuer: &IssuerFacts<'_>, not_before: Time, not_after: Time) -> Template {
+        let purpose = match self.authority {
+            Some(path_len) => Purpose::Authority { path_len, scep: false },
+            None => Purpose::Device,
+        };
+        let mut extensions = vec![
+            extension::basic_constraints(purpose),
+            extension::key_usage(purpose.usages(self.key.kind(), self.usages)),
+        ];
+        extensions.extend(extension::extended_key_usage(&self.purposes));
+        if let Some(names) = &self.alt_names {
+            // Critical when it is all there is: RFC 5280, 4.1.2.6. Parsed once already, in `of`.
+            extensions.extend(extension::subject_alt_name(names, self.subject.is_empty()).ok().flatten());
+        }
+        extensions.extend(issuer.links(&self.key));
+        Template {
+            algorithm: issuer.algorithm,
+            issuer: issuer.name.clone(),
+            not_before,
+            not_after,
+            subject: self.subject.clone(),
+            key: self.key.clone(),
+            extensions,
+        }
+    }
+}
+
+/// What an issuer puts into every certificate.
+#[derive(Clone, Debug)]
+pub struct IssuerFacts<'a> {
+    /// Its name.
+    pub name: &'a Name,
+    /// keyIdentifier of its key.
+    pub key_id: &'a [u8],
+    /// With which algorithm it signs.
+    pub algorithm: SignatureAlgorithm,
+    /// Where its CRL is, when that is told.
+    pub cdp: Option<&'a str>,
+}
+
+impl IssuerFacts<'_> {
+    /// subjectKeyIdentifier, authorityKeyIdentifier, cRLDistributionPoints.
+    fn links(&self, key: &PublicKey) -> Vec<x509_cert::ext::Extension> {
+        let mut links =
+            vec![extension::subject_key_identifier(key), extension::authority_key_identifier(self.key_id)];
+        links.extend(self.cdp.and_then(extension::crl_distribution_point));
+        links
+    }
+}
+
+/// The self-signed certificate of a CA (S2). `scep` when its key also serves SCEP.
+pub fn root(
+    name: &Name,
+    key: &PublicKey,
+    scep: bool,
+    algorithm: SignatureAlgorithm,
+    validity: (Time, Time),
+) -> Template {
+    let purpose = Purpose::Authority { path_len: None, scep };
+    let key_id = key.key_identifier();
+    Template {
+        algorithm,
+        issuer: name.clone(),
+        not_before: validity.0,
+        not_after: validity.1,
+        subject: name.clone(),
+        key: key.clone(),
+        extensions: vec![
+            extension::basic_constraints(purpose),
+            extension::key_usage(purpose.usages(key.kind(), None)),
+            extension::subject_key_identifier(key),
+            extension::authority_key_identifier(&key_id),
+        ],
+    }
+}
+
+/// The certificate of a key that serves SCEP in place of the CA's: `purpose` is one of the two for that.
+pub fn scep_key(
+    subject: &Name,
+    key: &PublicKey,
+    purpose: Purpose,
+    issuer: &IssuerFacts<'_>,
+    validity: (Time, Time),
+) -> Template {
+    let mut extensions =
+        vec![extension::basic_constraints(purpose), extension::key_usage(purpose.usages(key.kind(), None))];
+    extensions.extend(issuer.links(key));
+    Template {
+        algorithm: issuer.algorithm,
+        issuer: issuer.name.clone(),
+        not_before: validity.0,
+        not_after: validity.1,
+        subject: subject.clone(),
+        key: key.clone(),
+        extensions,
+    }
+}
+
+/// Why a key is too weak to certify, if it is.
+pub fn weakness(key: &PublicKey, rsa_1024: bool) -> Option<String> {
+    match key.kind() {
+        KeyKind::Rsa { bits } if bits >= 2048 || rsa_1024 && bits >= 1024 => None,
+        KeyKind::Rsa { bits } => Some(format!("RSA key of {bits} bits; at least 2048 are needed")),
+        KeyKind::Ec(_) => None,
+    }
+}
+
+/// Why a request cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestedError {
+    /// A requested extension is not what its OID says.
+    #[error("the requested extension {0} is malformed")]
+    Malformed(ObjectIdentifier),
+}
