@@ -152,6 +152,13 @@ impl PublicKey {
         }
     }
 
+    /// The modulus of an RSA key, big-endian without leading zeros; `None` for other keys.
+    pub fn rsa_modulus(&self) -> Option<&[u8]> {
+        let Key::Rsa(_) = &self.key else { return None };
+        let parts = rsa::pkcs1::RsaPublicKey::<der::asn1::UintRef<'_>>::from_der(&self.key_bits).ok()?;
+        Some(parts.modulus.as_bytes())
+    }
+
     /// SHA-1 over the bits of the key: the usual `SubjectKeyIdentifier` (RFC 5280, 4.2.1.2, method 1).
     pub fn key_identifier(&self) -> Vec<u8> {
         Hash::Sha1.digest(&[&self.key_bits])

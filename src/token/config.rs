@@ -1,0 +1,73 @@
+//! What the operator says about a token.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// How to reach one token: `crypto pki token NAME` as values.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// What the operator calls it (`usbtoken0`); every error begins with it.
+    pub name: String,
+    /// A shipped profile by name (`softhsm2`), or a path that ends with `.toml`. `None`: the one that
+    /// recognises the module, else `generic`.
+    pub profile: Option<String>,
+    /// The PKCS#11 library. `None`: the first existing one that the profile names.
+    pub module: Option<PathBuf>,
+    /// Which of the module's tokens.
+    pub selector: Selector,
+    /// Where the user PIN comes from.
+    pub pin: PinSource,
+    /// Logged-in sessions, each with a thread. `None`: as the profile says.
+    pub sessions: Option<usize>,
+    /// The file that remembers refused PINs over restarts, created with mode 0600. `None`: they are
+    /// remembered while the token is open.
+    pub lockout: Option<PathBuf>,
+}
+
+/// Which of a module's tokens is meant. Everything given must match, spaces and NULs at either end
+/// aside; with nothing given, the module must have exactly one initialised token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// The token's label.
+    pub label: Option<String>,
+    /// The token's serial number. Two slots of one card may share it, and TPMs have all zeros.
+    pub serial: Option<String>,
+    /// The slot number. For tokens whose information cannot be read; slot numbers change.
+    pub slot: Option<u64>,
+}
+
+impl Selector {
+    /// By label alone.
+    pub fn label(label: impl Into<String>) -> Self {
+        Self { label: Some(label.into()), ..Self::default() }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = [
+            self.label.as_ref().map(|label| format!("label \"{label}\"")),
+            self.serial.as_ref().map(|serial| format!("serial \"{serial}\"")),
+            self.slot.map(|slot| format!("slot {slot}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        f.write_str(&parts.join(" and "))
+    }
+}
+
+/// Where the user PIN comes from.
+#[derive(Clone, Debug)]
+pub enum PinSource {
+    /// The first line of a file, read at each login.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// Asked on the terminal at the first login, then kept in memory.
+    Prompt,
+    /// As given.
+    Given(SecretString),
+}

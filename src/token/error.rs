@@ -1,0 +1,537 @@
+//! What can go wrong with a token, in words that name the token, the call and what may help.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cryptoki::error::{Error as Cryptoki, RvError};
+
+use crate::pki::{KeyError, KeyErrorKind, PublicKeyError};
+
+use super::profile::{Profile, ProfileError};
+
+/// A token did not do what it was asked.
+///
+/// `Display` is `token "NAME": what happened`, and a second line `hint: …` where one is known.
+pub struct TokenError(Box<Inner>);
+
+struct Inner {
+    token: String,
+    problem: Problem,
+    hint: Option<String>,
+}
+
+impl TokenError {
+    /// `problem` of the token called `token`. A hint of its profile goes before the general ones.
+    pub(super) fn new(token: &str, problem: Problem, profile: Option<&Profile>) -> Self {
+        let known = match &problem {
+            Problem::Call(call) => profile.and_then(|profile| profile.hint(&call.function(), &call.code())),
+            _ => None,
+        };
+        let hint = known.map(str::to_owned).or_else(|| problem.hint(token));
+        Self(Box::new(Inner { token: token.to_owned(), problem, hint }))
+    }
+
+    /// The operator's name of the token.
+    pub fn token(&self) -> &str {
+        &self.0.token
+    }
+
+    /// What happened.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// What may help.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// What it means for a request that needed the token.
+    pub fn kind(&self) -> KeyErrorKind {
+        self.0.problem.kind()
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "token \"{}\": {}", self.0.token, self.0.problem)?;
+        match self.hint() {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenError").field("token", &self.0.token).field("problem", &self.0.problem).finish()
+    }
+}
+
+impl Error for TokenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.problem.source()
+    }
+}
+
+impl From<TokenError> for KeyError {
+    fn from(error: TokenError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+/// What happened, the token's name aside.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The profile cannot be used.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Neither a module nor a profile that names one.
+    #[error("no module is configured")]
+    NoModule,
+    /// None of the places where the module may be has it.
+    #[error("no module at {}", paths(.tried))]
+    ModuleMissing {
+        /// The places.
+        tried: Vec<PathBuf>,
+    },
+    /// The library is there, and is no PKCS#11 module.
+    #[error("{} cannot be loaded as a PKCS#11 module", .path.display())]
+    ModuleBroken {
+        /// The library.
+        path: PathBuf,
+        /// What the loader says.
+        source: CallError,
+    },
+    /// No token of the module is the one that is meant.
+    #[error("no token with {wanted}")]
+    NoToken {
+        /// The selector.
+        wanted: String,
+        /// Labels of the tokens that are there.
+        seen: Vec<String>,
+        /// Variables of the module's environment that are not set.
+        unset: Vec<String>,
+    },
+    /// Several tokens match.
+    #[error("more than one token with {wanted}")]
+    ManyTokens {
+        /// The selector.
+        wanted: String,
+        /// Labels and serial numbers of those that match.
+        seen: Vec<String>,
+    },
+    /// The PIN cannot be had.
+    #[error("the PIN cannot be read from {from}")]
+    PinUnreadable {
+        /// A path, a variable or the terminal.
+        from: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An empty PIN, or one that the token says is too short or too long. It was not tried.
+    #[error("the PIN was not tried: it has {length} octets, the token takes {least} to {most}")]
+    PinLength {
+        /// Octets of the PIN.
+        length: usize,
+        /// The least that the token takes.
+        least: usize,
+        /// The most that the token takes.
+        most: usize,
+    },
+    /// The token has refused this PIN before. It was not tried again.
+    #[error("the PIN was not tried: the token has refused it before")]
+    PinRefused {
+        /// Where that is remembered.
+        lockout: Option<PathBuf>,
+    },
+    /// One wrong try would lock the token. The PIN was not tried.
+    #[error("the PIN was not tried: one wrong try is left")]
+    PinLastTry,
+    /// The token says that its PIN is locked.
+    #[error("the PIN was not tried: it is locked")]
+    PinLocked,
+    /// The file of refused PINs cannot be read or written.
+    #[error("{} cannot be used", .path.display())]
+    Lockout {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A PKCS#11 call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A key with this label is on the token already.
+    #[error("a key labelled \"{label}\" is there already")]
+    KeyExists {
+        /// The label.
+        label: String,
+    },
+    /// No key with this label.
+    #[error("no key labelled \"{label}\"")]
+    NoKey {
+        /// The label.
+        label: String,
+    },
+    /// More than one private key with this label.
+    #[error("{count} keys are labelled \"{label}\"")]
+    ManyKeys {
+        /// The label.
+        label: String,
+        /// How many.
+        count: usize,
+    },
+    /// A key in use is not found again.
+    #[error("the key labelled \"{label}\" is not found again")]
+    KeyGone {
+        /// The label.
+        label: String,
+    },
+    /// The public half of a key cannot be read.
+    #[error("the public key of \"{label}\" cannot be read")]
+    NoPublicKey {
+        /// The label.
+        label: String,
+        /// What is wrong with it, when it is there.
+        source: Option<PublicKeyError>,
+    },
+    /// A generated key is not as it was asked to be. It was deleted.
+    #[error("the generated key \"{label}\" was refused and deleted: {attribute} is {found}")]
+    Insecure {
+        /// The label.
+        label: String,
+        /// The attribute.
+        attribute: &'static str,
+        /// Its value, or `missing`.
+        found: &'static str,
+    },
+    /// A generated key does not work. It was deleted.
+    #[error("the generated key \"{label}\" was refused and deleted: its test {operation} is wrong")]
+    TestFailed {
+        /// The label.
+        label: String,
+        /// `signature` or `decryption`.
+        operation: &'static str,
+    },
+    /// The token has no mechanism for it.
+    #[error("the token offers no mechanism for {what}")]
+    NotOffered {
+        /// What was asked.
+        what: String,
+    },
+    /// A result that cannot be right.
+    #[error("{function} returned {length} octets, which is no {what}")]
+    BadOutput {
+        /// The PKCS#11 call.
+        function: &'static str,
+        /// What came.
+        length: usize,
+        /// What should have come.
+        what: &'static str,
+    },
+    /// The queue before the token is full.
+    #[error("the queue is full")]
+    Busy,
+    /// No answer in time; what was asked may still happen.
+    #[error("no answer within {} s", .after.as_secs())]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The worker is gone.
+    #[error("the worker thread ended")]
+    WorkerGone,
+    /// The operating system has no randomness.
+    #[error("no randomness from the operating system")]
+    NoRandomness(#[source] getrandom::Error),
+}
+
+impl Problem {
+    fn hint(&self, token: &str) -> Option<String> {
+        let hint = match self {
+            Self::NoModule => "say `module PATH` or `profile NAME`".into(),
+            Self::ModuleMissing { .. } => "install the token's PKCS#11 library, or say `module PATH`".into(),
+            Self::NoToken { seen, unset, .. } => {
+                let seen = match seen.is_empty() {
+                    true => "no token is there".to_owned(),
+                    false => format!("tokens seen: {}", seen.join(", ")),
+                };
+                match unset.is_empty() {
+                    true => seen,
+                    false => format!("{seen}; not set: {}", unset.join(", ")),
+                }
+            }
+            Self::ManyTokens { seen, .. } => format!("say which: {}", seen.join(", ")),
+            Self::PinRefused { lockout: Some(path) } => {
+                format!("give another PIN; to have this one tried again, remove {}", path.display())
+            }
+            Self::PinRefused { lockout: None } => "give another PIN".into(),
+            Self::PinLastTry => {
+                "log in once with the right PIN by another program; that resets the counter".into()
+            }
+            Self::PinLocked => "unlock the PIN with the security officer's PIN".into(),
+            Self::KeyExists { label } => format!("`crypto key zeroize` deletes \"{label}\""),
+            Self::NoKey { .. } | Self::KeyGone { .. } => {
+                format!("`show crypto pki token {token}` lists the keys")
+            }
+            Self::NotOffered { .. } => format!("`show crypto pki token {token}` lists what it can do"),
+            Self::TimedOut { .. } => "is the token busy, or stuck?".into(),
+            Self::Call(call) => call.hint(token)?,
+            _ => return None,
+        };
+        Some(hint)
+    }
+
+    fn kind(&self) -> KeyErrorKind {
+        match self {
+            Self::Busy => KeyErrorKind::Busy,
+            Self::Call(call) if !call.is_loss() && !call.is_pin() => KeyErrorKind::Refused,
+            Self::NotOffered { .. }
+            | Self::NoKey { .. }
+            | Self::ManyKeys { .. }
+            | Self::KeyExists { .. }
+            | Self::NoPublicKey { .. }
+            | Self::Insecure { .. }
+            | Self::TestFailed { .. }
+            | Self::Profile(_) => KeyErrorKind::Refused,
+            _ => KeyErrorKind::Unavailable,
+        }
+    }
+
+    /// Whether a new session may help.
+    pub(super) fn is_loss(&self) -> bool {
+        match self {
+            Self::Call(call) => call.is_loss(),
+            Self::KeyGone { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<Cryptoki> for Problem {
+    fn from(error: Cryptoki) -> Self {
+        Self::Call(CallError(error))
+    }
+}
+
+/// A PKCS#11 call that failed: `C_Login returned CKR_PIN_INCORRECT`.
+#[derive(Debug)]
+pub struct CallError(Cryptoki);
+
+impl CallError {
+    /// The function's name in the standard: `C_Login`.
+    pub fn function(&self) -> String {
+        match &self.0 {
+            Cryptoki::Pkcs11(_, function) => format!("C_{function:?}"),
+            _ => "the PKCS#11 module".into(),
+        }
+    }
+
+    /// The return value's name in the standard: `CKR_PIN_INCORRECT`. In hexadecimal when it has none.
+    pub fn code(&self) -> String {
+        match &self.0 {
+            Cryptoki::Pkcs11(RvError::VendorDefined(code) | RvError::UnknownErrorCode(code), _) => {
+                format!("0x{code:08x}")
+            }
+            Cryptoki::Pkcs11(rv, _) => ckr(&format!("{rv:?}")),
+            other => format!("something unreadable ({other})"),
+        }
+    }
+
+    pub(super) fn new(error: Cryptoki) -> Self {
+        Self(error)
+    }
+
+    pub(super) fn rv(&self) -> Option<RvError> {
+        match self.0 {
+            Cryptoki::Pkcs11(rv, _) => Some(rv),
+            _ => None,
+        }
+    }
+
+    /// Whether a new session may help: the session, the handle, the login or the device is gone, or the
+    /// code says nothing. What the arguments or the data caused is not a loss.
+    pub(super) fn is_loss(&self) -> bool {
+        use RvError::*;
+        match self.rv() {
+            Some(rv) => matches!(
+                rv,
+                CryptokiNotInitialized
+                    | DeviceError
+                    | DeviceMemory
+                    | DeviceRemoved
+                    | FunctionCanceled
+                    | FunctionFailed
+                    | GeneralError
+                    | HostMemory
+                    | KeyHandleInvalid
+                    | ObjectHandleInvalid
+                    | OperationActive
+                    | OperationNotInitialized
+                    | SessionClosed
+                    | SessionCount
+                    | SessionHandleInvalid
+                    | SlotIdInvalid
+                    | TokenNotPresent
+                    | TokenNotRecognized
+                    | UserNotLoggedIn
+                    | UnknownErrorCode(_)
+                    | VendorDefined(_)
+            ),
+            None => true,
+        }
+    }
+
+    /// Whether a failed `C_Decrypt` means that the token could not be asked. All else may be the doing of
+    /// who sent the data: modules answer a wrong padding with `CKR_GENERAL_ERROR`, `CKR_FUNCTION_FAILED`
+    /// and `CKR_DEVICE_ERROR` just as with the codes made for it.
+    pub(super) fn is_loss_in_decryption(&self) -> bool {
+        use RvError::*;
+        match &self.0 {
+            Cryptoki::Pkcs11(rv, cryptoki::context::Function::Decrypt) => matches!(
+                rv,
+                CryptokiNotInitialized
+                    | DeviceRemoved
+                    | KeyHandleInvalid
+                    | ObjectHandleInvalid
+                    | OperationNotInitialized
+                    | SessionClosed
+                    | SessionHandleInvalid
+                    | TokenNotPresent
+                    | TokenNotRecognized
+                    | UserNotLoggedIn
+            ),
+            // C_DecryptInit and what comes before it have not seen the data.
+            _ => true,
+        }
+    }
+
+    /// Whether the token refused the PIN, or any PIN.
+    pub(super) fn is_pin(&self) -> bool {
+        use RvError::*;
+        matches!(
+            self.rv(),
+            Some(PinIncorrect | PinInvalid | PinLenRange | PinExpired | PinLocked | UserPinNotInitialized)
+        )
+    }
+
+    fn hint(&self, token: &str) -> Option<String> {
+        use RvError::*;
+        let hint = match self.rv()? {
+            PinIncorrect | PinInvalid | PinLenRange => {
+                "wrong PIN; it is not tried again until another one is given".into()
+            }
+            PinLocked => "the PIN is locked; unlock it with the security officer's PIN".into(),
+            PinExpired => "the PIN must be changed first".into(),
+            UserPinNotInitialized => "the token has no user PIN yet".into(),
+            DeviceMemory => "the token is full; delete keys that are no longer needed".into(),
+            TokenNotPresent | DeviceRemoved => "is the token plugged in?".into(),
+            TokenWriteProtected | SessionReadOnly => "the token is write-protected".into(),
+            KeyFunctionNotPermitted => {
+                format!("the key was not made for this; see `show crypto pki token {token}`")
+            }
+            KeySizeRange => "the token cannot make or use keys of this size".into(),
+            MechanismInvalid => format!("`show crypto pki token {token}` lists what it can do"),
+            SessionCount => "no more sessions; other programs use the token, or `sessions` is too large".into(),
+            UserTypeInvalid => "this token wants another role for it".into(),
+            _ => return None,
+        };
+        Some(hint)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} returned {}", self.function(), self.code())
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// `PinIncorrect` as `CKR_PIN_INCORRECT`.
+fn ckr(variant: &str) -> String {
+    let mut name = String::from("CKR");
+    for letter in variant.chars() {
+        if letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    fn call(rv: RvError, function: Function) -> Problem {
+        Cryptoki::Pkcs11(rv, function).into()
+    }
+
+    #[test]
+    fn errors_name_token_call_and_code() {
+        let error = TokenError::new("usbtoken0", call(RvError::PinIncorrect, Function::Login), None);
+        assert_eq!(
+            error.to_string(),
+            "token \"usbtoken0\": C_Login returned CKR_PIN_INCORRECT\n\
+             hint: wrong PIN; it is not tried again until another one is given"
+        );
+        assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn codes_have_their_standard_names() {
+        for (rv, name) in [
+            (RvError::UserAnotherAlreadyLoggedIn, "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"),
+            (RvError::SessionReadWriteSoExists, "CKR_SESSION_READ_WRITE_SO_EXISTS"),
+            (RvError::RandomNoRng, "CKR_RANDOM_NO_RNG"),
+            (RvError::VendorDefined(0x8000_0001), "0x80000001"),
+        ] {
+            assert_eq!(CallError(Cryptoki::Pkcs11(rv, Function::Sign)).code(), name);
+        }
+    }
+
+    #[test]
+    fn kinds_follow_the_cause() {
+        let kind = |problem| TokenError::new("t", problem, None).kind();
+        assert_eq!(kind(Problem::Busy), KeyErrorKind::Busy);
+        assert_eq!(kind(call(RvError::DeviceRemoved, Function::Sign)), KeyErrorKind::Unavailable);
+        assert_eq!(kind(call(RvError::PinLocked, Function::Login)), KeyErrorKind::Unavailable);
+        assert_eq!(kind(call(RvError::KeyFunctionNotPermitted, Function::SignInit)), KeyErrorKind::Refused);
+    }
+
+    #[test]
+    fn bad_data_is_not_token_trouble() {
+        let loss = |rv, function| CallError(Cryptoki::Pkcs11(rv, function)).is_loss_in_decryption();
+        for rv in [
+            RvError::GeneralError,
+            RvError::FunctionFailed,
+            RvError::DeviceError,
+            RvError::EncryptedDataInvalid,
+            RvError::EncryptedDataLenRange,
+            RvError::DataInvalid,
+            RvError::ArgumentsBad,
+            RvError::VendorDefined(1 << 31),
+        ] {
+            assert!(!loss(rv, Function::Decrypt), "{rv:?}");
+        }
+        assert!(loss(RvError::SessionHandleInvalid, Function::Decrypt));
+        assert!(loss(RvError::GeneralError, Function::DecryptInit));
+    }
+}

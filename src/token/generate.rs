@@ -1,0 +1,186 @@
+//! Keys born on the token: everything is asked for, everything is read back, and the key is tried.
+
+use std::sync::PoisonError;
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::types::Ulong;
+use der::Encode;
+
+use crate::pki::KeyKind;
+
+use super::error::Problem;
+use super::object::{self, Attributes, KeyInfo, KeyUsage};
+use super::profile::{KeyAttribute, Keygen};
+use super::session::{Connection, Link, Open};
+
+/// Generates a key pair on the token. Nothing is generated when the label is taken; a key that is not
+/// what was asked for is deleted.
+pub(super) fn generate(
+    connection: &mut Connection,
+    label: &str,
+    kind: KeyKind,
+    usage: KeyUsage,
+) -> Result<KeyInfo, Problem> {
+    if !connection.link.capabilities.can_generate(kind) {
+        return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
+    }
+    // Before the one attempt at generating: a session that was lost is replaced here.
+    connection.run(|_, open| match open.session.find_objects(&labelled(label))?.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::KeyExists { label: label.into() }),
+    })?;
+    // Never tried again by itself: a key may exist although the call failed.
+    connection.once(|link, open| {
+        let (public, private) = key_pair(link, open, label, kind, usage)?;
+        let made = check(link, open, private, label, kind, usage);
+        if made.is_err() {
+            for object in [private, public] {
+                let _ = open.session.destroy_object(object);
+            }
+        }
+        link.counters.generations.add();
+        made
+    })
+}
+
+/// Destroys the private and public keys with this label.
+pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Problem> {
+    let objects = open.session.find_objects(&labelled(label))?;
+    let mut found = false;
+    for object in objects {
+        let class = open.session.get_attributes(object, &[AttributeType::Class])?;
+        let [Attribute::Class(class)] = class[..] else { continue };
+        if class == ObjectClass::PRIVATE_KEY || class == ObjectClass::PUBLIC_KEY {
+            open.session.destroy_object(object)?;
+            found = true;
+        }
+    }
+    link.changes.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+    if found { Ok(()) } else { Err(Problem::NoKey { label: label.into() }) }
+}
+
+fn key_pair(
+    link: &Link,
+    open: &Open,
+    label: &str,
+    kind: KeyKind,
+    usage: KeyUsage,
+) -> Result<(ObjectHandle, ObjectHandle), Problem> {
+    let mut id = vec![0; ID_OCTETS];
+    getrandom::fill(&mut id).map_err(Problem::NoRandomness)?;
+    let values = Values { label, id, kind, usage };
+    let keygen = link.profile.keygen();
+    let public = values.template(&keygen.public, Side::Public, keygen);
+    let private = values.template(&keygen.private, Side::Private, keygen);
+    let mechanism = match kind {
+        KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
+        KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
+    };
+    let one_at_a_time = || link.module.keygen.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = keygen.serialize.then(one_at_a_time);
+    Ok(open.session.generate_key_pair(&mechanism, &public, &private)?)
+}
+
+/// Reads the key back and refuses it unless it is what was asked for. Tokens ignore attributes that they
+/// do not like, and their defaults are no one's friends.
+fn check(
+    link: &Link,
+    open: &Open,
+    private: ObjectHandle,
+    label: &str,
+    kind: KeyKind,
+    usage: KeyUsage,
+) -> Result<KeyInfo, Problem> {
+    let must = |attribute, found: Option<bool>, wanted: bool| match found {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(Problem::Insecure {
+            label: label.into(),
+            attribute,
+            found: found.map_or("missing", |found| if found { "true" } else { "false" }),
+        }),
+    };
+    let extra = Attributes::read(
+        &open.session,
+        private,
+        &[AttributeType::Token, AttributeType::Private, AttributeType::Unwrap],
+    )?;
+    must("CKA_TOKEN", extra.flag(AttributeType::Token), true)?;
+    must("CKA_PRIVATE", extra.flag(AttributeType::Private), true)?;
+    let no_key = || Problem::NoPublicKey { label: label.into(), source: None };
+    let key = object::read(&open.session, private, &link.profile)?.ok_or_else(no_key)?;
+    must("CKA_SENSITIVE", key.sensitive, true)?;
+    must("CKA_EXTRACTABLE", key.extractable, false)?;
+    must("CKA_ALWAYS_SENSITIVE", key.always_sensitive, true)?;
+    must("CKA_NEVER_EXTRACTABLE", key.never_extractable, true)?;
+    if link.profile.keygen().local {
+        must("CKA_LOCAL", key.local, true)?;
+    }
+    must("CKA_SIGN", Some(key.usage.sign), usage.sign)?;
+    // Absent or false where it was left out of the template, and of no consequence for EC keys.
+    if let KeyKind::Rsa { .. } = kind {
+        must("CKA_DECRYPT", Some(key.usage.decrypt), usage.decrypt)?;
+        must("CKA_UNWRAP", Some(extra.flag(AttributeType::Unwrap).unwrap_or(false)), false)?;
+    }
+    if key.kind != kind || key.label != label {
+        return Err(no_key());
+    }
+    Ok(key)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Public,
+    Private,
+}
+
+struct Values<'a> {
+    label: &'a str,
+    id: Vec<u8>,
+    kind: KeyKind,
+    usage: KeyUsage,
+}
+
+impl Values<'_> {
+    fn template(&self, wanted: &[KeyAttribute], side: Side, keygen: &Keygen) -> Vec<Attribute> {
+        let ec = matches!(self.kind, KeyKind::Ec(_));
+        let wanted = wanted.iter().filter(|attribute| !(ec && keygen.omit_ec.contains(attribute)));
+        wanted.filter_map(|attribute| self.value(*attribute, side)).collect()
+    }
+
+    /// `None` for what this kind of key does not have.
+    fn value(&self, attribute: KeyAttribute, side: Side) -> Option<Attribute> {
+        Some(match (attribute, self.kind) {
+            (KeyAttribute::Token, _) => Attribute::Token(true),
+            (KeyAttribute::Private, _) => Attribute::Private(side == Side::Private),
+            (KeyAttribute::Sensitive, _) => Attribute::Sensitive(true),
+            (KeyAttribute::Extractable, _) => Attribute::Extractable(false),
+            (KeyAttribute::Label, _) => Attribute::Label(self.label.as_bytes().to_vec()),
+            (KeyAttribute::Id, _) => Attribute::Id(self.id.clone()),
+            (KeyAttribute::ModulusBits, KeyKind::Rsa { bits }) => {
+                Attribute::ModulusBits(Ulong::try_from(bits).ok()?)
+            }
+            // 65537, the exponent that everybody accepts and some tokens insist on.
+            (KeyAttribute::PublicExponent, KeyKind::Rsa { .. }) => Attribute::PublicExponent(vec![1, 0, 1]),
+            (KeyAttribute::EcParams, KeyKind::Ec(curve)) => Attribute::EcParams(curve.oid().to_der().ok()?),
+            (KeyAttribute::Sign, _) => Attribute::Sign(self.usage.sign),
+            (KeyAttribute::Verify, _) => Attribute::Verify(self.usage.sign),
+            (KeyAttribute::Decrypt, _) => Attribute::Decrypt(self.usage.decrypt),
+            (KeyAttribute::Encrypt, _) => Attribute::Encrypt(self.usage.decrypt),
+            (KeyAttribute::Unwrap, _) => Attribute::Unwrap(false),
+            (KeyAttribute::Wrap, _) => Attribute::Wrap(false),
+            (KeyAttribute::Derive, _) => Attribute::Derive(false),
+            (
+                KeyAttribute::ModulusBits | KeyAttribute::PublicExponent | KeyAttribute::EcParams,
+                _,
+            ) => return None,
+        })
+    }
+}
+
+fn labelled(label: &str) -> [Attribute; 2] {
+    [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())]
+}
+
+/// As long as a SHA-1 key identifier, so that no tool finds it odd.
+const ID_OCTETS: usize = 20;

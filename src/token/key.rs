@@ -1,0 +1,353 @@
+//! One key on a token: signing, and opening envelopes without becoming an oracle.
+//!
+//! Envelopes: with `CKM_RSA_X_509` the token only exponentiates and the padding is removed here in
+//! constant time, so nothing about the padding is visible outside and every failure is the token's.
+//! Without it the token removes the padding. Then a failed `C_Decrypt` and a key of the wrong length are
+//! both answered by the random key made beforehand, and the session is replaced after the answer whatever
+//! it was; how long the module itself takes over a bad padding is its own affair, and `cryptoki` asks
+//! it twice, for the length and for the data. A key of its own for envelopes is the answer for such tokens.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use crate::pki::unpad;
+use crate::pki::{
+    Curve, DecryptionKey, Hash, KeyError, KeyKind, KeyTransport, PublicKey, SignatureAlgorithm, SigningKey,
+};
+
+use super::error::Problem;
+use super::mechanism::{DecryptWith, SignWith};
+use super::object::KeyInfo;
+use super::profile::EcdsaForm;
+use super::session::{Connection, Link, Open};
+use super::{Priority, Token, TokenError};
+
+/// A private key on a token. Cheap to clone; it outlives sessions, and the token's absence.
+#[derive(Clone)]
+pub struct TokenKey {
+    token: Token,
+    info: Arc<KeyInfo>,
+    priority: Priority,
+}
+
+impl TokenKey {
+    pub(super) fn new(token: Token, info: KeyInfo) -> Self {
+        Self { token, info: Arc::new(info), priority: Priority::Issue }
+    }
+
+    /// The token it is on.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Its attributes as they were when it was found.
+    pub fn info(&self) -> &KeyInfo {
+        &self.info
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.info.public_key
+    }
+
+    /// The same key, asked with another priority; keys begin with [`Priority::Issue`].
+    pub fn with_priority(&self, priority: Priority) -> Self {
+        Self { priority, ..self.clone() }
+    }
+
+    /// Whether it opens RSAES-PKCS1-v1_5 envelopes: an RSA key with `CKA_DECRYPT` on a token that can.
+    pub fn can_decrypt(&self) -> bool {
+        matches!(self.info.kind, KeyKind::Rsa { .. })
+            && self.info.usage.decrypt
+            && self.token.capabilities().can_decrypt()
+    }
+
+    /// Signs a fixed message and verifies that in software: the only health check that means something.
+    pub fn self_test(&self) -> Result<(), TokenError> {
+        let hash = self.test_hash();
+        let signature = self.try_sign(hash, TEST_MESSAGE)?;
+        let good = self.info.public_key.verify(self.algorithm(hash), TEST_MESSAGE, &signature);
+        good.map_err(|_| self.token.error(self.wrong("C_Sign", signature.len(), "signature of this key")))
+    }
+
+    pub(super) fn test_hash(&self) -> Hash {
+        match self.info.kind {
+            KeyKind::Ec(curve) => curve.hash(),
+            KeyKind::Rsa { .. } => Hash::Sha256,
+        }
+    }
+
+    pub(super) fn algorithm(&self, hash: Hash) -> SignatureAlgorithm {
+        SignatureAlgorithm::for_key(self.info.kind, hash)
+    }
+
+    fn try_sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        let plan = self.token.capabilities().signing(self.info.kind, hash).ok_or_else(|| {
+            let what = format!("{} signatures with {}", self.info.kind, hash.name());
+            self.token.error(Problem::NotOffered { what })
+        })?;
+        // Hashed here, not in the module: a CRL of a megabyte would keep the session, and many tokens
+        // have no hashing mechanism at all.
+        let data = match plan {
+            SignWith::RsaDigestInfo => hash.digest_info(&hash.digest(&[message])),
+            SignWith::EcdsaDigest => leftmost(hash.digest(&[message]), self.info.kind),
+            SignWith::RsaMessage | SignWith::EcdsaMessage => message.to_vec(),
+        };
+        let info = Arc::clone(&self.info);
+        self.token.ask(self.priority, self.token.timeout(), move |connection| {
+            let signature = connection.run(|link, open| sign(link, open, &info, plan, hash, &data))?;
+            encode(signature, info.kind, connection.link.profile.format().ecdsa_signature)
+        })
+    }
+
+    fn try_unwrap(
+        &self,
+        transport: KeyTransport,
+        wrapped: &[u8],
+        len: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        // Made before anything is known about `wrapped`.
+        let rejected = random(len).map_err(|problem| self.token.error(problem))?;
+        let KeyKind::Rsa { bits } = self.info.kind else {
+            return Err(self.token.error(Problem::NotOffered { what: "decryption with an EC key".into() }));
+        };
+        let plan = self.token.capabilities().decryption(transport).ok_or_else(|| {
+            self.token.error(Problem::NotOffered { what: format!("{transport:?} decryption") })
+        })?;
+        // What cannot be a ciphertext of this key is replaced by one that can, so that the token is
+        // asked all the same; its answer is not used. Length and range are no secret.
+        let size = bits.div_ceil(8);
+        let fits = wrapped.len() == size && below_modulus(wrapped, &self.info.public_key);
+        let mut ciphertext = if fits { wrapped.to_vec() } else { vec![0; size] };
+        if !fits {
+            ciphertext[size - 1] = 2;
+        }
+        let info = Arc::clone(&self.info);
+        let job = move |connection: &mut Connection| {
+            let block = connection.run(|link, open| decrypt(link, open, &info, plan, &ciphertext))?;
+            Ok(select(plan, transport, block, size, fits, rejected))
+        };
+        // Whether the session is replaced must not depend on the data, nor delay the answer.
+        let after = move |connection: &mut Connection| {
+            if plan != DecryptWith::Raw && connection.link.profile.close_session_on_error() {
+                connection.close();
+            }
+        };
+        self.token.ask_then(self.priority, self.token.timeout(), job, after)
+    }
+
+    fn wrong(&self, function: &'static str, length: usize, what: &'static str) -> Problem {
+        Problem::BadOutput { function, length, what }
+    }
+}
+
+impl SigningKey for TokenKey {
+    fn public_key(&self) -> &PublicKey {
+        &self.info.public_key
+    }
+
+    fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.try_sign(hash, message)?)
+    }
+}
+
+impl DecryptionKey for TokenKey {
+    fn public_key(&self) -> &PublicKey {
+        &self.info.public_key
+    }
+
+    fn unwrap_key(
+        &self,
+        transport: KeyTransport,
+        wrapped: &[u8],
+        len: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        Ok(self.try_unwrap(transport, wrapped, len)?)
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenKey({}: \"{}\", {})", self.token.name(), self.info.label, self.info.kind)
+    }
+}
+
+fn sign(
+    link: &Link,
+    open: &mut Open,
+    key: &KeyInfo,
+    plan: SignWith,
+    hash: Hash,
+    data: &[u8],
+) -> Result<Vec<u8>, Problem> {
+    let not_offered = || Problem::NotOffered { what: format!("signatures with {}", hash.name()) };
+    let mechanism = plan.mechanism(hash).ok_or_else(not_offered)?;
+    let handle = open.handle(link, key)?;
+    let start = Instant::now();
+    let signature = open.session.sign(&mechanism, handle, data)?;
+    link.counters.signatures.add_since(start);
+    Ok(signature)
+}
+
+/// The token's answer to the ciphertext; `None` where it says that the data are wrong.
+fn decrypt(
+    link: &Link,
+    open: &mut Open,
+    key: &KeyInfo,
+    plan: DecryptWith,
+    ciphertext: &[u8],
+) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
+    let not_offered = || Problem::NotOffered { what: format!("{plan:?} decryption") };
+    let mechanism = plan.mechanism().ok_or_else(not_offered)?;
+    let handle = open.handle(link, key)?;
+    let start = Instant::now();
+    let result = open.session.decrypt(&mechanism, handle, ciphertext).map(Zeroizing::new);
+    link.counters.decryptions.add_since(start);
+    match result.map_err(Problem::from) {
+        Ok(block) => Ok(Some(block)),
+        // Every number below the modulus has a raw result: a failure there is the token's.
+        Err(Problem::Call(call)) if plan != DecryptWith::Raw && !call.is_loss_in_decryption() => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The key in the token's answer, or `rejected`.
+fn select(
+    plan: DecryptWith,
+    transport: KeyTransport,
+    block: Option<Zeroizing<Vec<u8>>>,
+    size: usize,
+    fits: bool,
+    rejected: Zeroizing<Vec<u8>>,
+) -> Zeroizing<Vec<u8>> {
+    match plan {
+        DecryptWith::Raw => {
+            let mut em = Zeroizing::new(vec![0; size]);
+            if let Some(block) = block.filter(|block| fits && block.len() <= size) {
+                em[size - block.len()..].copy_from_slice(&block);
+            }
+            match transport {
+                KeyTransport::Pkcs1v15 => unpad::pkcs1_v15_or(&em, rejected),
+                KeyTransport::Oaep { hash, mgf } => unpad::oaep_or(&em, hash, mgf, rejected),
+            }
+        }
+        DecryptWith::Padded(_) => {
+            let len = rejected.len();
+            let good = Choice::from(u8::from(fits))
+                & Choice::from(u8::from(block.is_some()))
+                & block.as_ref().map_or(0, |block| block.len()).ct_eq(&len);
+            let mut key = Zeroizing::new(vec![0; len]);
+            for (to, from) in key.iter_mut().zip(block.iter().flat_map(|block| block.iter())) {
+                *to = *from;
+            }
+            let mut out = rejected;
+            for (out, octet) in out.iter_mut().zip(key.iter()) {
+                *out = u8::conditional_select(out, octet, good);
+            }
+            out
+        }
+    }
+}
+
+/// The signature as X.509 and CMS carry it.
+fn encode(signature: Vec<u8>, kind: KeyKind, form: EcdsaForm) -> Result<Vec<u8>, Problem> {
+    let length = signature.len();
+    let wrong = |what| Problem::BadOutput { function: "C_Sign", length, what };
+    match kind {
+        KeyKind::Rsa { bits } if length == bits.div_ceil(8) => Ok(signature),
+        KeyKind::Rsa { .. } => Err(wrong("RSA signature of this key")),
+        KeyKind::Ec(curve) => {
+            ecdsa_der(curve, &signature, form).ok_or_else(|| wrong("ECDSA signature on this curve"))
+        }
+    }
+}
+
+fn ecdsa_der(curve: Curve, signature: &[u8], form: EcdsaForm) -> Option<Vec<u8>> {
+    macro_rules! encode {
+        ($curve:ident) => {{
+            use $curve::ecdsa::Signature;
+            let signature = match form {
+                EcdsaForm::X962 => Signature::from_der(signature),
+                EcdsaForm::Auto if signature.len() != 2 * curve.bits().div_ceil(8) => {
+                    Signature::from_der(signature)
+                }
+                EcdsaForm::Auto | EcdsaForm::Rs => Signature::from_slice(signature),
+            };
+            Some(signature.ok()?.to_der().as_bytes().to_vec())
+        }};
+    }
+    match curve {
+        Curve::P256 => encode!(p256),
+        Curve::P384 => encode!(p384),
+        Curve::P521 => encode!(p521),
+    }
+}
+
+/// The leftmost octets of a digest that is longer than the order of the curve (FIPS 186-5, 6.4.1): not
+/// every token cuts it, and some sign anything.
+fn leftmost(mut digest: Vec<u8>, kind: KeyKind) -> Vec<u8> {
+    if let KeyKind::Ec(curve) = kind {
+        digest.truncate(curve.bits().div_ceil(8));
+    }
+    digest
+}
+
+fn below_modulus(ciphertext: &[u8], key: &PublicKey) -> bool {
+    key.rsa_modulus().is_some_and(|modulus| ciphertext < modulus)
+}
+
+fn random(len: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut octets = Zeroizing::new(vec![0; len]);
+    getrandom::fill(&mut octets).map_err(Problem::NoRandomness)?;
+    Ok(octets)
+}
+
+pub(super) const TEST_MESSAGE: &[u8] = b"is this key alive?";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_of_either_form_become_der() {
+        let mut rs = [0; 64];
+        (rs[31], rs[63]) = (1, 0x80);
+        let der = [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80];
+        for (form, bytes) in [
+            (EcdsaForm::Auto, &rs[..]),
+            (EcdsaForm::Rs, &rs),
+            (EcdsaForm::Auto, &der),
+            (EcdsaForm::X962, &der),
+        ] {
+            assert_eq!(ecdsa_der(Curve::P256, bytes, form).unwrap(), der, "{form:?}");
+        }
+        assert_eq!(ecdsa_der(Curve::P256, &der, EcdsaForm::Rs), None);
+        assert_eq!(ecdsa_der(Curve::P256, &rs[1..], EcdsaForm::Auto), None);
+        assert_eq!(ecdsa_der(Curve::P256, &[0; 64], EcdsaForm::Auto), None, "zero is no signature");
+    }
+
+    #[test]
+    fn padded_answers_are_selected_or_replaced() {
+        let plan = DecryptWith::Padded(KeyTransport::Pkcs1v15);
+        let pick = |block: Option<&[u8]>, fits| {
+            let block = block.map(|block| Zeroizing::new(block.to_vec()));
+            select(plan, KeyTransport::Pkcs1v15, block, 256, fits, Zeroizing::new(vec![9; 4])).to_vec()
+        };
+        assert_eq!(pick(Some(&[1, 2, 3, 4]), true), [1, 2, 3, 4]);
+        assert_eq!(pick(Some(&[1, 2, 3, 4]), false), [9; 4]);
+        assert_eq!(pick(Some(&[1, 2, 3]), true), [9; 4]);
+        assert_eq!(pick(Some(&[1, 2, 3, 4, 5]), true), [9; 4]);
+        assert_eq!(pick(None, true), [9; 4]);
+    }
+
+    #[test]
+    fn long_digests_are_cut() {
+        let kind = KeyKind::Ec(Curve::P256);
+        assert_eq!(leftmost(vec![1; 64], kind).len(), 32);
+        assert_eq!(leftmost(vec![1; 20], kind).len(), 20);
+        assert_eq!(leftmost(vec![1; 64], KeyKind::Ec(Curve::P521)).len(), 64);
+    }
+}

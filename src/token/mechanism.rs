@@ -1,0 +1,173 @@
+//! What the token offers, what the profile allows, and which of it is used.
+
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
+use cryptoki::slot::Slot;
+
+use crate::pki::{Hash, KeyKind, KeyTransport};
+
+use super::error::Problem;
+use super::profile::{EcdsaSign, Mechanisms, RsaSign};
+
+/// The mechanisms of a token that this product uses and its profile allows.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    offered: Vec<MechanismType>,
+    raw_decrypt: bool,
+    v15_decrypt: bool,
+    oaep: Vec<Hash>,
+    rsa_sign: Vec<RsaSign>,
+    ecdsa_sign: Vec<EcdsaSign>,
+}
+
+impl Capabilities {
+    pub(super) fn read(context: &Pkcs11, slot: Slot, wanted: &Mechanisms) -> Result<Self, Problem> {
+        let offered = context.get_mechanism_list(slot)?;
+        let decrypts = |mechanism: MechanismType| {
+            offered.contains(&mechanism)
+                && context.get_mechanism_info(slot, mechanism).as_ref().is_ok_and(MechanismInfo::decrypt)
+        };
+        let raw_decrypt = wanted.raw_rsa && decrypts(MechanismType::RSA_X_509);
+        let v15_decrypt = wanted.pkcs1_v15 && decrypts(MechanismType::RSA_PKCS);
+        let oaep =
+            if decrypts(MechanismType::RSA_PKCS_OAEP) { wanted.oaep.clone() } else { Vec::new() };
+        Ok(Self {
+            raw_decrypt,
+            v15_decrypt,
+            oaep,
+            rsa_sign: wanted.rsa_sign.clone(),
+            ecdsa_sign: wanted.ecdsa_sign.clone(),
+            offered,
+        })
+    }
+
+    /// Whether RSA keys of this token can open RSAES-PKCS1-v1_5 envelopes, which SCEP needs.
+    pub fn can_decrypt(&self) -> bool {
+        self.raw_decrypt || self.v15_decrypt
+    }
+
+    /// Whether keys of this kind can be generated, as far as the mechanism list says.
+    pub fn can_generate(&self, kind: KeyKind) -> bool {
+        self.offers(match kind {
+            KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
+            KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
+        })
+    }
+
+    /// Whether a key of this kind signs with this digest.
+    pub fn can_sign(&self, kind: KeyKind, hash: Hash) -> bool {
+        self.signing(kind, hash).is_some()
+    }
+
+    /// How a key of this kind signs with this digest.
+    pub(super) fn signing(&self, kind: KeyKind, hash: Hash) -> Option<SignWith> {
+        match kind {
+            KeyKind::Rsa { .. } => self.rsa_sign.iter().find_map(|form| match form {
+                RsaSign::DigestInfo => self.offers(MechanismType::RSA_PKCS).then_some(SignWith::RsaDigestInfo),
+                RsaSign::Hashing => self.offers(rsa_hashing(hash)?.1).then_some(SignWith::RsaMessage),
+            }),
+            KeyKind::Ec(_) => self.ecdsa_sign.iter().find_map(|form| match form {
+                EcdsaSign::Digest => self.offers(MechanismType::ECDSA).then_some(SignWith::EcdsaDigest),
+                EcdsaSign::Hashing => self.offers(ecdsa_hashing(hash)?.1).then_some(SignWith::EcdsaMessage),
+            }),
+        }
+    }
+
+    /// How a wrapped key is opened.
+    pub(super) fn decryption(&self, transport: KeyTransport) -> Option<DecryptWith> {
+        if self.raw_decrypt {
+            return Some(DecryptWith::Raw);
+        }
+        match transport {
+            KeyTransport::Pkcs1v15 => self.v15_decrypt.then_some(DecryptWith::Padded(transport)),
+            KeyTransport::Oaep { hash, mgf } => {
+                let offered = self.oaep.contains(&hash) && self.oaep.contains(&mgf);
+                offered.then_some(DecryptWith::Padded(transport))
+            }
+        }
+    }
+
+    fn offers(&self, mechanism: MechanismType) -> bool {
+        self.offered.contains(&mechanism)
+    }
+}
+
+/// What the token signs: a digest made by us, or the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignWith {
+    RsaDigestInfo,
+    RsaMessage,
+    EcdsaDigest,
+    EcdsaMessage,
+}
+
+impl SignWith {
+    pub fn mechanism(self, hash: Hash) -> Option<Mechanism<'static>> {
+        match self {
+            Self::RsaDigestInfo => Some(Mechanism::RsaPkcs),
+            Self::EcdsaDigest => Some(Mechanism::Ecdsa),
+            Self::RsaMessage => rsa_hashing(hash).map(|(mechanism, _)| mechanism),
+            Self::EcdsaMessage => ecdsa_hashing(hash).map(|(mechanism, _)| mechanism),
+        }
+    }
+}
+
+/// Who removes the padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DecryptWith {
+    /// We do.
+    Raw,
+    /// The token does.
+    Padded(KeyTransport),
+}
+
+impl DecryptWith {
+    pub fn mechanism(self) -> Option<Mechanism<'static>> {
+        match self {
+            Self::Raw => Some(Mechanism::RsaX509),
+            Self::Padded(KeyTransport::Pkcs1v15) => Some(Mechanism::RsaPkcs),
+            Self::Padded(KeyTransport::Oaep { hash, mgf }) => {
+                let (digest, _) = oaep_digest(hash)?;
+                let (_, mgf) = oaep_digest(mgf)?;
+                // An empty label is a NULL pointer: some modules refuse any other.
+                let params = PkcsOaepParams::new(digest, mgf, PkcsOaepSource::empty());
+                Some(Mechanism::RsaPkcsOaep(params))
+            }
+        }
+    }
+}
+
+fn rsa_hashing(hash: Hash) -> Option<(Mechanism<'static>, MechanismType)> {
+    let mechanism = match hash {
+        Hash::Md5 => return None,
+        Hash::Sha1 => Mechanism::Sha1RsaPkcs,
+        Hash::Sha256 => Mechanism::Sha256RsaPkcs,
+        Hash::Sha384 => Mechanism::Sha384RsaPkcs,
+        Hash::Sha512 => Mechanism::Sha512RsaPkcs,
+    };
+    let kind = mechanism.mechanism_type();
+    Some((mechanism, kind))
+}
+
+fn ecdsa_hashing(hash: Hash) -> Option<(Mechanism<'static>, MechanismType)> {
+    let mechanism = match hash {
+        Hash::Md5 => return None,
+        Hash::Sha1 => Mechanism::EcdsaSha1,
+        Hash::Sha256 => Mechanism::EcdsaSha256,
+        Hash::Sha384 => Mechanism::EcdsaSha384,
+        Hash::Sha512 => Mechanism::EcdsaSha512,
+    };
+    let kind = mechanism.mechanism_type();
+    Some((mechanism, kind))
+}
+
+fn oaep_digest(hash: Hash) -> Option<(MechanismType, PkcsMgfType)> {
+    match hash {
+        Hash::Md5 => None,
+        Hash::Sha1 => Some((MechanismType::SHA1, PkcsMgfType::MGF1_SHA1)),
+        Hash::Sha256 => Some((MechanismType::SHA256, PkcsMgfType::MGF1_SHA256)),
+        Hash::Sha384 => Some((MechanismType::SHA384, PkcsMgfType::MGF1_SHA384)),
+        Hash::Sha512 => Some((MechanismType::SHA512, PkcsMgfType::MGF1_SHA512)),
+    }
+}

@@ -1,0 +1,290 @@
+//! The user PIN: read, tried once, and never again after the token has refused it.
+//!
+//! A token that locks its PIN is a dead authority, so no PIN is tried that is known to be wrong, also
+//! not after a restart: what a token refused is kept as salted PBKDF2 hashes, in a file where one is
+//! configured. The records go when another PIN succeeds.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cryptoki::error::{Error as Cryptoki, RvError};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::TokenInfo;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::config::PinSource;
+use super::error::{CallError, Problem};
+use super::module::trim;
+
+/// The PIN of one token. Its lock is held over a login, so that workers cannot try in turn what the
+/// first of them was refused.
+pub(super) struct PinCare {
+    token: String,
+    source: PinSource,
+    lockout: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was typed at the prompt.
+    prompted: Option<SecretString>,
+    refused: Vec<Refused>,
+    locked: bool,
+}
+
+impl PinCare {
+    /// The PIN of the token called `token`, with what `lockout` remembers.
+    pub fn new(token: &str, source: PinSource, lockout: Option<PathBuf>) -> Result<Self, Problem> {
+        let refused = match &lockout {
+            Some(path) => read_lockout(path)
+                .map_err(|source| Problem::Lockout { path: path.clone(), source })?,
+            None => Vec::new(),
+        };
+        let state = Mutex::new(State { refused, ..State::default() });
+        Ok(Self { token: token.into(), source, lockout, state })
+    }
+
+    /// Logs `session` in as the user. Being logged in already is success.
+    pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pin = self.read(&mut state)?;
+        let serial = info.map_or(String::new(), |info| trim(info.serial_number()));
+        self.check(&state, &pin, &serial, info)?;
+        let error = match session.login(UserType::User, Some(&pin)) {
+            Ok(()) => {
+                self.forget_refused(&mut state);
+                return Ok(());
+            }
+            Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => return Ok(()),
+            Err(error) => CallError::new(error),
+        };
+        if error.is_pin() {
+            state.locked |= error.rv() == Some(RvError::PinLocked);
+            state.prompted = None;
+            state.refused.push(Refused::new(&pin, &serial)?);
+            // The refusal itself matters more than that it could not be written down.
+            if let Err(problem) = self.write_refused(&state) {
+                tracing::error!(token = self.token, %problem, "a refused PIN is not remembered");
+            }
+        }
+        Err(error.into())
+    }
+
+    fn read(&self, state: &mut State) -> Result<SecretString, Problem> {
+        let unreadable = |from: String| move |source| Problem::PinUnreadable { from, source };
+        match &self.source {
+            PinSource::Given(pin) => Ok(pin.clone()),
+            PinSource::File(path) => {
+                let text = fs::read_to_string(path).map(Zeroizing::new);
+                let text = text.map_err(unreadable(path.display().to_string()))?;
+                Ok(text.lines().next().unwrap_or_default().into())
+            }
+            PinSource::Env(name) => {
+                let value = std::env::var(name).map_err(io::Error::other);
+                Ok(value.map_err(unreadable(format!("${name}")))?.into())
+            }
+            PinSource::Prompt => {
+                if let Some(pin) = &state.prompted {
+                    return Ok(pin.clone());
+                }
+                let pin = rpassword::prompt_password(format!("PIN of token \"{}\": ", self.token));
+                let pin = SecretString::from(pin.map_err(unreadable("the terminal".into()))?);
+                Ok(state.prompted.insert(pin).clone())
+            }
+        }
+    }
+
+    /// What must be true before a PIN is risked.
+    fn check(
+        &self,
+        state: &State,
+        pin: &SecretString,
+        serial: &str,
+        info: Option<&TokenInfo>,
+    ) -> Result<(), Problem> {
+        let length = pin.expose_secret().len();
+        // Zero means unknown. An empty PIN is never right, and may cost a try.
+        let least = info.map_or(0, TokenInfo::min_pin_length).max(1);
+        let most = info.map_or(0, TokenInfo::max_pin_length);
+        let most = if most == 0 { usize::MAX } else { most };
+        if length < least || length > most {
+            return Err(Problem::PinLength { length, least, most });
+        }
+        if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
+            return Err(Problem::PinLocked);
+        }
+        if state.refused.iter().any(|refused| refused.is(pin, serial)) {
+            return Err(Problem::PinRefused { lockout: self.lockout.clone() });
+        }
+        // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
+        let informed = state.refused.iter().any(|refused| refused.serial == serial);
+        if info.is_some_and(TokenInfo::user_pin_final_try) && !informed {
+            return Err(Problem::PinLastTry);
+        }
+        Ok(())
+    }
+
+    fn forget_refused(&self, state: &mut State) {
+        if state.refused.is_empty() {
+            return;
+        }
+        state.refused.clear();
+        if let Some(path) = &self.lockout
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::warn!(path = %path.display(), %error, "refused PINs are not forgotten");
+        }
+    }
+
+    fn write_refused(&self, state: &State) -> Result<(), Problem> {
+        let Some(path) = &self.lockout else { return Ok(()) };
+        write_lockout(path, &state.refused)
+            .map_err(|source| Problem::Lockout { path: path.clone(), source })
+    }
+}
+
+/// A PIN that the token with this serial number refused.
+struct Refused {
+    serial: String,
+    rounds: u32,
+    salt: [u8; 16],
+    hash: [u8; 32],
+}
+
+impl Refused {
+    fn new(pin: &SecretString, serial: &str) -> Result<Self, Problem> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map_err(Problem::NoRandomness)?;
+        let hash = pbkdf2(pin.expose_secret().as_bytes(), &salt, ROUNDS);
+        Ok(Self { serial: serial.into(), rounds: ROUNDS, salt, hash })
+    }
+
+    fn is(&self, pin: &SecretString, serial: &str) -> bool {
+        self.serial == serial
+            && bool::from(
+                pbkdf2(pin.expose_secret().as_bytes(), &self.salt, self.rounds).ct_eq(&self.hash),
+            )
+    }
+
+    fn to_line(&self) -> String {
+        format!("{} {} {} {}\n", self.rounds, hex(&self.salt), hex(&self.hash), hex(self.serial.as_bytes()))
+    }
+
+    fn from_line(line: &str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let rounds = fields.next()?.parse().ok().filter(|rounds| (1..=MOST_ROUNDS).contains(rounds))?;
+        let salt = unhex(fields.next()?)?.try_into().ok()?;
+        let hash = unhex(fields.next()?)?.try_into().ok()?;
+        let serial = String::from_utf8(unhex(fields.next()?)?).ok()?;
+        fields.next().is_none().then_some(Self { serial, rounds, salt, hash })
+    }
+}
+
+fn read_lockout(path: &Path) -> io::Result<Vec<Refused>> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| Refused::from_line(line).ok_or_else(|| io::Error::other("malformed line")))
+        .collect()
+}
+
+fn write_lockout(path: &Path, refused: &[Refused]) -> io::Result<()> {
+    let mut text = String::from(HEADER);
+    text.extend(refused.iter().map(Refused::to_line));
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// PBKDF2-HMAC-SHA-256 with 32 octets of output: one block (RFC 8018, 5.2).
+fn pbkdf2(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 32] {
+    let keyed = Hmac::<Sha256>::new_from_slice(password).expect("HMAC takes keys of any length");
+    let prf = |parts: &[&[u8]]| -> [u8; 32] {
+        let mut mac = keyed.clone();
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    };
+    let mut block = prf(&[salt, &1u32.to_be_bytes()]);
+    let mut hash = block;
+    for _ in 1..rounds {
+        block = prf(&[&block]);
+        hash.iter_mut().zip(block).for_each(|(sum, octet)| *sum ^= octet);
+    }
+    hash
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || text.len() % 2 != 0 {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+const HEADER: &str = "# PINs that the token refused, hashed. They are not tried again while this file is here.\n\
+                      # rounds, salt, PBKDF2-HMAC-SHA-256, serial number\n";
+/// About a quarter of a second: PINs are short, the file is for our own eyes, and a login is rare.
+const ROUNDS: u32 = 600_000;
+const MOST_ROUNDS: u32 = 10_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pbkdf2_known_answers() {
+        // RFC 7914, 11 has others; these are the usual ones for 32 octets.
+        for (rounds, expected) in [
+            (1, "120fb6cffcf8b32c43e7225256c4f837a86548c92ccc35480805987cb70be17b"),
+            (4096, "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a"),
+        ] {
+            assert_eq!(hex(&pbkdf2(b"password", b"salt", rounds)), expected);
+        }
+    }
+
+    #[test]
+    fn refused_pins_are_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("refused");
+        let [wrong, other] = ["1111", "2222"].map(SecretString::from);
+        write_lockout(&path, &[Refused::new(&wrong, "12 ab").unwrap()]).unwrap();
+
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("1111"));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+
+        let read = read_lockout(&path).unwrap();
+        assert_eq!(read.len(), 1);
+        assert!(read[0].is(&wrong, "12 ab"));
+        assert!(!read[0].is(&other, "12 ab"));
+        assert!(!read[0].is(&wrong, "another token"));
+    }
+
+    #[test]
+    fn malformed_lockout_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("refused");
+        assert!(read_lockout(&path).unwrap().is_empty());
+        fs::write(&path, "600000 00\n").unwrap();
+        assert!(read_lockout(&path).is_err());
+    }
+}

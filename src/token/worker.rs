@@ -1,0 +1,284 @@
+//! Worker threads behind one bounded queue with priorities.
+//!
+//! Each worker has a state of its own, for a token its session ([`super::session::Connection`]), and
+//! everything that blocks happens on it. A full queue is refused at once and a caller waits only so
+//! long, so nobody above ever waits without end.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::Problem;
+
+/// Who is served first when the token has more to do than it can. Within one priority it is first
+/// come, first served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Commands of the operator: a person waits, and there are few.
+    Operator,
+    /// Signing answers: what was begun is finished first, for a client without an answer asks again.
+    Reply,
+    /// Opening requests and signing certificates: new work.
+    Issue,
+}
+
+/// Threads, each with a `C`.
+pub(super) struct Pool<C> {
+    shared: Arc<Shared<C>>,
+}
+
+struct Shared<C> {
+    queue: Mutex<Queue<C>>,
+    /// A job came, or the pool closes.
+    changed: Condvar,
+    /// A worker ended.
+    ended: Condvar,
+    capacity: usize,
+}
+
+struct Queue<C> {
+    lanes: [VecDeque<Job<C>>; 3],
+    workers: usize,
+    closed: bool,
+}
+
+struct Job<C> {
+    run: Box<dyn FnOnce(&mut C) + Send>,
+    /// When the caller stops waiting.
+    expires: Instant,
+}
+
+impl<C: 'static> Pool<C> {
+    /// `workers` threads called `name`, each with its own `make()`, and room for `capacity` waiting jobs.
+    pub fn start(
+        name: &str,
+        workers: usize,
+        capacity: usize,
+        make: impl Fn() -> C + Clone + Send + 'static,
+    ) -> Self {
+        let queue = Queue { lanes: [const { VecDeque::new() }; 3], workers: 0, closed: false };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+            ended: Condvar::new(),
+            capacity,
+        });
+        for _ in 0..workers {
+            let (mine, make) = (Arc::clone(&shared), make.clone());
+            shared.lock().workers += 1;
+            let thread = thread::Builder::new().name(format!("token {name}")).spawn(move || {
+                mine.work(&make);
+                mine.lock().workers -= 1;
+                mine.ended.notify_all();
+            });
+            if thread.is_err() {
+                shared.lock().workers -= 1;
+            }
+        }
+        Self { shared }
+    }
+
+    /// Runs `job` on a worker and waits for it, at most `timeout` from now.
+    ///
+    /// [`Problem::Busy`] at once when the queue is full. A job whose caller has stopped waiting is not
+    /// begun any more; one that is running goes on.
+    pub fn run<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        timeout: Duration,
+        job: impl FnOnce(&mut C) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run_then(priority, timeout, job, |_| ())
+    }
+
+    /// As [`Pool::run`]; `then` runs on the same worker after the answer is given.
+    pub fn run_then<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        timeout: Duration,
+        job: impl FnOnce(&mut C) -> Result<T, Problem> + Send + 'static,
+        then: impl FnOnce(&mut C) + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (answer, wait) = mpsc::sync_channel(1);
+        let run = Box::new(move |state: &mut C| {
+            // Nobody may listen any more.
+            let _ = answer.send(job(state));
+            then(state);
+        });
+        self.shared.push(priority, Job { run, expires: Instant::now() + timeout })?;
+        match wait.recv_timeout(timeout) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(Problem::TimedOut { after: timeout }),
+            Err(RecvTimeoutError::Disconnected) => Err(Problem::WorkerGone),
+        }
+    }
+
+    /// Jobs that wait.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Threads.
+    pub fn workers(&self) -> usize {
+        self.shared.lock().workers
+    }
+}
+
+impl<C> Drop for Pool<C> {
+    /// Lets the workers finish what they are doing, and waits for that, but not for a stuck one.
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        self.shared.changed.notify_all();
+        let _ = self.shared.ended.wait_timeout_while(queue, STUCK, |queue| queue.workers > 0);
+    }
+}
+
+impl<C> Shared<C> {
+    fn lock(&self) -> MutexGuard<'_, Queue<C>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, priority: Priority, job: Job<C>) -> Result<(), Problem> {
+        let mut queue = self.lock();
+        if queue.len() >= self.capacity {
+            return Err(Problem::Busy);
+        }
+        queue.lanes[priority as usize].push_back(job);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn work(&self, make: &impl Fn() -> C) {
+        let mut state = make();
+        while let Some(job) = self.next() {
+            if job.expires <= Instant::now() {
+                continue;
+            }
+            // Whoever waits hears of a panic by the dropped sender; the state it left is not trusted.
+            if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut state))).is_err() {
+                state = make();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job<C>> {
+        let mut queue = self.lock();
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(job) = queue.lanes.iter_mut().find_map(VecDeque::pop_front) {
+                return Some(job);
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<C> Queue<C> {
+    fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+}
+
+/// How long the end waits for a worker that may be inside the module.
+const STUCK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A pool whose only worker is held until the sender is used or dropped.
+    fn held(capacity: usize) -> (Arc<Pool<Vec<u32>>>, mpsc::Sender<()>, thread::JoinHandle<()>) {
+        let pool = Arc::new(Pool::start("test", 1, capacity, Vec::new));
+        let (release, held) = mpsc::channel::<()>();
+        let (started, wait) = mpsc::channel();
+        let holder = thread::spawn({
+            let pool = Arc::clone(&pool);
+            move || {
+                let job = move |_: &mut Vec<u32>| {
+                    started.send(()).unwrap();
+                    let _ = held.recv();
+                    Ok(())
+                };
+                pool.run(Priority::Issue, LONG, job).unwrap();
+            }
+        });
+        wait.recv().unwrap();
+        (pool, release, holder)
+    }
+
+    fn wait_for(pool: &Pool<Vec<u32>>, waiting: usize) {
+        while pool.waiting() < waiting {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn full_queue_is_busy_at_once() {
+        let (pool, release, holder) = held(1);
+        let waiter = thread::spawn({
+            let pool = Arc::clone(&pool);
+            move || pool.run(Priority::Issue, LONG, |_| Ok(1)).unwrap()
+        });
+        wait_for(&pool, 1);
+        assert!(matches!(pool.run(Priority::Operator, LONG, |_| Ok(2)), Err(Problem::Busy)));
+        drop(release);
+        assert_eq!(waiter.join().unwrap(), 1);
+        holder.join().unwrap();
+    }
+
+    #[test]
+    fn priorities_are_served_in_order() {
+        let (pool, release, holder) = held(8);
+        let mut threads = Vec::new();
+        for (waiting, (priority, mark)) in
+            [(Priority::Issue, 3), (Priority::Reply, 2), (Priority::Operator, 1), (Priority::Issue, 4)]
+                .into_iter()
+                .enumerate()
+        {
+            wait_for(&pool, waiting);
+            let pool = Arc::clone(&pool);
+            threads.push(thread::spawn(move || {
+                pool.run(priority, LONG, move |seen| {
+                    seen.push(mark);
+                    Ok(())
+                })
+                .unwrap();
+            }));
+        }
+        wait_for(&pool, 4);
+        drop(release);
+        holder.join().unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(pool.run(Priority::Issue, LONG, |seen| Ok(seen.clone())).unwrap(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn late_answer_is_a_time_out_and_the_job_is_not_begun() {
+        let (pool, release, holder) = held(8);
+        let late = pool.run(Priority::Issue, Duration::from_millis(1), |seen| {
+            seen.push(1);
+            Ok(())
+        });
+        assert!(matches!(late, Err(Problem::TimedOut { .. })));
+        drop(release);
+        holder.join().unwrap();
+        assert!(pool.run(Priority::Issue, LONG, |seen| Ok(seen.is_empty())).unwrap());
+    }
+
+    #[test]
+    fn panic_costs_its_caller_alone() {
+        let pool = Pool::start("test", 1, 8, Vec::<u32>::new);
+        let gone = pool.run(Priority::Issue, LONG, |_| -> Result<(), Problem> { panic!("on purpose") });
+        assert!(matches!(gone, Err(Problem::WorkerGone)));
+        assert_eq!(pool.run(Priority::Issue, LONG, |_| Ok(7)).unwrap(), 7);
+        assert_eq!(pool.workers(), 1);
+    }
+}
