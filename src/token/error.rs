@@ -437,7 +437,9 @@ impl CallError {
             }
             KeySizeRange => "the token cannot make or use keys of this size".into(),
             MechanismInvalid => format!("`show crypto pki token {token}` lists what it can do"),
-            SessionCount => "no more sessions; other programs use the token, or `sessions` is too large".into(),
+            SessionCount => {
+                "no more sessions; other programs use the token, or `sessions` is too large".into()
+            }
             UserTypeInvalid => "this token wants another role for it".into(),
             _ => return None,
         };

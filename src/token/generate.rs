@@ -170,10 +170,9 @@ impl Values<'_> {
             (KeyAttribute::Unwrap, _) => Attribute::Unwrap(false),
             (KeyAttribute::Wrap, _) => Attribute::Wrap(false),
             (KeyAttribute::Derive, _) => Attribute::Derive(false),
-            (
-                KeyAttribute::ModulusBits | KeyAttribute::PublicExponent | KeyAttribute::EcParams,
-                _,
-            ) => return None,
+            (KeyAttribute::ModulusBits | KeyAttribute::PublicExponent | KeyAttribute::EcParams, _) => {
+                return None;
+            }
         })
     }
 }

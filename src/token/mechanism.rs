@@ -30,8 +30,7 @@ impl Capabilities {
         };
         let raw_decrypt = wanted.raw_rsa && decrypts(MechanismType::RSA_X_509);
         let v15_decrypt = wanted.pkcs1_v15 && decrypts(MechanismType::RSA_PKCS);
-        let oaep =
-            if decrypts(MechanismType::RSA_PKCS_OAEP) { wanted.oaep.clone() } else { Vec::new() };
+        let oaep = if decrypts(MechanismType::RSA_PKCS_OAEP) { wanted.oaep.clone() } else { Vec::new() };
         Ok(Self {
             raw_decrypt,
             v15_decrypt,
@@ -64,7 +63,9 @@ impl Capabilities {
     pub(super) fn signing(&self, kind: KeyKind, hash: Hash) -> Option<SignWith> {
         match kind {
             KeyKind::Rsa { .. } => self.rsa_sign.iter().find_map(|form| match form {
-                RsaSign::DigestInfo => self.offers(MechanismType::RSA_PKCS).then_some(SignWith::RsaDigestInfo),
+                RsaSign::DigestInfo => {
+                    self.offers(MechanismType::RSA_PKCS).then_some(SignWith::RsaDigestInfo)
+                }
                 RsaSign::Hashing => self.offers(rsa_hashing(hash)?.1).then_some(SignWith::RsaMessage),
             }),
             KeyKind::Ec(_) => self.ecdsa_sign.iter().find_map(|form| match form {

@@ -65,8 +65,7 @@ impl Token {
         let (module, profile) = Module::of(config).map_err(fail)?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
         let slot = module.find_token(&config.selector, &profile).map_err(fail)?;
-        let capabilities =
-            Capabilities::read(&module.context, slot, profile.mechanisms()).map_err(fail)?;
+        let capabilities = Capabilities::read(&module.context, slot, profile.mechanisms()).map_err(fail)?;
         let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let most = match module.context.get_token_info(slot).map(|info| info.max_session_count()) {
@@ -145,10 +144,9 @@ impl Token {
     /// Takes from milliseconds to minutes. [`Problem::KeyExists`] when the label is taken.
     pub fn generate(&self, label: &str, kind: KeyKind, usage: KeyUsage) -> Result<TokenKey, TokenError> {
         let wanted = label.to_owned();
-        let info =
-            self.ask(Priority::Operator, self.0.link.profile.keygen_timeout(), move |connection| {
-                generate::generate(connection, &wanted, kind, usage)
-            })?;
+        let info = self.ask(Priority::Operator, self.0.link.profile.keygen_timeout(), move |connection| {
+            generate::generate(connection, &wanted, kind, usage)
+        })?;
         let key = TokenKey::new(self.clone(), info).with_priority(Priority::Operator);
         if let Err(error) = self.try_out(&key) {
             self.delete(label)?;
@@ -205,7 +203,8 @@ impl Token {
         }
         if usage.decrypt && key.can_decrypt() {
             let transport = KeyTransport::Pkcs1v15;
-            let wrapped = key.public_key().encrypt(transport, TEST_KEY).ok_or_else(|| failed("encryption"))?;
+            let wrapped =
+                key.public_key().encrypt(transport, TEST_KEY).ok_or_else(|| failed("encryption"))?;
             let opened = key.unwrap_key(transport, &wrapped, TEST_KEY.len());
             if !opened.is_ok_and(|opened| *opened == TEST_KEY) {
                 return Err(failed("decryption"));
@@ -234,7 +233,7 @@ impl Token {
         job: impl FnOnce(&mut Connection) -> Result<T, Problem> + Send + 'static,
         then: impl FnOnce(&mut Connection) + Send + 'static,
     ) -> Result<T, TokenError> {
-        self.0.pool.run_then(priority, timeout, job, then).map_err(|problem| self.error(problem))
+        self.0.pool.run(priority, timeout, job, then).map_err(|problem| self.error(problem))
     }
 
     fn error(&self, problem: Problem) -> TokenError {
@@ -315,6 +314,5 @@ impl TokenInfo {
     }
 }
 
-const PRIVATE_KEYS: [Attribute; 2] =
-    [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+const PRIVATE_KEYS: [Attribute; 2] = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
 const TEST_KEY: &[u8; 16] = b"an AES-128 key..";

@@ -36,7 +36,9 @@ impl Module {
             (Some(path), _) => Self::load(path)?,
             (None, Some(profile)) if !profile.libraries().is_empty() => {
                 let found = profile.libraries().iter().find(|path| path.exists());
-                Self::load(found.ok_or_else(|| Problem::ModuleMissing { tried: profile.libraries().into() })?)?
+                Self::load(
+                    found.ok_or_else(|| Problem::ModuleMissing { tried: profile.libraries().into() })?,
+                )?
             }
             _ => return Err(Problem::NoModule),
         };

@@ -44,8 +44,9 @@ impl PinCare {
     /// The PIN of the token called `token`, with what `lockout` remembers.
     pub fn new(token: &str, source: PinSource, lockout: Option<PathBuf>) -> Result<Self, Problem> {
         let refused = match &lockout {
-            Some(path) => read_lockout(path)
-                .map_err(|source| Problem::Lockout { path: path.clone(), source })?,
+            Some(path) => {
+                read_lockout(path).map_err(|source| Problem::Lockout { path: path.clone(), source })?
+            }
             None => Vec::new(),
         };
         let state = Mutex::new(State { refused, ..State::default() });
@@ -146,8 +147,7 @@ impl PinCare {
 
     fn write_refused(&self, state: &State) -> Result<(), Problem> {
         let Some(path) = &self.lockout else { return Ok(()) };
-        write_lockout(path, &state.refused)
-            .map_err(|source| Problem::Lockout { path: path.clone(), source })
+        write_lockout(path, &state.refused).map_err(|source| Problem::Lockout { path: path.clone(), source })
     }
 }
 
@@ -169,9 +169,7 @@ impl Refused {
 
     fn is(&self, pin: &SecretString, serial: &str) -> bool {
         self.serial == serial
-            && bool::from(
-                pbkdf2(pin.expose_secret().as_bytes(), &self.salt, self.rounds).ct_eq(&self.hash),
-            )
+            && bool::from(pbkdf2(pin.expose_secret().as_bytes(), &self.salt, self.rounds).ct_eq(&self.hash))
     }
 
     fn to_line(&self) -> String {
@@ -194,9 +192,7 @@ fn read_lockout(path: &Path) -> io::Result<Vec<Refused>> {
         other => other?,
     };
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| Refused::from_line(line).ok_or_else(|| io::Error::other("malformed line")))
-        .collect()
+    lines.map(|line| Refused::from_line(line).ok_or_else(|| io::Error::other("malformed line"))).collect()
 }
 
 fn write_lockout(path: &Path, refused: &[Refused]) -> io::Result<()> {

@@ -81,21 +81,12 @@ impl<C: 'static> Pool<C> {
         Self { shared }
     }
 
-    /// Runs `job` on a worker and waits for it, at most `timeout` from now.
+    /// Runs `job` on a worker and waits for it, at most `timeout` from now; `then` runs on the same worker
+    /// after the answer is given.
     ///
     /// [`Problem::Busy`] at once when the queue is full. A job whose caller has stopped waiting is not
     /// begun any more; one that is running goes on.
     pub fn run<T: Send + 'static>(
-        &self,
-        priority: Priority,
-        timeout: Duration,
-        job: impl FnOnce(&mut C) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.run_then(priority, timeout, job, |_| ())
-    }
-
-    /// As [`Pool::run`]; `then` runs on the same worker after the answer is given.
-    pub fn run_then<T: Send + 'static>(
         &self,
         priority: Priority,
         timeout: Duration,
@@ -119,11 +110,6 @@ impl<C: 'static> Pool<C> {
     /// Jobs that wait.
     pub fn waiting(&self) -> usize {
         self.shared.lock().len()
-    }
-
-    /// Threads.
-    pub fn workers(&self) -> usize {
-        self.shared.lock().workers
     }
 }
 
@@ -194,6 +180,16 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    impl Pool<Vec<u32>> {
+        fn ask<T: Send + 'static>(
+            &self,
+            priority: Priority,
+            job: impl FnOnce(&mut Vec<u32>) -> Result<T, Problem> + Send + 'static,
+        ) -> Result<T, Problem> {
+            self.run(priority, LONG, job, |_| ())
+        }
+    }
+
     /// A pool whose only worker is held until the sender is used or dropped.
     fn held(capacity: usize) -> (Arc<Pool<Vec<u32>>>, mpsc::Sender<()>, thread::JoinHandle<()>) {
         let pool = Arc::new(Pool::start("test", 1, capacity, Vec::new));
@@ -207,7 +203,7 @@ mod tests {
                     let _ = held.recv();
                     Ok(())
                 };
-                pool.run(Priority::Issue, LONG, job).unwrap();
+                pool.ask(Priority::Issue, job).unwrap();
             }
         });
         wait.recv().unwrap();
@@ -225,10 +221,10 @@ mod tests {
         let (pool, release, holder) = held(1);
         let waiter = thread::spawn({
             let pool = Arc::clone(&pool);
-            move || pool.run(Priority::Issue, LONG, |_| Ok(1)).unwrap()
+            move || pool.ask(Priority::Issue, |_| Ok(1)).unwrap()
         });
         wait_for(&pool, 1);
-        assert!(matches!(pool.run(Priority::Operator, LONG, |_| Ok(2)), Err(Problem::Busy)));
+        assert!(matches!(pool.ask(Priority::Operator, |_| Ok(2)), Err(Problem::Busy)));
         drop(release);
         assert_eq!(waiter.join().unwrap(), 1);
         holder.join().unwrap();
@@ -246,7 +242,7 @@ mod tests {
             wait_for(&pool, waiting);
             let pool = Arc::clone(&pool);
             threads.push(thread::spawn(move || {
-                pool.run(priority, LONG, move |seen| {
+                pool.ask(priority, move |seen| {
                     seen.push(mark);
                     Ok(())
                 })
@@ -257,28 +253,28 @@ mod tests {
         drop(release);
         holder.join().unwrap();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(pool.run(Priority::Issue, LONG, |seen| Ok(seen.clone())).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(pool.ask(Priority::Issue, |seen| Ok(seen.clone())).unwrap(), [1, 2, 3, 4]);
     }
 
     #[test]
     fn late_answer_is_a_time_out_and_the_job_is_not_begun() {
         let (pool, release, holder) = held(8);
-        let late = pool.run(Priority::Issue, Duration::from_millis(1), |seen| {
+        let job = |seen: &mut Vec<u32>| {
             seen.push(1);
             Ok(())
-        });
+        };
+        let late = pool.run(Priority::Issue, Duration::from_millis(1), job, |_| ());
         assert!(matches!(late, Err(Problem::TimedOut { .. })));
         drop(release);
         holder.join().unwrap();
-        assert!(pool.run(Priority::Issue, LONG, |seen| Ok(seen.is_empty())).unwrap());
+        assert!(pool.ask(Priority::Issue, |seen| Ok(seen.is_empty())).unwrap());
     }
 
     #[test]
     fn panic_costs_its_caller_alone() {
         let pool = Pool::start("test", 1, 8, Vec::<u32>::new);
-        let gone = pool.run(Priority::Issue, LONG, |_| -> Result<(), Problem> { panic!("on purpose") });
+        let gone = pool.ask(Priority::Issue, |_| -> Result<(), Problem> { panic!("on purpose") });
         assert!(matches!(gone, Err(Problem::WorkerGone)));
-        assert_eq!(pool.run(Priority::Issue, LONG, |_| Ok(7)).unwrap(), 7);
-        assert_eq!(pool.workers(), 1);
+        assert_eq!(pool.ask(Priority::Issue, |_| Ok(7)).unwrap(), 7);
     }
 }
