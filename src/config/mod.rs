@@ -1,5 +1,168 @@
 //! The configuration: IOS text to checked values and back.
+//!
+//! [`Configuration::parse`] reads it, its `Display` writes it, and what is written reads back to the
+//! same value. Each section has a file with its values, its lines and how it writes itself. [`Editor`]
+//! applies one line after the other, as in `configure terminal`. [`grammar`] is what the words of a
+//! line mean; the exec commands of the layer above share it.
+
+mod edit;
+mod global;
+pub mod grammar;
+mod line;
+mod server;
+mod token;
+mod trustpoint;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use grammar::{Args, LineError, Refusal};
+
+pub use edit::{Editor, Mode, ReferenceLine, reference};
+pub use global::Http;
+pub use line::Verb;
+pub use server::{DatabaseLevel, Grant, Legacy, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+pub use token::{PinSource, TokenSection};
+pub use trustpoint::{KeyPair, TrustpointSection};
 
 /// Everything configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Configuration {}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// `hostname`.
+    pub hostname: String,
+    /// `ip domain name`.
+    pub domain_name: Option<String>,
+    /// `ip http …`.
+    pub http: Http,
+    /// `crypto pki token`, by name without a colon.
+    pub tokens: BTreeMap<String, TokenSection>,
+    /// `crypto pki trustpoint`, by label.
+    pub trustpoints: BTreeMap<String, TrustpointSection>,
+    /// `crypto pki server`, by label.
+    pub servers: BTreeMap<String, ServerSection>,
+}
+
+impl Configuration {
+    /// The configuration that this text describes.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::default().edited(text)
+    }
+
+    /// This configuration after the lines of `text`, as typed after `configure terminal`. Nothing is
+    /// accepted when a line is not.
+    pub fn edited(&self, text: &str) -> Result<Self, ConfigError> {
+        let mut editor = Editor::new(self.clone());
+        for (index, line) in text.lines().enumerate() {
+            editor.line(line).map_err(|error| ConfigError::Line { number: index + 1, error })?;
+        }
+        editor.finish().map_err(ConfigError::Whole)
+    }
+
+    /// The text that reads back to this value.
+    pub fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    /// Host name and domain name: the default name of keys.
+    pub fn fqdn(&self) -> String {
+        match &self.domain_name {
+            Some(domain) => format!("{}.{domain}", self.hostname),
+            None => self.hostname.clone(),
+        }
+    }
+
+    /// Rules that concern several sections, in words when one is broken.
+    fn check(&self) -> Result<(), String> {
+        for (label, trustpoint) in &self.trustpoints {
+            let legacy = self.servers.get(label).is_some_and(|server| server.legacy().rsa_1024);
+            let bits = trustpoint.key.as_ref().and_then(KeyPair::least_bits);
+            if let Some(bits) = bits.filter(|bits| *bits < 2048 && !legacy) {
+                return Err(format!(
+                    "trustpoint {label}: RSA keys of {bits} bits are weak; to use one, type \
+                     `crypto legacy rsa-1024` in `crypto pki server {label}`"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            hostname: DEFAULT_HOSTNAME.to_owned(),
+            domain_name: None,
+            http: Http::default(),
+            tokens: BTreeMap::new(),
+            trustpoints: BTreeMap::new(),
+            servers: BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hostname {}\n!", self.hostname)?;
+        if let Some(name) = &self.domain_name {
+            writeln!(f, "ip domain name {name}\n!")?;
+        }
+        for (name, section) in &self.tokens {
+            write!(f, "crypto pki token {name}\n{section}!\n")?;
+        }
+        // Before the servers, which take their keys from them.
+        for (label, section) in &self.trustpoints {
+            write!(f, "crypto pki trustpoint {label}\n{section}!\n")?;
+        }
+        for (label, section) in &self.servers {
+            write!(f, "crypto pki server {label}\n{section}!\n")?;
+        }
+        write!(f, "{}!\nend\n", self.http)
+    }
+}
+
+/// Why a configuration was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Because of one line.
+    #[error("line {number}:\n{error}")]
+    Line {
+        /// Its number, from 1.
+        number: usize,
+        /// What is wrong with it.
+        error: LineError,
+    },
+    /// Because of all lines together.
+    #[error("% {0}")]
+    Whole(String),
+}
+
+const DEFAULT_HOSTNAME: &str = "tokenca";
+
+/// A name of a section or a key: it stands in file names, URLs and object labels.
+pub fn check_label(label: &str) -> Result<(), &'static str> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if label.len() > 64 || !label.chars().all(good) || !label.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        return Err(
+            "a name has letters, digits, dots, hyphens and underscores, at most 64, and begins with \
+                    a letter or digit",
+        );
+    }
+    Ok(())
+}
+
+fn label(args: &Args, name: &str) -> Result<String, Refusal> {
+    let label = args.text(name);
+    check_label(label).map_err(|reason| args.refuse(name, reason))?;
+    Ok(label.to_owned())
+}
+
+/// The name of a token, typed with or without the colon of IOS.
+pub fn device(args: &Args, name: &str) -> Result<String, Refusal> {
+    let device = args.text(name).trim_end_matches(':');
+    check_label(device).map_err(|reason| args.refuse(name, reason))?;
+    Ok(device.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

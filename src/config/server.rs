@@ -1,0 +1,619 @@
+//! `crypto pki server`: a certificate server.
+
+use std::fmt;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::device;
+use super::grammar::{Args, Refusal, Table};
+use super::line::{Line, Verb};
+use crate::pki::Hash;
+
+/// A section `crypto pki server LABEL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSection {
+    issuer_name: Option<String>,
+    hash: Hash,
+    legacy: Legacy,
+    /// `database level`.
+    pub database_level: DatabaseLevel,
+    /// `grant`.
+    pub grant: Grant,
+    /// `lifetime …`.
+    pub lifetime: Lifetimes,
+    /// `cdp-url`: goes into certificates as typed.
+    pub cdp_url: Option<String>,
+    /// `serial-number`.
+    pub serial_number: SerialNumber,
+    /// `scep …`.
+    pub scep: Scep,
+    /// Whether it is shut.
+    pub shutdown: bool,
+}
+
+/// What is written to files for each certificate; the database keeps everything in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DatabaseLevel {
+    /// Nothing.
+    #[default]
+    Minimum,
+    /// Subject name and expiration.
+    Names,
+    /// The certificate as well.
+    Complete,
+}
+
+/// What happens to requests that nothing else authorizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grant {
+    /// They wait for the operator.
+    #[default]
+    Manual,
+    /// They are granted.
+    Auto,
+    /// They are rejected.
+    None,
+}
+
+/// How serial numbers are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SerialNumber {
+    /// One more than the last, as IOS does.
+    #[default]
+    Sequential,
+    /// Random.
+    Random,
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// The CA certificate.
+    pub ca_certificate: Lifetime,
+    /// Certificates issued.
+    pub certificate: Lifetime,
+    /// From thisUpdate to nextUpdate.
+    pub crl: Lifetime,
+    /// A request nobody asks for.
+    pub enrollment_request: Lifetime,
+}
+
+/// A time span in whole minutes, above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lifetime {
+    seconds: u64,
+}
+
+/// `scep …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scep {
+    /// Whether SCEP is done with keys of its own, and where they are generated: the CA key's token when
+    /// `Some(None)`, else this one.
+    pub separate_key: Option<Option<String>>,
+    /// Whether every request is a new one, as on IOS, instead of a repetition getting the same answer.
+    pub duplicates_new: bool,
+    /// Whether an answer carries the CA certificate as well.
+    pub include_chain: bool,
+    /// Most requests that may wait for the operator.
+    pub max_pending: u32,
+}
+
+/// Old algorithms that this server may use after all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// Single DES in requests.
+    pub des: bool,
+    /// MD5 in requests, and `hash md5`.
+    pub md5: bool,
+    /// `hash sha1`.
+    pub sha1: bool,
+    /// RSA keys of 1024 to 2047 bits.
+    pub rsa_1024: bool,
+}
+
+impl ServerSection {
+    /// The issuer name, as typed; `cn=LABEL` when it was not (S3).
+    pub fn issuer_name(&self, label: &str) -> String {
+        self.issuer_name.clone().unwrap_or_else(|| format!("cn={label}"))
+    }
+
+    /// The digest of certificates and CRLs.
+    pub const fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Old algorithms allowed.
+    pub const fn legacy(&self) -> Legacy {
+        self.legacy
+    }
+
+    /// Where files go. Only `nvram:`, the state directory.
+    pub const fn database_url(&self) -> &'static str {
+        "nvram:"
+    }
+}
+
+impl Lifetime {
+    /// From days; zero is made a minute.
+    pub const fn days(days: u64) -> Self {
+        Self::minutes(days * 24 * 60)
+    }
+
+    /// From hours; zero is made a minute.
+    pub const fn hours(hours: u64) -> Self {
+        Self::minutes(hours * 60)
+    }
+
+    /// From minutes; zero is made one.
+    pub const fn minutes(minutes: u64) -> Self {
+        Self { seconds: 60 * if minutes == 0 { 1 } else { minutes } }
+    }
+
+    /// In seconds.
+    pub const fn seconds(self) -> u64 {
+        self.seconds
+    }
+
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            issuer_name: None,
+            hash: Hash::Sha256,
+            legacy: Legacy::default(),
+            database_level: DatabaseLevel::default(),
+            grant: Grant::default(),
+            lifetime: Lifetimes::default(),
+            cdp_url: None,
+            serial_number: SerialNumber::default(),
+            scep: Scep::default(),
+            shutdown: true,
+        }
+    }
+}
+
+impl Default for Lifetimes {
+    // S4.
+    fn default() -> Self {
+        Self {
+            ca_certificate: Lifetime::days(1095),
+            certificate: Lifetime::days(365),
+            crl: Lifetime::hours(168),
+            enrollment_request: Lifetime::hours(168),
+        }
+    }
+}
+
+impl Default for Scep {
+    fn default() -> Self {
+        Self { separate_key: None, duplicates_new: false, include_chain: false, max_pending: 100_000 }
+    }
+}
+
+impl fmt::Display for ServerSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `crypto legacy` first: what it allows is refused before it.
+        for (word, allowed) in self.legacy.words() {
+            if allowed {
+                writeln!(f, " crypto legacy {word}")?;
+            }
+        }
+        self.issuer_name.iter().try_for_each(|name| writeln!(f, " issuer-name {name}"))?;
+        if self.database_level != DatabaseLevel::default() {
+            writeln!(f, " database level {}", self.database_level)?;
+        }
+        if self.grant != Grant::default() {
+            writeln!(f, " grant {}", self.grant)?;
+        }
+        write!(f, "{}", self.lifetime)?;
+        if self.hash != Hash::Sha256 {
+            writeln!(f, " hash {}", self.hash.name())?;
+        }
+        self.cdp_url.iter().try_for_each(|url| writeln!(f, " cdp-url {url}"))?;
+        if self.serial_number == SerialNumber::Random {
+            writeln!(f, " serial-number random")?;
+        }
+        write!(f, "{}", self.scep)?;
+        writeln!(f, " {}shutdown", if self.shutdown { "" } else { "no " })
+    }
+}
+
+impl fmt::Display for Lifetimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Self::default();
+        let days = [
+            ("ca-certificate", self.ca_certificate, default.ca_certificate),
+            ("certificate", self.certificate, default.certificate),
+        ];
+        for (word, lifetime, default) in days {
+            if lifetime != default {
+                writeln!(f, " lifetime {word} {lifetime}")?;
+            }
+        }
+        let hours = [
+            ("crl", self.crl, default.crl),
+            ("enrollment-request", self.enrollment_request, default.enrollment_request),
+        ];
+        for (word, lifetime, default) in hours {
+            if lifetime != default {
+                writeln!(f, " lifetime {word} {}", lifetime.seconds / 3600)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Lifetime {
+    /// `days [hours [minutes]]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.seconds / 60;
+        let (days, hours, minutes) = (minutes / (24 * 60), minutes / 60 % 24, minutes % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{days}"),
+            (_, 0) => write!(f, "{days} {hours}"),
+            _ => write!(f, "{days} {hours} {minutes}"),
+        }
+    }
+}
+
+impl fmt::Display for Scep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.separate_key {
+            Some(Some(device)) => writeln!(f, " scep key separate on {device}:")?,
+            Some(None) => writeln!(f, " scep key separate")?,
+            None => {}
+        }
+        if self.duplicates_new {
+            writeln!(f, " scep duplicates new")?;
+        }
+        if self.include_chain {
+            writeln!(f, " scep include-chain")?;
+        }
+        if self.max_pending != Self::default().max_pending {
+            writeln!(f, " scep max-pending {}", self.max_pending)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DatabaseLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Minimum => "minimum",
+            Self::Names => "names",
+            Self::Complete => "complete",
+        })
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manual => "manual",
+            Self::Auto => "auto",
+            Self::None => "none",
+        })
+    }
+}
+
+impl Legacy {
+    const fn words(self) -> [(&'static str, bool); 4] {
+        [("des", self.des), ("md5", self.md5), ("sha1", self.sha1), ("rsa-1024", self.rsa_1024)]
+    }
+}
+
+/// The table of its lines.
+pub static TABLE: LazyLock<Table<Line<ServerSection>>> = LazyLock::new(|| Table::new(LINES));
+
+const LINES: &[Line<ServerSection>] = &[
+    Line {
+        words: "issuer-name <dn...>",
+        no: Some("issuer-name"),
+        about: "Names the CA; cn=LABEL by default. Not changed once the CA certificate exists",
+        help: &[("issuer-name", "Name of the CA"), ("<dn>", "As in CN=ca1, O=Example, C=US")],
+        run: |server, verb, args| {
+            server.issuer_name = match verb {
+                Verb::Set => Some(distinguished_name(args)?),
+                _ => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "database level {minimum/minimal | names | complete}",
+        no: Some("database level"),
+        about: "Says what is written to files for each certificate; the database keeps everything in any case",
+        help: &[
+            ("database", "Files of this server"),
+            ("level", "What is written for each certificate"),
+            ("minimum", "Nothing"),
+            ("names", "Subject name and expiration, as SERIAL.cnm"),
+            ("complete", "The certificate as well, as SERIAL.cer"),
+        ],
+        run: |server, verb, args| {
+            server.database_level = match verb {
+                Verb::Set if args.has("names") => DatabaseLevel::Names,
+                Verb::Set if args.has("complete") => DatabaseLevel::Complete,
+                _ => DatabaseLevel::Minimum,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "database url <url>",
+        no: Some("database url"),
+        about: "Says where files go; only nvram:, the state directory, in this version",
+        help: &[("database", "Files of this server"), ("url", "Where they go"), ("<url>", "nvram:")],
+        run: |_, verb, args| match args.get("url") {
+            Some(url) if verb == Verb::Set && url != "nvram:" => {
+                Err(args.refuse("url", "only nvram: (the state directory) can be used in this version"))
+            }
+            _ => Ok(()),
+        },
+    },
+    Line {
+        words: "grant {auto | none}",
+        no: Some("grant"),
+        about: "Grants or rejects requests without the operator; by default they wait for a grant by hand",
+        help: &[
+            ("grant", "What happens to requests"),
+            ("auto", "Grant every request: for tests and closed networks"),
+            ("none", "Reject every request"),
+        ],
+        run: |server, verb, args| {
+            server.grant = match verb {
+                Verb::Set if args.has("auto") => Grant::Auto,
+                Verb::Set => Grant::None,
+                Verb::No | Verb::Default => Grant::Manual,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "lifetime {ca-certificate | certificate} <days:0-7305> [<hours:0-23> [<minutes:0-59>]]",
+        no: Some("lifetime {ca-certificate | certificate}"),
+        about: "Says how long certificates are valid: the CA's 1095 days, others' 365 days by default",
+        help: &[
+            ("lifetime", "How long things live"),
+            ("ca-certificate", "The CA certificate"),
+            ("certificate", "Certificates issued"),
+            ("<days>", "Days"),
+            ("<hours>", "Hours"),
+            ("<minutes>", "Minutes"),
+        ],
+        run: lifetime,
+    },
+    Line {
+        words: "lifetime crl <hours:1-336>",
+        no: Some("lifetime crl"),
+        about: "Says how long a CRL is valid, 168 hours by default",
+        help: &[("lifetime", "How long things live"), ("crl", "A CRL"), ("<hours>", "Hours")],
+        run: |server, verb, args| {
+            let hours = args.number("hours").filter(|_| verb == Verb::Set);
+            server.lifetime.crl = hours.map_or(Lifetimes::default().crl, Lifetime::hours);
+            Ok(())
+        },
+    },
+    Line {
+        words: "lifetime enrollment-request <hours:1-1000>",
+        no: Some("lifetime enrollment-request"),
+        about: "Says how long a request is kept when nobody asks for it, 168 hours by default",
+        help: &[
+            ("lifetime", "How long things live"),
+            ("enrollment-request", "A request nobody asks for"),
+            ("<hours>", "Hours"),
+        ],
+        run: |server, verb, args| {
+            let hours = args.number("hours").filter(|_| verb == Verb::Set);
+            let default = Lifetimes::default().enrollment_request;
+            server.lifetime.enrollment_request = hours.map_or(default, Lifetime::hours);
+            Ok(())
+        },
+    },
+    Line {
+        words: "hash {sha256 | sha384 | sha512 | sha1 | md5}",
+        no: Some("hash"),
+        about: "Chooses the digest of certificates and CRLs, sha256 by default; sha1 and md5 only after \
+                `crypto legacy`",
+        help: &[
+            ("hash", "Digest of certificates and CRLs"),
+            ("sha256", "SHA-256"),
+            ("sha384", "SHA-384"),
+            ("sha512", "SHA-512"),
+            ("sha1", "SHA-1, only after `crypto legacy sha1`"),
+            ("md5", "MD5, only after `crypto legacy md5`"),
+        ],
+        run: hash,
+    },
+    Line {
+        words: "cdp-url <url>",
+        no: Some("cdp-url"),
+        about: "Puts a CRL distribution point into certificates from now on",
+        help: &[("cdp-url", "CRL distribution point"), ("<url>", "As in http://ca1.example.com/mycs.crl")],
+        run: |server, verb, args| {
+            server.cdp_url = match verb {
+                Verb::Set => Some(url(args)?),
+                _ => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "serial-number {sequential | random}",
+        no: Some("serial-number"),
+        about: "Says how serial numbers are chosen, sequential by default; not an IOS line",
+        help: &[
+            ("serial-number", "How serial numbers are chosen"),
+            ("sequential", "One more than the last"),
+            ("random", "Random, 127 bits"),
+        ],
+        run: |server, verb, args| {
+            server.serial_number = match verb {
+                Verb::Set if args.has("random") => SerialNumber::Random,
+                _ => SerialNumber::Sequential,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "scep key separate [on <device>]",
+        no: Some("scep key separate"),
+        about: "Does SCEP with keys of its own instead of the CA's; not an IOS line",
+        help: &[("scep", "How SCEP is done"), ("key", "With which keys"), ("separate", "Of its own")],
+        run: |server, verb, args| {
+            server.scep.separate_key = match verb {
+                Verb::Set if args.has("on") => Some(Some(device(args, "device")?)),
+                Verb::Set => Some(None),
+                Verb::No | Verb::Default => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "scep duplicates new",
+        no: Some("scep duplicates"),
+        about: "Takes every request as a new one, as IOS does; by default a repetition gets the same answer",
+        help: &[
+            ("scep", "How SCEP is done"),
+            ("duplicates", "What a repeated request is"),
+            ("new", "A new request"),
+        ],
+        run: |server, verb, _| {
+            server.scep.duplicates_new = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
+        words: "scep include-chain",
+        no: Some("scep include-chain"),
+        about: "Sends the CA certificate along with a certificate granted; not an IOS line",
+        help: &[("scep", "How SCEP is done"), ("include-chain", "Send the CA certificate along")],
+        run: |server, verb, _| {
+            server.scep.include_chain = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
+        words: "scep max-pending <count:1-10000000>",
+        no: Some("scep max-pending"),
+        about: "Lets at most so many requests wait, 100000 by default; not an IOS line",
+        help: &[
+            ("scep", "How SCEP is done"),
+            ("max-pending", "Most requests that may wait"),
+            ("<count>", "Requests"),
+        ],
+        run: |server, verb, args| {
+            let count = args.number("count").and_then(|count| u32::try_from(count).ok());
+            let typed = count.filter(|_| verb == Verb::Set);
+            server.scep.max_pending = typed.unwrap_or(Scep::default().max_pending);
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto legacy {des | md5 | sha1 | rsa-1024}",
+        no: Some("crypto legacy"),
+        about: "Allows an algorithm that is broken or weak, for devices that know no better; not an IOS line",
+        help: &[
+            ("crypto", "Algorithms"),
+            ("legacy", "Allow an old algorithm"),
+            ("des", "Single DES in requests and their answers"),
+            ("md5", "MD5 in requests, their answers and certificates"),
+            ("sha1", "SHA-1 in certificates and CRLs"),
+            ("rsa-1024", "RSA keys of 1024 to 2047 bits"),
+        ],
+        run: legacy,
+    },
+    Line {
+        words: "shutdown",
+        no: Some("shutdown"),
+        about: "Stops the server, which is the default; `no shutdown` starts it, and creates the CA first",
+        help: &[("shutdown", "Stop the server")],
+        run: |server, verb, _| {
+            server.shutdown = verb != Verb::No;
+            Ok(())
+        },
+    },
+];
+
+fn lifetime(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    let (typed, default) = if args.has("ca-certificate") {
+        (&mut server.lifetime.ca_certificate, Lifetimes::default().ca_certificate)
+    } else {
+        (&mut server.lifetime.certificate, Lifetimes::default().certificate)
+    };
+    if verb != Verb::Set {
+        *typed = default;
+        return Ok(());
+    }
+    let number = |name| args.number(name).unwrap_or(0);
+    let minutes = (number("days") * 24 + number("hours")) * 60 + number("minutes");
+    if minutes == 0 {
+        return Err(args.refuse("days", "a certificate must live for a minute at least"));
+    }
+    *typed = Lifetime::minutes(minutes);
+    Ok(())
+}
+
+fn hash(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    let typed = Hash::ALL.into_iter().find(|hash| verb == Verb::Set && args.has(hash.name()));
+    let hash = typed.unwrap_or(Hash::Sha256);
+    let allowed = match hash {
+        Hash::Md5 => server.legacy.md5,
+        Hash::Sha1 => server.legacy.sha1,
+        Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => true,
+    };
+    if !allowed {
+        let name = hash.name();
+        return Err(
+            args.refuse(name, format!("{name} is broken; type `crypto legacy {name}` first to use it"))
+        );
+    }
+    server.hash = hash;
+    Ok(())
+}
+
+fn legacy(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    let set = verb == Verb::Set;
+    // `no crypto legacy` alone takes all of them back.
+    let every = !server.legacy.words().iter().any(|(word, _)| args.has(word));
+    let mut legacy = server.legacy;
+    let words = [
+        ("des", &mut legacy.des),
+        ("md5", &mut legacy.md5),
+        ("sha1", &mut legacy.sha1),
+        ("rsa-1024", &mut legacy.rsa_1024),
+    ];
+    for (word, allowed) in words {
+        if every || args.has(word) {
+            *allowed = set;
+        }
+    }
+    if server.hash == Hash::Md5 && !legacy.md5 || server.hash == Hash::Sha1 && !legacy.sha1 {
+        return Err(format!("`hash {}` stands in this section; change it first", server.hash.name()).into());
+    }
+    server.legacy = legacy;
+    Ok(())
+}
+
+fn distinguished_name(args: &Args) -> Result<String, Refusal> {
+    let name = args.text("dn");
+    if !name.contains('=') {
+        return Err(args.refuse("dn", "a name is typed as in CN=ca1, O=Example, C=US"));
+    }
+    Ok(name.to_owned())
+}
+
+fn url(args: &Args) -> Result<String, Refusal> {
+    let url = args.text("url");
+    // RFC 5280, 4.2.1.13: an IA5String.
+    let scheme = ["http://", "https://", "ldap://", "ftp://"].iter().any(|s| url.starts_with(s));
+    if !scheme || !url.is_ascii() {
+        return Err(args.refuse("url", "a distribution point is an http, https, ldap or ftp URL in ASCII"));
+    }
+    Ok(url.to_owned())
+}
