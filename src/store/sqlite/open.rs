@@ -4,9 +4,10 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::store::StoreError;
 
@@ -17,8 +18,16 @@ use super::rows::Fail;
 pub(super) fn prepare(path: &Path) -> Result<(PathBuf, Connection), StoreError> {
     let path = create(path)
         .map_err(|e| StoreError::Unavailable { what: path.display().to_string(), source: Box::new(e) })?;
-    let db = writer(&path).map_err(|fail| fail.during("open", &path))?;
-    Ok((path, db))
+    let started = Instant::now();
+    loop {
+        match writer(&path) {
+            // While another process turns to the write-ahead log, SQLite answers so at once, without
+            // the waiting it does elsewhere.
+            Err(Fail::Sql(e)) if busy(&e) && started.elapsed() < BUSY => thread::sleep(AGAIN),
+            Err(fail) => return Err(fail.during("open", &path)),
+            Ok(db) => return Ok((path, db)),
+        }
+    }
 }
 
 /// A connection that cannot write.
@@ -39,6 +48,10 @@ fn writer(path: &Path) -> Result<Connection, Fail> {
     // What a savepoint may have to undo stays out of temporary files.
     db.pragma_update(None, "temp_store", "memory")?;
     Ok(db)
+}
+
+fn busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -70,7 +83,8 @@ fn create(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), Fail> {
-    if pending(db, path)?.is_empty() {
+    // In a transaction: between two statements another process may have migrated.
+    if pending(&*db.transaction()?, path)?.is_empty() {
         return Ok(());
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -109,6 +123,9 @@ const APPLICATION: i64 = 0x746B_6361;
 
 /// How long another process may hold the write lock.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How long to wait before opening is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS: usize = 96;
