@@ -33,13 +33,17 @@ pub trait Store: Send + Sync {
     fn authorities(&self, server: &str) -> Result<Vec<Authority>, StoreError>;
 
     /// Adds an authority whose certificate is kept already. `Conflict` if an active one has the role;
-    /// the old one is retired first, in the same transaction, when `replaces` names it.
+    /// the old one is retired first, in the same transaction, when `replaces` names it. `NotFound` when
+    /// there is none with that number, `Conflict` when it is retired already or has another role.
     fn install(&self, authority: NewAuthority, replaces: Option<u64>) -> Result<Authority, StoreError>;
 
     /// Records an enrollment, or finds the one that this is a repetition of: same `identity`, not
     /// removed, and acceptable to `reuse`. The claim of a one-time password, the check for repetition,
     /// the limit on pending requests and, for [`Submission::Issue`], the intent, happen in the same
-    /// transaction; a repetition claims nothing.
+    /// transaction; a repetition claims nothing, and only adds its cost to what it repeats. Of several
+    /// acceptable ones the newest is meant. An intent is for the same server, whichever it names.
+    ///
+    /// A password lets the identity that used it in again, should its enrollment have been removed.
     ///
     /// Errors: `ClaimRefused` when the password is unknown, expired or used by another enrollment;
     /// `Full` when `max_pending` is reached. Nothing is recorded then.
@@ -64,7 +68,8 @@ pub trait Store: Send + Sync {
     fn pending(&self, server: &str) -> Result<u64, StoreError>;
 
     /// Moves an enrollment from one state to another with a reason for the operator. `Conflict` if it is
-    /// not in `from`, `NotFound` if there is none.
+    /// not in `from`, `NotFound` if there is none. `Conflict` also when either is Authorized or Granted:
+    /// into these lead only `submit`, `intend` and `keep`, out of them only `keep` and `abandon`.
     fn advance(
         &self,
         server: &str,
@@ -76,6 +81,7 @@ pub trait Store: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Removes an enrollment, whatever its state but Authorized (`Conflict`); its certificate stays.
+    /// `NotFound` if there is none.
     fn remove(&self, server: &str, id: u64) -> Result<(), StoreError>;
 
     /// Removes enrollments not updated since `before`, but Authorized ones. Returns how many.
@@ -83,24 +89,29 @@ pub trait Store: Send + Sync {
 
     /// Fixes a serial number and the bytes that will be signed under it. With `enrollment`, moves that
     /// enrollment from the given state to Authorized in the same transaction; `Conflict` if it is not in
-    /// that state.
+    /// that state, or if that is Authorized or Granted, and `NotFound` if there is none. `NotFound` also
+    /// when the authority does not exist.
     fn intend(&self, new: NewIntent, enrollment: Option<(u64, State)>) -> Result<Intent, StoreError>;
 
     /// Stores the certificate of an intent and moves its enrollment, if any, to Granted. When it is
     /// stored already, the stored one is returned and `certificate` is dropped: whoever was first wins,
-    /// and everybody hands out the same.
+    /// and everybody hands out the same. Its cost is added either way. `NotFound` when the serial number
+    /// was never given out, `Conflict` when its intent was abandoned.
     fn keep(&self, server: &str, certificate: Issued) -> Result<Certificate, StoreError>;
 
     /// Intents without a certificate, oldest first: what a crash or a lost token has left.
     fn unfinished(&self, server: &str) -> Result<Vec<Intent>, StoreError>;
 
-    /// Gives an intent up: its serial number stays used, its enrollment goes back to Pending.
+    /// Gives an intent up: its serial number stays used, its enrollment goes back to Pending. `NotFound`
+    /// when there is none, `Conflict` when it was given up before or its certificate is kept.
     fn abandon(&self, server: &str, serial: &Serial, now: Time) -> Result<(), StoreError>;
 
     /// The certificate with this serial number. Intents are not certificates.
     fn certificate(&self, server: &str, serial: &Serial) -> Result<Option<Certificate>, StoreError>;
 
-    /// Certificates with a serial number above `after` (all when `None`), in the order of issue, at most `limit`.
+    /// Certificates issued after the one with serial number `after` (all when `None`), in the order in which
+    /// serial numbers were given out, at most `limit`. A serial number that was never given out stands for
+    /// the next lower one.
     fn certificates(
         &self,
         server: &str,
@@ -127,14 +138,16 @@ pub trait Store: Send + Sync {
         each: &mut dyn FnMut(&Serial, Revocation),
     ) -> Result<(), StoreError>;
 
-    /// The newest CRL of `authority`.
+    /// The newest CRL of `authority`, the only one that is kept.
     fn crl(&self, server: &str, authority: u64) -> Result<Option<Crl>, StoreError>;
 
-    /// Stores a CRL. `Conflict` unless its number is above that of the newest.
+    /// Stores a CRL. `Conflict` unless its number is above that of the newest; `NotFound` when the
+    /// authority does not exist.
     fn keep_crl(&self, server: &str, crl: Crl) -> Result<(), StoreError>;
 
     /// Adds a one-time password. One without a subject replaces the server's other live one without a
-    /// subject (S15).
+    /// subject (S15): neither used nor expired when the new one was created. `Conflict` when the digest is
+    /// on record.
     fn add_password(&self, server: &str, password: Password) -> Result<(), StoreError>;
 
     /// The one-time password whose digest this is, used or not, expired or not.
@@ -308,9 +321,9 @@ pub struct Cost {
 
 impl std::ops::AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
-        self.signatures += other.signatures;
-        self.decryptions += other.decryptions;
-        self.micros += other.micros;
+        self.signatures = self.signatures.saturating_add(other.signatures);
+        self.decryptions = self.decryptions.saturating_add(other.decryptions);
+        self.micros = self.micros.saturating_add(other.micros);
     }
 }
 
@@ -378,13 +391,14 @@ pub struct Submitted {
 /// How serial numbers are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SerialRule {
-    /// One more than the last, from 1, as IOS does.
+    /// One more than the last of this rule, from 1, as IOS does.
     Sequential,
-    /// 127 random bits (the first never zero), unique.
+    /// 127 random bits, unique; drawn again when the first octet is zero, so that all have 16 octets.
     Random,
 }
 
-/// Bytes to be signed, once the serial number is known.
+/// Bytes to be signed, once the serial number is known. Called at most once, within the transaction:
+/// it must be quick and must not call the store. If it panics, the transaction is undone (`Unavailable`).
 pub type TbsBuilder = Box<dyn FnOnce(&Serial) -> Vec<u8> + Send>;
 
 /// An [`Intent`] to be.

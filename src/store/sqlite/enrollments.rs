@@ -14,7 +14,7 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
     // 1. A repetition costs the token what it cost, and changes nothing else.
     if let Some(mut enrollment) = repeated(db, &new)? {
         add_cost(db, &new.server, enrollment.id, new.cost)?;
-        enrollment.cost = sum(enrollment.cost, new.cost);
+        enrollment.cost += new.cost;
         let intent = match (&enrollment.state, &enrollment.serial) {
             (State::Authorized, Some(serial)) => Some(certificates::intent(db, &new.server, serial)?),
             _ => None,
@@ -231,14 +231,6 @@ fn changed_one(rows: usize, id: u64) -> Result<(), Fail> {
 /// A quarter of what a column can hold: sums of it do not overflow.
 fn micros(cost: Cost) -> i64 {
     int(cost.micros).min(i64::MAX >> 2)
-}
-
-fn sum(a: Cost, b: Cost) -> Cost {
-    Cost {
-        signatures: a.signatures.saturating_add(b.signatures),
-        decryptions: a.decryptions.saturating_add(b.decryptions),
-        micros: a.micros.saturating_add(b.micros),
-    }
 }
 
 fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
