@@ -1,7 +1,7 @@
 //! Revocation and the CRL.
 
 use crate::pki::crl::{CrlBuilder, CrlHeader};
-use crate::pki::{Serial, Time, tbs};
+use crate::pki::{Serial, SigningKey, Time, tbs};
 use crate::store::{Crl, Revocation};
 
 use super::{Ca, CaError, Meter};
@@ -60,7 +60,7 @@ impl Ca {
             next_update: now.plus(self.settings.crl_lifetime),
         };
         let tbs = list.finalize(&header)?;
-        let signature = meter.sign(self.key.as_ref(), self.settings.hash, &tbs)?;
+        let signature = meter.signing(self.key.as_ref()).sign(self.settings.hash, &tbs)?;
         self.key.public_key().verify(header.algorithm, &tbs, &signature)?;
         let der = tbs::assemble(&tbs, header.algorithm, &signature)?;
         let (this_update, next_update) = (header.this_update, header.next_update);

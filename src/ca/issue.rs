@@ -2,7 +2,7 @@
 
 use crate::pki::profile::Requested;
 use crate::pki::tbs::{self, Template};
-use crate::pki::{Certificate, Csr, Hash, Name, Serial, Time};
+use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time};
 use crate::policy::{self, Approved, Authorization, Examined};
 use crate::store::{
     self, Enrollment, Intent, Issued, NewEnrollment, NewIntent, State, StoreError, Submission, Submitted,
@@ -126,12 +126,11 @@ impl Ca {
         now: Time,
     ) -> Result<Submitted, CaError> {
         let csr = examined.csr().der();
-        let identity = Hash::Sha256.digest(&[csr, &application.signer_key]);
         Ok(self.store.submit(NewEnrollment {
             server: self.label.clone(),
             class: examined.class(),
             transaction: application.transaction,
-            identity: identity.try_into().expect("SHA-256 has 32 octets"),
+            identity: identity(csr, &application.signer_key),
             csr: csr.to_vec(),
             signer_key: application.signer_key,
             subject: examined.requested().subject.to_string(),
@@ -197,6 +196,12 @@ impl Ca {
     }
 }
 
+/// What makes two submissions the same request: the PKCS#10 and the key that signed the message.
+pub fn identity(csr: &[u8], signer_key: &[u8; 32]) -> [u8; 32] {
+    let digest = Hash::Sha256.digest(&[csr, signer_key]);
+    digest.try_into().expect("SHA-256 has 32 octets")
+}
+
 impl Prepared {
     /// What the store needs to fix serial number and bytes.
     fn intent(self, ca: &Ca) -> Result<NewIntent, CaError> {
@@ -237,13 +242,13 @@ impl Signed {
 /// Signs what an intent says, with the algorithm it says, and checks the signature before it may leave.
 pub(super) fn sign(
     intent: Intent,
-    key: &dyn crate::pki::SigningKey,
+    key: &dyn SigningKey,
     meter: &Meter,
     now: Time,
 ) -> Result<Issued, CaError> {
     let damaged = || CaError::Damaged(format!("the intent of certificate {}", intent.serial));
     let algorithm = tbs::algorithm_of(&intent.tbs).ok_or_else(damaged)?;
-    let signature = meter.sign(key, algorithm.hash(), &intent.tbs)?;
+    let signature = meter.signing(key).sign(algorithm.hash(), &intent.tbs)?;
     key.public_key().verify(algorithm, &intent.tbs, &signature)?;
     let der = tbs::assemble(&intent.tbs, algorithm, &signature)?;
     let certificate = Certificate::parse(&der).map_err(|_| damaged())?;

@@ -18,7 +18,7 @@ use crate::policy::{self, Refusal};
 use crate::store::{self, Reuse, SerialRule, Store, StoreError};
 
 pub use found::Founding;
-pub use issue::{Application, Outcome};
+pub use issue::{Application, Outcome, identity};
 pub use meter::Meter;
 
 /// One certificate authority: an active CA certificate, its key, and what the operator configured.

@@ -2,65 +2,173 @@
 //! the command language and HTTP, ask.
 
 mod report;
+mod server;
+mod start;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use crate::ca::CaError;
+use crate::config::Configuration;
+use crate::pki::{KeyKind, Time};
+use crate::ra::{Answer, Asked};
+use crate::store::sqlite::Sqlite;
+use crate::store::{Store, StoreError};
+use crate::token::{KeyUsage, TokenError};
 
 pub use report::{
-    CrlReport, Decision, KeyReport, RequestRow, Selection, ServerReport, ServerStatus, TokenReport,
+    CrlReport, Decision, KeyReport, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
+    TokenReport,
 };
+pub use server::CertServer;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use secrecy::SecretString;
-
-use crate::config::Configuration;
-use crate::pki::Serial;
-use crate::store::StoreError;
+use tokens::Tokens;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
-pub struct Node {}
+pub struct Node {
+    state: PathBuf,
+    store: Arc<dyn Store>,
+    running: RwLock<Running>,
+    /// Held while the configuration changes.
+    changing: Mutex<()>,
+    http: RwLock<Option<SocketAddr>>,
+    on_change: Mutex<Option<Listener>>,
+    /// Held as long as the node lives: one process per state directory.
+    _lock: File,
+}
+
+type Listener = Box<dyn Fn(&Configuration) + Send>;
+
+struct Running {
+    configuration: Configuration,
+    tokens: Arc<Tokens>,
+    servers: BTreeMap<String, Arc<CertServer>>,
+}
 
 impl Node {
-    /// Opens the state directory and makes `configuration` real. What cannot start does not keep the rest
-    /// from starting: its error is in its server's report.
+    /// Opens the state directory, creating it with mode 0700, and makes `configuration` real. What cannot
+    /// start does not keep the rest from starting: its error is in its server's report.
     pub fn start(state: PathBuf, configuration: Configuration) -> Result<Arc<Self>, NodeError> {
-        let _ = (state, configuration);
-        todo!()
+        let io = |what: String| move |source| NodeError::Io { what, source };
+        let create = || fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
+        create().map_err(io(format!("creating the state directory {}", state.display())))?;
+        let lock = lock(&state)?;
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(&state.join(DATABASE))?);
+        let node = Arc::new(Self {
+            store,
+            running: RwLock::new(Running {
+                configuration: Configuration::default(),
+                tokens: Arc::default(),
+                servers: BTreeMap::new(),
+            }),
+            changing: Mutex::default(),
+            http: RwLock::default(),
+            on_change: Mutex::default(),
+            state,
+            _lock: lock,
+        });
+        for line in node.apply(configuration)? {
+            tracing::info!("{line}");
+        }
+        Ok(node)
     }
 
     /// The running configuration.
     pub fn configuration(&self) -> Configuration {
-        todo!()
+        self.running().configuration.clone()
     }
 
     /// Makes `new` the running configuration. Refused as a whole when it changes what may not change;
     /// otherwise it takes effect, and what could not be started is told in the lines returned
     /// (`% Certificate Server enabled.` or `% …` and why).
     pub fn apply(&self, new: Configuration) -> Result<Vec<String>, NodeError> {
-        let _ = new;
-        todo!()
+        let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Time::now();
+        let (old, old_tokens, mut servers) = {
+            let running = self.running();
+            (running.configuration.clone(), running.tokens.clone(), running.servers.clone())
+        };
+        for (label, section) in &new.servers {
+            if let Some(server) = servers.get(label) {
+                server.check_change(section, new.trustpoints.get(label))?;
+            }
+        }
+        let mut messages = Vec::new();
+        for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
+            if let Some(server) = servers.remove(label) {
+                server.delete(&old_tokens)?;
+                messages.push(format!("% Certificate Server {label} deleted."));
+            }
+        }
+        let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
+        for (label, section) in &new.servers {
+            let server = servers
+                .entry(label.clone())
+                .or_insert_with(|| Arc::new(CertServer::new(label, self.store.clone())));
+            let trustpoint = new.trustpoints.get(label).cloned().unwrap_or_default();
+            messages.extend(server.configure(section.clone(), trustpoint, tokens.clone(), now));
+        }
+        *self.running.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+            Running { configuration: new.clone(), tokens, servers };
+        if let Some(listener) = &*self.listener() {
+            listener(&new);
+        }
+        Ok(messages)
+    }
+
+    /// Calls `listener` with every configuration that is applied from now on.
+    pub fn on_change(&self, listener: impl Fn(&Configuration) + Send + 'static) {
+        *self.listener() = Some(Box::new(listener));
+    }
+
+    /// What time brings: CRLs before they expire, requests and passwords past their life, another try for
+    /// what could not start.
+    pub fn tick(&self, now: Time) {
+        for server in self.all_servers() {
+            server.tick(now);
+        }
+    }
+
+    /// Answers a SCEP or HTTP request for the server of this label, or for the only one.
+    pub fn answer(&self, server: &Option<String>, asked: Asked, peer: IpAddr) -> Answer {
+        let server = match server {
+            Some(label) => self.server(label).ok(),
+            None => self.only_server(),
+        };
+        match server {
+            Some(server) => server.answer(asked, peer, Time::now()),
+            None => Answer::not_found("there is no such certificate server here"),
+        }
     }
 
     /// The state directory.
-    pub fn state(&self) -> &std::path::Path {
-        todo!()
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Labels of the configured servers, in order.
     pub fn servers(&self) -> Vec<String> {
-        todo!()
+        self.running().servers.keys().cloned().collect()
     }
 
     /// The server of this label.
     pub fn server(&self, label: &str) -> Result<Arc<CertServer>, NodeError> {
-        let _ = label;
-        todo!()
+        let running = self.running();
+        running
+            .servers
+            .get(label)
+            .cloned()
+            .ok_or_else(|| NodeError::NotFound(format!("there is no certificate server \"{label}\"")))
     }
 
     /// Every configured token, or the one of this name.
     pub fn tokens(&self, name: Option<&str>) -> Result<Vec<TokenReport>, NodeError> {
-        let _ = name;
-        todo!()
+        self.token_set().reports(name)
     }
 
     /// Generates a key pair on a token (`crypto key generate`).
@@ -68,95 +176,85 @@ impl Node {
         &self,
         token: Option<&str>,
         label: &str,
-        kind: crate::pki::KeyKind,
+        kind: KeyKind,
     ) -> Result<KeyReport, NodeError> {
-        let _ = (token, label, kind);
-        todo!()
+        let decrypt = matches!(kind, KeyKind::Rsa { .. });
+        let tokens = self.token_set();
+        let token = tokens.get(token)?;
+        let key = token.generate(label, kind, KeyUsage { sign: true, decrypt })?;
+        Ok(KeyReport::of(token.name(), key.info()))
     }
 
-    /// Key pairs on the configured tokens (`show crypto key mypubkey`).
+    /// Key pairs on the configured tokens that can be reached (`show crypto key mypubkey`).
     pub fn keys(&self) -> Result<Vec<KeyReport>, NodeError> {
-        todo!()
+        self.token_set().keys()
     }
 
     /// Deletes a key pair (`crypto key zeroize`), unless a server needs it.
     pub fn zeroize_key(&self, label: &str) -> Result<(), NodeError> {
-        let _ = label;
-        todo!()
+        for server in self.all_servers() {
+            if server.needs_key(label)? {
+                return Err(NodeError::Refused(format!(
+                    "the key \"{label}\" is that of certificate server \"{}\"; delete the server first",
+                    server.label()
+                )));
+            }
+        }
+        self.token_set().delete_key(label)
     }
 
     /// Where HTTP is served, when it is.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        todo!()
+        *self.http.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Tells where HTTP is served: the listener is not the node's.
+    pub fn set_http_address(&self, address: Option<SocketAddr>) {
+        *self.http.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = address;
+    }
+
+    fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
+        self.running.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn token_set(&self) -> Arc<Tokens> {
+        self.running().tokens.clone()
+    }
+
+    fn all_servers(&self) -> Vec<Arc<CertServer>> {
+        self.running().servers.values().cloned().collect()
+    }
+
+    /// With several, the first by label.
+    fn only_server(&self) -> Option<Arc<CertServer>> {
+        self.running().servers.values().next().cloned()
+    }
+
+    fn listener(&self) -> MutexGuard<'_, Option<Listener>> {
+        self.on_change.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-/// One `crypto pki server`, as the operator's commands see it.
-pub struct CertServer {}
-
-impl CertServer {
-    /// `show crypto pki server`.
-    pub fn report(&self) -> ServerReport {
-        todo!()
-    }
-
-    /// `info requests`: by group, then ReqID.
-    pub fn requests(&self) -> Result<Vec<RequestRow>, NodeError> {
-        todo!()
-    }
-
-    /// `grant`: signs and keeps the certificates of the pending requests selected.
-    pub fn grant(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// `reject`: pending requests become denied.
-    pub fn reject(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// `remove`: requests are forgotten, their certificates are not.
-    pub fn remove(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// `password generate`: a new one-time password, valid for so many minutes.
-    pub fn generate_password(&self, minutes: u32, subject: Option<&str>) -> Result<SecretString, NodeError> {
-        let _ = (minutes, subject);
-        todo!()
-    }
-
-    /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
-    pub fn revoke(&self, serial: &Serial, reason: u8) -> Result<CrlReport, NodeError> {
-        let _ = (serial, reason);
-        todo!()
-    }
-
-    /// `unrevoke`: takes a hold back and issues a CRL.
-    pub fn unrevoke(&self, serial: &Serial) -> Result<CrlReport, NodeError> {
-        let _ = serial;
-        todo!()
-    }
-
-    /// `info crl`.
-    pub fn crl(&self) -> Result<CrlReport, NodeError> {
-        todo!()
-    }
-
-    /// The CA certificate, DER, and those of the SCEP keys when they are separate.
-    pub fn certificates(&self) -> Result<Vec<Vec<u8>>, NodeError> {
-        todo!()
-    }
-
-    /// The certificate with this serial number, DER.
-    pub fn certificate(&self, serial: &Serial) -> Result<Vec<u8>, NodeError> {
-        let _ = serial;
-        todo!()
+/// Takes the lock of the state directory, or says who has it.
+fn lock(state: &Path) -> Result<File, NodeError> {
+    let path = state.join(LOCK);
+    let open = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let io = |source| NodeError::Io { what: format!("opening {}", path.display()), source };
+    let file = open.map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(NodeError::Refused(format!(
+            "another tokenca works on the state directory {}; ask it through its socket, or stop it",
+            state.display()
+        ))),
+        Err(TryLockError::Error(source)) => Err(io(source)),
     }
 }
+
+/// The database, in the state directory.
+const DATABASE: &str = "tokenca.db";
+/// Locked while a process works on the state directory.
+const LOCK: &str = "lock";
 
 /// Why the node did not do it. Displayed after `% ` on one line, hints on the next.
 #[derive(Debug, thiserror::Error)]
@@ -171,8 +269,11 @@ pub enum NodeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A token.
-    #[error("{0}")]
-    Token(String),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The CA.
+    #[error("{}", chain(.0))]
+    Ca(#[from] CaError),
     /// The state directory.
     #[error("{what}: {source}")]
     Io {
@@ -181,4 +282,18 @@ pub enum NodeError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// An error and its causes on one line, each told once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::pki::{Serial, Time};
 use crate::store::{Class, Cost, State};
+use crate::token::KeyInfo;
 
 /// `show crypto pki server`.
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +149,7 @@ pub struct RevokedRow {
 }
 
 /// `show crypto pki token`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct TokenReport {
     /// Name in the configuration.
     pub name: String,
@@ -170,8 +171,8 @@ pub struct TokenReport {
     pub module: String,
     /// State of the PIN, in words.
     pub pin: String,
-    /// Sessions that serve.
-    pub sessions: usize,
+    /// Sessions that this process has open.
+    pub sessions: u64,
     /// Key pairs on it.
     pub keys: usize,
     /// Signatures since start.
@@ -197,6 +198,31 @@ pub struct KeyReport {
     pub token: String,
     /// SubjectPublicKeyInfo, hex.
     pub public_key: String,
+}
+
+impl KeyReport {
+    /// Of a key on a token.
+    pub(super) fn of(token: &str, key: &KeyInfo) -> Self {
+        Self {
+            name: key.label.clone(),
+            kind: key.kind.to_string(),
+            usage: match (key.usage.sign, key.usage.decrypt) {
+                (true, true) => "General Purpose Key",
+                (true, false) => "Signature Key",
+                (false, true) => "Encryption Key",
+                (false, false) => "No Usage",
+            }
+            .into(),
+            exportable: key.extractable.unwrap_or(true),
+            token: token.to_owned(),
+            public_key: hex(key.public_key.spki_der()),
+        }
+    }
+}
+
+/// Upper-case hex digits.
+pub(super) fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |text, octet| text + &format!("{octet:02X}"))
 }
 
 fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

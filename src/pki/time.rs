@@ -56,6 +56,24 @@ impl Time {
     }
 }
 
+impl Time {
+    /// As HTTP headers carry it (RFC 9110, 5.6.7): `Wed, 14 Oct 2026 19:44:57 GMT`.
+    pub fn to_http(self) -> String {
+        let t = self.calendar();
+        // The epoch was a Thursday.
+        let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(self.0 / 86_400 % 7) as usize];
+        format!(
+            "{weekday}, {:02} {} {} {:02}:{:02}:{:02} GMT",
+            t.day(),
+            MONTHS[usize::from(t.month()) - 1], // DateTime's month is 1 to 12
+            t.year(),
+            t.hour(),
+            t.minutes(),
+            t.seconds()
+        )
+    }
+}
+
 impl From<DateTime> for Time {
     fn from(value: DateTime) -> Self {
         Self(value.unix_duration().as_secs())
@@ -88,6 +106,7 @@ mod tests {
     #[test]
     fn displays_as_ios_does() {
         assert_eq!(Time::from_unix(1_792_007_097).to_string(), "19:44:57 UTC Oct 14 2026");
+        assert_eq!(Time::from_unix(1_792_007_097).to_http(), "Wed, 14 Oct 2026 19:44:57 GMT");
         assert_eq!(Time::default().to_string(), "00:00:00 UTC Jan 1 1970");
     }
 }

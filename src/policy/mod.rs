@@ -24,7 +24,7 @@ pub enum Grant {
     Manual,
     /// They are issued.
     Auto,
-    /// Nothing is issued without the operator, not even what a password or an old certificate authorizes.
+    /// Every request is refused.
     None,
 }
 
@@ -152,6 +152,9 @@ pub enum Refusal {
     /// The challenge is not a live one-time password for this subject. One text for every cause.
     #[error("the challenge password is not valid")]
     Challenge,
+    /// `grant none`.
+    #[error("this server grants nothing now")]
+    Closed,
     /// The signer is neither the key to be certified nor the holder of a certificate of ours.
     #[error("the signer is not known here")]
     UnknownSigner,
@@ -197,8 +200,8 @@ pub fn decide(
         return Decision::Reject(Refusal::Challenge);
     }
     let by = match (rules.grant, challenge) {
+        (Grant::None, _) => return Decision::Reject(Refusal::Closed),
         _ if examined.class != Class::Router => None,
-        (Grant::None, _) => None,
         _ if renewal => Some(Authorization::Renewal),
         (_, Challenge::Valid(digest)) => Some(Authorization::Password(digest)),
         (Grant::Auto, _) => Some(Authorization::Auto),

@@ -1,0 +1,185 @@
+//! Starting a certificate server: its token, its keys, its certificates, its first CRL.
+
+use std::sync::Arc;
+
+use crate::ca::{Ca, Founding, Meter, Settings};
+use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
+use crate::pki::{Certificate, Curve, DecryptionKey, KeyKind, Name, SigningKey, Time};
+use crate::policy::{self, Rules};
+use crate::ra::{Keys, Ra, Responder};
+use crate::store::{Authority, Reuse, Role, SerialRule, Store};
+use crate::token::{KeyUsage, Token, TokenKey};
+
+use super::NodeError;
+use super::tokens::Tokens;
+
+/// A server that runs.
+pub struct Started {
+    /// Its CA.
+    pub ca: Arc<Ca>,
+    /// What answers SCEP.
+    pub ra: Ra,
+}
+
+/// Everything a start needs.
+pub struct Start<'a> {
+    /// Label of the server.
+    pub label: &'a str,
+    /// What is configured for it.
+    pub section: &'a ServerSection,
+    /// The trustpoint of the same name.
+    pub trustpoint: &'a TrustpointSection,
+    /// The tokens.
+    pub tokens: &'a Tokens,
+    /// The database.
+    pub store: &'a Arc<dyn Store>,
+    /// Now.
+    pub now: Time,
+}
+
+impl Start<'_> {
+    /// Starts the server: makes what is missing, finishes what was interrupted.
+    pub fn run(&self) -> Result<Started, NodeError> {
+        let authorities = self.store.authorities(self.label)?;
+        let active = |role| authorities.iter().find(|a| a.role == role && !a.retired);
+        let meter = Meter::new();
+        let settings = settings(self.section);
+        let (authority, token, key) = match active(Role::Ca) {
+            Some(authority) => {
+                let token = self.tokens.get(Some(&authority.token))?;
+                let key = token.key(&authority.key_label)?;
+                (authority.clone(), token, key)
+            }
+            None => self.found(&settings, &meter)?,
+        };
+        let ca = Ca::open(self.label, self.store.clone(), &authority, Arc::new(key.clone()), settings)?;
+        ca.recover(&meter, self.now)?;
+        let keys = match self.separate(&token, &key) {
+            Some(place) => self.separate_keys(&ca, &place, &meter)?,
+            None => Keys::Ca(Responder {
+                certificate: usable_for_scep(ca.certificate())?,
+                key: Arc::new(key) as Arc<dyn DecryptionKey>,
+            }),
+        };
+        if ca.crl_is_due(self.now)? {
+            ca.issue_crl(&meter, self.now)?;
+        }
+        let ca = Arc::new(ca);
+        let ra = Ra::new(
+            ca.clone(),
+            self.store.clone(),
+            keys,
+            algorithms(self.section),
+            self.section.scep.include_chain,
+        )?;
+        Ok(Started { ca, ra })
+    }
+
+    /// A new CA: its key, generated unless it was made beforehand, and its certificate.
+    fn found(&self, settings: &Settings, meter: &Meter) -> Result<(Authority, Token, TokenKey), NodeError> {
+        let token = self.tokens.get(self.trustpoint.on.as_deref())?;
+        let (label, kind) = match &self.trustpoint.key {
+            Some(KeyPair::Rsa { label, bits, .. }) => {
+                (label.as_str(), KeyKind::Rsa { bits: bits.map_or(DEFAULT_RSA_BITS, |bits| bits as usize) })
+            }
+            Some(KeyPair::Ec { label }) => (label.as_str(), KeyKind::Ec(Curve::P256)),
+            None => (self.label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }),
+        };
+        let key = match token.find(label)? {
+            Some(key) => key,
+            None => {
+                let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
+                token.generate(label, kind, KeyUsage { sign: true, decrypt })?
+            }
+        };
+        let name = issuer_name(self.label, self.section)?;
+        let founding = Founding {
+            label: self.label,
+            name: &name,
+            place: (token.name(), label),
+            scep: self.separate(&token, &key).is_none(),
+            key: Arc::new(key.clone()),
+        };
+        let authority = founding.found(self.store.as_ref(), settings, meter, self.now)?;
+        Ok((authority, token, key))
+    }
+
+    /// Where SCEP's own keys are, when it has its own: configured, or because the CA key cannot decrypt.
+    fn separate<'t>(&'t self, token: &'t Token, key: &TokenKey) -> Option<String> {
+        match &self.section.scep.separate_key {
+            Some(on) => Some(on.clone().unwrap_or_else(|| token.name().to_owned())),
+            None => (!key.can_decrypt()).then(|| token.name().to_owned()),
+        }
+    }
+
+    fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
+        let token = self.tokens.get(Some(place))?;
+        let responder = |role, what: &str, usage| -> Result<Responder<TokenKey>, NodeError> {
+            let label = format!("{}.scep-{what}", self.label);
+            let key = match token.find(&label)? {
+                Some(key) => key,
+                None => token.generate(&label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+            };
+            let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
+            let certificate = Certificate::parse(&authority.certificate);
+            let certificate = certificate.map_err(|error| NodeError::Refused(error.to_string()))?;
+            Ok(Responder { certificate, key: Arc::new(key) })
+        };
+        let signer = responder(Role::RaSign, "sign", KeyUsage { sign: true, decrypt: false })?;
+        let decrypter = responder(Role::RaDecrypt, "decrypt", KeyUsage { sign: false, decrypt: true })?;
+        Ok(Keys::Separate {
+            signer: Responder { certificate: signer.certificate, key: signer.key as Arc<dyn SigningKey> },
+            decrypter: Responder {
+                certificate: decrypter.certificate,
+                key: decrypter.key as Arc<dyn DecryptionKey>,
+            },
+        })
+    }
+}
+
+/// A CA certificate made while SCEP had keys of its own does not allow keyEncipherment; clients refuse it.
+fn usable_for_scep(certificate: &Certificate) -> Result<Certificate, NodeError> {
+    match certificate.extensions().key_usage() {
+        Some(usage) if !usage.key_encipherment() => Err(NodeError::Refused(
+            "the CA certificate was made for \"scep key separate\" and cannot serve SCEP itself; configure it again".into(),
+        )),
+        _ => Ok(certificate.clone()),
+    }
+}
+
+/// The issuer name configured, or `cn=LABEL`.
+pub fn issuer_name(label: &str, section: &ServerSection) -> Result<Name, NodeError> {
+    Name::parse(&section.issuer_name(label)).map_err(|error| NodeError::Refused(error.to_string()))
+}
+
+/// What the CA needs of a section.
+pub fn settings(section: &ServerSection) -> Settings {
+    Settings {
+        hash: section.hash(),
+        ca_lifetime: section.lifetime.ca_certificate.duration(),
+        certificate_lifetime: section.lifetime.certificate.duration(),
+        crl_lifetime: section.lifetime.crl.duration(),
+        cdp: section.cdp_url.clone(),
+        serial: match section.serial_number {
+            SerialNumber::Sequential => SerialRule::Sequential,
+            SerialNumber::Random => SerialRule::Random,
+        },
+        reuse: if section.scep.duplicates_new { Reuse::Never } else { Reuse::UntilHalfLife },
+        max_pending: u64::from(section.scep.max_pending),
+        rules: Rules {
+            grant: match section.grant {
+                Grant::Manual => policy::Grant::Manual,
+                Grant::Auto => policy::Grant::Auto,
+                Grant::None => policy::Grant::None,
+            },
+            rsa_1024: section.legacy().rsa_1024,
+            md5: section.legacy().md5,
+        },
+    }
+}
+
+fn algorithms(section: &ServerSection) -> crate::ra::stub::AlgorithmPolicy {
+    crate::ra::stub::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
+}
+
+const DEFAULT_RSA_BITS: usize = 2048;

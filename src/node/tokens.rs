@@ -1,0 +1,152 @@
+//! The configured tokens, opened.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::config::{PinSource, TokenSection};
+use crate::token::{self, Selector, Token, TokenConfig};
+
+use super::{KeyReport, NodeError, TokenReport};
+
+/// The tokens of a configuration by name. Each is opened when it is first needed, and again when that
+/// has failed.
+#[derive(Default)]
+pub struct Tokens(BTreeMap<String, Arc<Slot>>);
+
+struct Slot {
+    section: TokenSection,
+    config: TokenConfig,
+    token: Mutex<Option<Token>>,
+}
+
+impl Tokens {
+    /// The tokens of `sections`; those whose section is unchanged stay open.
+    pub fn changed_to(&self, sections: &BTreeMap<String, TokenSection>, state: &Path) -> Self {
+        let slot = |(name, section): (&String, &TokenSection)| {
+            let slot = match self.0.get(name) {
+                Some(slot) if slot.section == *section => slot.clone(),
+                _ => Arc::new(Slot {
+                    section: section.clone(),
+                    config: config(name, section, state),
+                    token: Mutex::default(),
+                }),
+            };
+            (name.clone(), slot)
+        };
+        Self(sections.iter().map(slot).collect())
+    }
+
+    /// The token of this name; the only one when none is given.
+    pub fn get(&self, name: Option<&str>) -> Result<Token, NodeError> {
+        self.slot(name)?.open()
+    }
+
+    /// What the tokens, or the one of this name, say of themselves.
+    pub fn reports(&self, name: Option<&str>) -> Result<Vec<TokenReport>, NodeError> {
+        match name {
+            Some(name) => Ok(vec![self.slot(Some(name))?.report()]),
+            None => Ok(self.0.values().map(|slot| slot.report()).collect()),
+        }
+    }
+
+    /// Every key pair on every token that can be reached.
+    pub fn keys(&self) -> Result<Vec<KeyReport>, NodeError> {
+        let mut reports = Vec::new();
+        for slot in self.0.values() {
+            let token = slot.open()?;
+            reports.extend(token.keys()?.iter().map(|key| KeyReport::of(token.name(), key)));
+        }
+        Ok(reports)
+    }
+
+    /// Deletes the key pair of this label, wherever it is.
+    pub fn delete_key(&self, label: &str) -> Result<(), NodeError> {
+        for slot in self.0.values() {
+            let token = slot.open()?;
+            if token.find(label)?.is_some() {
+                return Ok(token.delete(label)?);
+            }
+        }
+        Err(NodeError::NotFound(format!("there is no key \"{label}\" on any configured token")))
+    }
+
+    fn slot(&self, name: Option<&str>) -> Result<&Slot, NodeError> {
+        match (name, self.0.len()) {
+            (Some(name), _) => self.0.get(name).map(Arc::as_ref).ok_or_else(|| {
+                NodeError::NotFound(format!(
+                    "there is no token \"{name}\"; configure it with \"crypto pki token {name}\""
+                ))
+            }),
+            (None, 1) => Ok(self.0.values().next().expect("there is one")),
+            (None, 0) => Err(NodeError::NotFound(
+                "no token is configured; configure one with \"crypto pki token usbtoken0\"".into(),
+            )),
+            (None, _) => Err(NodeError::NotFound(format!(
+                "several tokens are configured ({}); say which with \"on\"",
+                self.0.keys().cloned().collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+}
+
+impl Slot {
+    fn open(&self) -> Result<Token, NodeError> {
+        let mut token = self.token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*token {
+            Some(token) => Ok(token.clone()),
+            None => Ok(token.insert(Token::open(&self.config)?).clone()),
+        }
+    }
+
+    fn report(&self) -> TokenReport {
+        let mut report = TokenReport { name: self.config.name.clone(), ..TokenReport::default() };
+        let filled = self.open().and_then(|token| Ok(fill(&mut report, &token)?));
+        report.error = filled.err().map(|error| error.to_string());
+        report
+    }
+}
+
+fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError> {
+    let counters = token.counters();
+    report.profile = token.profile().name().to_owned();
+    report.module = token.module().display().to_string();
+    (report.signatures, report.decryptions, report.errors) =
+        (counters.signatures, counters.decryptions, counters.errors);
+    let info = token.info()?;
+    report.label = info.label;
+    report.manufacturer = info.manufacturer;
+    report.model = info.model;
+    report.serial = info.serial;
+    report.firmware = info.firmware;
+    report.pin = match info.pin {
+        pin if pin.locked => "locked",
+        pin if pin.final_try => "one try left",
+        pin if pin.count_low => "wrong at least once",
+        pin if pin.to_be_changed => "must be changed",
+        pin if !pin.initialized => "not set",
+        _ => "good",
+    }
+    .into();
+    report.sessions = info.sessions.unwrap_or(0);
+    report.keys = token.keys()?.len();
+    Ok(())
+}
+
+fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
+    let pin = match &section.user_pin {
+        // An absolute path replaces the state directory.
+        Some(PinSource::File(path)) => token::PinSource::File(state.join(path)),
+        Some(PinSource::Environment(name)) => token::PinSource::Env(name.clone()),
+        Some(PinSource::Prompt) | None => token::PinSource::Prompt,
+    };
+    TokenConfig {
+        name: name.to_owned(),
+        profile: section.profile.clone(),
+        module: section.library.as_ref().map(Into::into),
+        selector: Selector { label: section.label.clone(), serial: section.serial.clone(), slot: None },
+        pin,
+        sessions: section.sessions.map(|n| n as usize),
+        lockout: Some(state.join(format!("{name}.pin-refused"))),
+    }
+}

@@ -1,0 +1,4 @@
+use super::*;
+pub fn unavailable(_: &CaError) -> Answer {
+    Answer::busy()
+}
