@@ -307,7 +307,22 @@ impl Problem {
     pub(super) fn is_loss(&self) -> bool {
         match self {
             Self::Call(call) => call.is_loss(),
-            Self::KeyGone { .. } => true,
+            Self::KeyGone { .. } | Self::NoToken { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether, with a new session, initialising the module again may help. A key that is gone while its
+    /// token is there was deleted; a login that is missing belongs to a key that wants one each time; and
+    /// what is used up is used up.
+    pub(super) fn is_absence(&self) -> bool {
+        use RvError::{DeviceMemory, HostMemory, SessionCount, UserNotLoggedIn};
+        match self {
+            Self::Call(call) => {
+                let other = [DeviceMemory, HostMemory, SessionCount, UserNotLoggedIn];
+                call.is_loss() && !call.rv().is_some_and(|rv| other.contains(&rv))
+            }
+            Self::NoToken { .. } => true,
             _ => false,
         }
     }

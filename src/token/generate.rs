@@ -1,7 +1,5 @@
 //! Keys born on the token: everything is asked for, everything is read back, and the key is tried.
 
-use std::sync::PoisonError;
-
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
@@ -26,12 +24,14 @@ pub(super) fn generate(
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
     }
     // Before the one attempt at generating: a session that was lost is replaced here.
-    connection.run(|_, open| match open.session.find_objects(&labelled(label))?.is_empty() {
-        true => Ok(()),
-        false => Err(Problem::KeyExists { label: label.into() }),
+    connection.run(|link, open| {
+        let _guard = link.read_objects();
+        free(open, label)
     })?;
     // Never tried again by itself: a key may exist although the call failed.
     connection.once(|link, open| {
+        let _guard = link.change_objects();
+        free(open, label)?;
         let (public, private) = key_pair(link, open, label, kind, usage)?;
         let made = check(link, open, private, label, kind, usage);
         if made.is_err() {
@@ -46,6 +46,7 @@ pub(super) fn generate(
 
 /// Destroys the private and public keys with this label.
 pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Problem> {
+    let _guard = link.change_objects();
     let objects = open.session.find_objects(&labelled(label))?;
     let mut found = false;
     for object in objects {
@@ -58,6 +59,13 @@ pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Proble
     }
     link.changes.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
     if found { Ok(()) } else { Err(Problem::NoKey { label: label.into() }) }
+}
+
+fn free(open: &Open, label: &str) -> Result<(), Problem> {
+    match open.session.find_objects(&labelled(label))?.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::KeyExists { label: label.into() }),
+    }
 }
 
 fn key_pair(
@@ -77,8 +85,6 @@ fn key_pair(
         KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
         KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
     };
-    let one_at_a_time = || link.module.keygen.lock().unwrap_or_else(PoisonError::into_inner);
-    let _guard = keygen.serialize.then(one_at_a_time);
     Ok(open.session.generate_key_pair(&mechanism, &public, &private)?)
 }
 

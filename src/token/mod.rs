@@ -13,6 +13,7 @@
 mod config;
 mod counters;
 mod error;
+mod gate;
 mod generate;
 mod key;
 mod mechanism;
@@ -64,14 +65,9 @@ impl Token {
         let fail = |problem| TokenError::new(&config.name, problem, None);
         let (module, profile) = Module::of(config).map_err(fail)?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let slot = module.find_token(&config.selector, &profile).map_err(fail)?;
-        let capabilities = Capabilities::read(&module.context, slot, profile.mechanisms()).map_err(fail)?;
+        let (capabilities, most) = survey(&module, config, &profile).map_err(fail)?;
         let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
-        let most = match module.context.get_token_info(slot).map(|info| info.max_session_count()) {
-            Ok(Limit::Max(most)) => usize::try_from(most).unwrap_or(usize::MAX).max(1),
-            _ => usize::MAX,
-        };
         let link = Arc::new(Link {
             name: config.name.clone(),
             profile,
@@ -121,6 +117,7 @@ impl Token {
         let wanted = label.to_owned();
         let found = self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
+                let _guard = link.read_objects();
                 let mut template = PRIVATE_KEYS.to_vec();
                 template.push(Attribute::Label(wanted.as_bytes().to_vec()));
                 match open.session.find_objects(&template)?[..] {
@@ -167,6 +164,7 @@ impl Token {
     pub fn keys(&self) -> Result<Vec<KeyInfo>, TokenError> {
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.run(|link, open| {
+                let _guard = link.read_objects();
                 let mut keys = Vec::new();
                 for handle in open.session.find_objects(&PRIVATE_KEYS)? {
                     match object::read(&open.session, handle, &link.profile) {
@@ -186,10 +184,9 @@ impl Token {
     /// What the token says of itself now.
     pub fn info(&self) -> Result<TokenInfo, TokenError> {
         self.ask(Priority::Operator, self.timeout(), |connection| {
-            connection.run(|link, _| {
-                let context = &link.module.context;
-                let slot = link.module.find_token(&link.selector, &link.profile)?;
-                Ok(TokenInfo::new(slot.id(), &context.get_token_info(slot)?))
+            connection.run(|link, open| {
+                let slot = module::find_token(&open.context, &link.selector, &link.profile)?;
+                Ok(TokenInfo::new(slot.id(), &open.context.get_token_info(slot)?))
             })
         })
     }
@@ -245,6 +242,36 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({})", self.name())
+    }
+}
+
+/// What the token can do, and how many sessions it takes. Where the token is not there, the module is
+/// initialised again if an earlier token of it left it in need of that.
+fn survey(
+    module: &Module,
+    config: &TokenConfig,
+    profile: &Profile,
+) -> Result<(Capabilities, usize), Problem> {
+    let generation = module.generation();
+    let look = || -> Result<_, Problem> {
+        let (context, _pass) = module.enter();
+        let slot = module::find_token(context, &config.selector, profile)?;
+        let capabilities = Capabilities::read(context, slot, profile.mechanisms())?;
+        let most = match context.get_token_info(slot).map(|info| info.max_session_count()) {
+            Ok(Limit::Max(most)) => usize::try_from(most).unwrap_or(usize::MAX).max(1),
+            _ => usize::MAX,
+        };
+        Ok((capabilities, most))
+    };
+    match look() {
+        Err(problem) if problem.is_absence() && profile.reinitialise() => {
+            match module.reinitialise(generation) {
+                Some(Ok(())) => look(),
+                Some(Err(problem)) => Err(problem),
+                None => Err(problem),
+            }
+        }
+        other => other,
     }
 }
 

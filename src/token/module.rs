@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Cryptoki, RvError};
@@ -11,16 +11,18 @@ use cryptoki::slot::{Slot, TokenInfo};
 
 use super::config::{Selector, TokenConfig};
 use super::error::{CallError, Problem};
+use super::gate::{Gate, Pass};
 use super::profile::Profile;
 
 /// A loaded and initialised module.
 pub(super) struct Module {
-    pub context: Pkcs11,
+    context: Pkcs11,
+    gate: Gate,
     pub path: PathBuf,
     /// As `C_GetInfo` has it; empty where that fails.
     pub manufacturer: String,
-    /// Held while a key is generated, where the profile says so.
-    pub keygen: Mutex<()>,
+    /// See [`Link::change_objects`](super::session::Link::change_objects).
+    pub objects: RwLock<()>,
 }
 
 // Modules stay loaded until the process ends: some crash when they are unloaded, and C_Initialize
@@ -54,50 +56,81 @@ impl Module {
         }
         let context = Pkcs11::new(&path)
             .map_err(|error| Problem::ModuleBroken { path: path.clone(), source: CallError::new(error) })?;
-        match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Cryptoki::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-            Err(error) => {
-                // Not unloaded even so, and tried again at the next call.
-                std::mem::forget(context);
-                return Err(error.into());
-            }
+        if let Err(problem) = initialise(&context) {
+            // Not unloaded even so, and tried again at the next call.
+            std::mem::forget(context);
+            return Err(problem);
         }
         let manufacturer =
             context.get_library_info().map_or(String::new(), |info| trim(info.manufacturer_id()));
-        let module = Self { context, path: path.clone(), manufacturer, keygen: Mutex::new(()) };
+        let module =
+            Self { context, gate: Gate::new(), path: path.clone(), manufacturer, objects: RwLock::new(()) };
         Ok(Arc::clone(modules.entry(path).or_insert(Arc::new(module))))
     }
 
-    /// The one token that `selector` means. Uninitialised tokens do not count.
-    pub fn find_token(&self, selector: &Selector, profile: &Profile) -> Result<Slot, Problem> {
-        let slots = self.context.get_slots_with_token()?;
-        let mut seen = Vec::new();
-        let mut matching = Vec::new();
-        let mut failure = None;
-        for slot in slots {
-            let info = match self.context.get_token_info(slot) {
-                Ok(info) if !info.token_initialized() => continue,
-                Ok(info) => Some(info),
-                // Removed since, or unreadable: it may still be meant by its slot number.
-                Err(error) => {
-                    failure = Some(error);
-                    None
-                }
-            };
-            if matches(selector, slot, info.as_ref()) {
-                matching.push((slot, describe(slot, info.as_ref())));
+    /// Goes inside, for calls through the context that comes with the pass.
+    pub fn enter(&self) -> (&Pkcs11, Pass<'_>) {
+        (&self.context, self.gate.enter())
+    }
+
+    /// `C_Finalize` and `C_Initialize`, which ends every session and handle of generation `seen`. `None`
+    /// when it is not the time for it; see [`Gate::alone`].
+    pub fn reinitialise(&self, seen: u64) -> Option<Result<(), Problem>> {
+        self.gate.alone(seen, || {
+            tracing::warn!(module = %self.path.display(), "initialising the module again");
+            // What it says matters to nobody: the next call does.
+            let _ = self.context.clone().finalize();
+            initialise(&self.context)
+        })
+    }
+
+    /// The module works; see [`Gate::well`].
+    pub fn well(&self) {
+        self.gate.well();
+    }
+
+    /// How often it was initialised again.
+    pub fn generation(&self) -> u64 {
+        self.gate.enter().generation
+    }
+}
+
+/// The one token that `selector` means. Uninitialised tokens do not count.
+pub(super) fn find_token(context: &Pkcs11, selector: &Selector, profile: &Profile) -> Result<Slot, Problem> {
+    let slots = context.get_slots_with_token()?;
+    let mut seen = Vec::new();
+    let mut matching = Vec::new();
+    let mut failure = None;
+    for slot in slots {
+        let info = match context.get_token_info(slot) {
+            Ok(info) if !info.token_initialized() => continue,
+            Ok(info) => Some(info),
+            // Removed since, or unreadable: it may still be meant by its slot number.
+            Err(error) => {
+                failure = Some(error);
+                None
             }
-            seen.push(describe(slot, info.as_ref()));
+        };
+        if matches(selector, slot, info.as_ref()) {
+            matching.push((slot, describe(slot, info.as_ref())));
         }
-        match (matching.as_slice(), failure) {
-            ([(slot, _)], _) => Ok(*slot),
-            ([], Some(error)) => Err(error.into()),
-            ([], None) => Err(Problem::NoToken { wanted: wanted(selector), seen, unset: unset(profile) }),
-            (several, _) => Err(Problem::ManyTokens {
-                wanted: wanted(selector),
-                seen: several.iter().map(|(_, what)| what.clone()).collect(),
-            }),
-        }
+        seen.push(describe(slot, info.as_ref()));
+    }
+    match (matching.as_slice(), failure) {
+        ([(slot, _)], _) => Ok(*slot),
+        ([], Some(error)) => Err(error.into()),
+        ([], None) => Err(Problem::NoToken { wanted: wanted(selector), seen, unset: unset(profile) }),
+        (several, _) => Err(Problem::ManyTokens {
+            wanted: wanted(selector),
+            seen: several.iter().map(|(_, what)| what.clone()).collect(),
+        }),
+    }
+}
+
+fn initialise(context: &Pkcs11) -> Result<(), Problem> {
+    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Cryptoki::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -104,6 +104,11 @@ impl Profile {
         self.file.close_session_on_error
     }
 
+    /// Whether the module may be initialised again when its token stays away.
+    pub(super) fn reinitialise(&self) -> bool {
+        self.file.reinitialise
+    }
+
     pub(super) fn mechanisms(&self) -> &Mechanisms {
         &self.file.mechanisms
     }
@@ -174,6 +179,7 @@ struct ProfileFile {
     timeout: u64,
     keygen_timeout: u64,
     close_session_on_error: bool,
+    reinitialise: bool,
     mechanisms: Mechanisms,
     keygen: Keygen,
     format: Format,
@@ -191,6 +197,7 @@ impl Default for ProfileFile {
             timeout: 30,
             keygen_timeout: 600,
             close_session_on_error: true,
+            reinitialise: true,
             mechanisms: Mechanisms::default(),
             keygen: Keygen::default(),
             format: Format::default(),
@@ -280,7 +287,7 @@ pub(super) struct Keygen {
     pub private: Vec<KeyAttribute>,
     /// Left out for EC keys.
     pub omit_ec: Vec<KeyAttribute>,
-    /// One generation at a time in the whole module.
+    /// Keys are made and deleted by one thread of the whole module at a time, while nobody looks for keys.
     pub serialize: bool,
     /// `CKA_LOCAL` is true for generated keys.
     pub local: bool,

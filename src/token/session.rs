@@ -1,23 +1,32 @@
 //! A worker's connection to its token, and the first steps of recovery.
 //!
-//! An operation that fails because its session, a handle, the login or the device is gone
-//! ([`Problem::is_loss`]) closes the session; a new one is opened on the slot that the token is in by
-//! then, logged in if need be, the key is found again, and the operation is tried once more. That is
-//! all: a module that has to be initialised again, waits that grow between tries, and calls that never
-//! return are not handled. [`Connection::run`] is the place where further steps belong.
+//! What is tried when an operation fails because its session, a handle, the login or the device is gone
+//! ([`Problem::is_loss`]), in this order; each step ends with the operation being tried again:
+//!
+//! 1. The session is closed, and a new one opened on the slot that the token is in by then, logged in if
+//!    need be; the key is found again and its public half compared.
+//! 2. The module is initialised again, with everybody outside, and step 1 follows. At most once a second,
+//!    and once in ten while that does not help ([`Gate`](super::gate::Gate)); not for what a module would
+//!    say after that too.
+//!
+//! Then the caller has the error, and the next request begins anew: nothing has to be restarted when the
+//! token is back. A call that never returns from the module is not ended by anybody. PIN errors end all
+//! this at once.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
+use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState};
+use cryptoki::slot::TokenInfo;
 
 use super::config::Selector;
 use super::counters::Cells;
 use super::error::Problem;
 use super::mechanism::Capabilities;
-use super::module::Module;
+use super::module::{self, Module};
 use super::object::{self, KeyInfo};
 use super::pin::PinCare;
 use super::profile::Profile;
@@ -36,6 +45,21 @@ pub(super) struct Link {
     pub changes: AtomicU64,
 }
 
+impl Link {
+    /// Held while a key is made or deleted: nobody else does, or looks for keys, in the whole module.
+    /// Keys that were found before are used all the same. `None` where the profile needs none of this.
+    pub fn change_objects(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let wait = || self.module.objects.write().unwrap_or_else(PoisonError::into_inner);
+        self.profile.keygen().serialize.then(wait)
+    }
+
+    /// Held while keys are looked for.
+    pub fn read_objects(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let wait = || self.module.objects.read().unwrap_or_else(PoisonError::into_inner);
+        self.profile.keygen().serialize.then(wait)
+    }
+}
+
 /// One worker's session, opened when it is needed.
 pub(super) struct Connection {
     pub link: Arc<Link>,
@@ -45,9 +69,11 @@ pub(super) struct Connection {
 /// An open, logged-in session, and the handles of keys found through it. Finding a key costs more than
 /// a P-256 signature, so handles are kept.
 pub(super) struct Open {
+    pub context: Pkcs11,
     pub session: Session,
     handles: HashMap<[u8; 32], ObjectHandle>,
     changes: u64,
+    generation: u64,
 }
 
 impl Connection {
@@ -55,17 +81,31 @@ impl Connection {
         Self { link, open: None }
     }
 
-    /// Runs `operation`, and once more with a new session if the first was lost.
+    /// Runs `operation`, and again after each step of recovery.
     pub fn run<T>(
         &mut self,
         mut operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        match self.once(&mut operation) {
-            Err(problem) if problem.is_loss() => {
-                tracing::warn!(token = self.link.name, %problem, "trying once more with a new session");
-                self.once(operation)
+        let problem = match self.once(&mut operation) {
+            Err(problem) if problem.is_loss() => problem,
+            other => return other,
+        };
+        tracing::warn!(token = self.link.name, %problem, "trying again with a new session");
+        let generation = self.link.module.generation();
+        let problem = match self.once(&mut operation) {
+            Err(problem) if problem.is_absence() && self.link.profile.reinitialise() => problem,
+            other => return other,
+        };
+        match self.link.module.reinitialise(generation) {
+            Some(Ok(())) => {
+                let result = self.once(operation);
+                if result.is_ok() {
+                    self.link.module.well();
+                }
+                result
             }
-            other => other,
+            Some(Err(problem)) => Err(problem),
+            None => Err(problem),
         }
     }
 
@@ -75,36 +115,50 @@ impl Connection {
         &mut self,
         operation: impl FnOnce(&Link, &mut Open) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
+        let link = Arc::clone(&self.link);
+        let (context, pass) = link.module.enter();
+        // Not closed: its number may be another session's by now.
+        self.open = self.open.take().filter(|open| open.generation == pass.generation);
         let result = match &mut self.open {
-            Some(open) => operation(&self.link, open),
-            None => operation(&self.link, self.open.insert(Open::new(&self.link)?)),
+            Some(open) => operation(&link, open),
+            None => operation(&link, self.open.insert(Open::new(&link, context, pass.generation)?)),
         };
         if let Err(problem) = &result
             && (problem.is_loss()
-                || matches!(problem, Problem::Call(_)) && self.link.profile.close_session_on_error())
+                || matches!(problem, Problem::Call(_)) && link.profile.close_session_on_error())
+            && let Some(open) = self.open.take()
         {
-            self.close();
+            let _ = open.session.close();
         }
         result
     }
 
     /// Closes the session.
     pub fn close(&mut self) {
-        self.open = None;
+        let Some(open) = self.open.take() else { return };
+        let (_, pass) = self.link.module.enter();
+        if open.generation == pass.generation {
+            let _ = open.session.close();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
 impl Open {
-    fn new(link: &Link) -> Result<Self, Problem> {
+    fn new(link: &Link, context: &Pkcs11, generation: u64) -> Result<Self, Problem> {
         let changes = link.changes.load(Ordering::Acquire);
-        let slot = link.module.find_token(&link.selector, &link.profile)?;
-        let session = link.module.context.open_rw_session(slot)?;
-        // The login belongs to the application: one session's is everybody's.
-        let state = session.get_session_info().map(|info| info.session_state());
-        if !matches!(state, Ok(SessionState::RwUser | SessionState::RoUser)) {
-            link.pin.login(&session, link.module.context.get_token_info(slot).ok().as_ref())?;
+        let slot = module::find_token(context, &link.selector, &link.profile)?;
+        let session = context.open_rw_session_no_drop(slot)?;
+        if let Err(problem) = login(link, &session, context.get_token_info(slot).ok().as_ref()) {
+            let _ = session.close();
+            return Err(problem);
         }
-        Ok(Self { session, handles: HashMap::new(), changes })
+        Ok(Self { context: context.clone(), session, handles: HashMap::new(), changes, generation })
     }
 
     /// The handle of a private key, found by label, `CKA_ID` and public key.
@@ -126,6 +180,7 @@ impl Open {
         if !key.id.is_empty() {
             template.push(Attribute::Id(key.id.clone()));
         }
+        let _guard = link.read_objects();
         for handle in self.session.find_objects(&template)? {
             let found = object::read(&self.session, handle, &link.profile)?;
             if found.is_some_and(|found| found.public_key == key.public_key) {
@@ -134,5 +189,13 @@ impl Open {
             }
         }
         Err(Problem::KeyGone { label: key.label.clone() })
+    }
+}
+
+/// The login belongs to the application: one session's is everybody's.
+fn login(link: &Link, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
+    match session.get_session_info().map(|info| info.session_state()) {
+        Ok(SessionState::RwUser | SessionState::RoUser) => Ok(()),
+        _ => link.pin.login(session, info),
     }
 }

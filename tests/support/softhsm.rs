@@ -78,7 +78,10 @@ pub fn own_process(name: &str, story: impl FnOnce(&Path)) {
         .expect("the test runs again");
     let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     // A name that is not found runs nothing and succeeds.
-    assert!(ran.status.success() && stdout.contains("1 passed"), "{name} in its own process:\n{stdout}\n{stderr}");
+    assert!(
+        ran.status.success() && stdout.contains("1 passed"),
+        "{name} in its own process:\n{stdout}\n{stderr}"
+    );
 }
 
 /// The environment variable with the PIN, in the child.
