@@ -1,0 +1,263 @@
+//! What was acknowledged survives: a child process works on a database from several threads and says
+//! what it was told; it is killed at a random moment, again and again; then every word must be true.
+//!
+//! SIGKILL leaves what the kernel was given, so that this tests the order of things (nobody is answered
+//! before the commit, nothing is half done). That the commit waits for the disk is `synchronous=FULL`.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use tokenca::pki::{Serial, Time};
+use tokenca::store::sqlite::Sqlite;
+use tokenca::store::{
+    Class, Cost, Enrollment, Issued, NewEnrollment, NewIntent, Reuse, SerialRule, State, Store, Submission,
+};
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenca.db");
+    let mut told = Told::default();
+    for round in 0..ROUNDS {
+        let before = told.lines;
+        run_and_kill(&path, round, &mut told);
+        println!("round {round}: {} acknowledged", told.lines - before);
+        assert!(told.lines > before, "round {round} was killed before it did anything");
+        told.check(&Sqlite::open(&path).unwrap());
+    }
+    finish(&Sqlite::open(&path).unwrap());
+    told.check(&Sqlite::open(&path).unwrap());
+}
+
+/// Not a test: the child, which never ends by itself. Without the variable there is nothing to do.
+#[test]
+fn child() {
+    let Ok(path) = std::env::var(DATABASE) else { return };
+    let round: u64 = std::env::var(ROUND).unwrap().parse().unwrap();
+    let store = Sqlite::open(Path::new(&path)).unwrap();
+    let out = Mutex::new(std::io::stdout());
+    // A line is written at once and whole, or the kill comes first and nobody was told.
+    let say = |line: String| out.lock().unwrap().write_all(format!("\n{MARK}{line}\n").as_bytes()).unwrap();
+    thread::scope(|s| {
+        for t in 0..THREADS {
+            let (store, say) = (&store, &say);
+            s.spawn(move || (0..).for_each(|n| enroll(store, round << 40 | t << 32 | n, say)));
+        }
+    });
+}
+
+/// One enrollment by one of the two ways, with a word after each step.
+fn enroll(store: &dyn Store, n: u64, say: &(dyn Fn(String) + Sync)) {
+    let at_once = n % 2 == 0;
+    let submission = if at_once { Submission::Issue(new_intent()) } else { Submission::Pend };
+    let submitted = store.submit(request(n, submission)).unwrap();
+    let id = submitted.enrollment.id;
+    say(format!("submitted {n} {id}"));
+    let intent = match submitted.intent {
+        Some(intent) => intent,
+        None => store.intend(new_intent(), Some((id, State::Pending))).unwrap(),
+    };
+    say(format!("intended {id} {}", intent.serial));
+    store.keep(CA, issued(&intent.serial)).unwrap();
+    say(format!("kept {id} {}", intent.serial));
+}
+
+fn run_and_kill(path: &Path, round: u64, told: &mut Told) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(DATABASE, path)
+        .env(ROUND, round.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // The moment is random in work done and in time.
+    let patience = random(400);
+    for line in lines.by_ref() {
+        told.hear(&line);
+        if told.this_round > patience {
+            break;
+        }
+    }
+    thread::sleep(Duration::from_micros(random(3000)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it had said before, but was not heard yet.
+    lines.for_each(|line| told.hear(&line));
+    told.this_round = 0;
+}
+
+/// What the children were told by the store.
+#[derive(Default)]
+struct Told {
+    lines: u64,
+    this_round: u64,
+    /// ReqID to the number of the request.
+    submitted: HashMap<u64, u64>,
+    /// Serial number to ReqID.
+    intended: HashMap<Serial, u64>,
+    kept: HashSet<Serial>,
+}
+
+impl Told {
+    fn hear(&mut self, line: &str) {
+        let Some(words) = line.strip_prefix(MARK) else { return };
+        let words: Vec<&str> = words.split(' ').collect();
+        match words[..] {
+            ["submitted", n, id] => {
+                let twice = self.submitted.insert(id.parse().unwrap(), n.parse().unwrap());
+                assert_eq!(twice, None, "ReqID {id} was given twice");
+            }
+            ["intended", id, serial] => {
+                let twice = self.intended.insert(serial.parse().unwrap(), id.parse().unwrap());
+                assert_eq!(twice, None, "serial number {serial} was given twice");
+            }
+            ["kept", _, serial] => assert!(self.kept.insert(serial.parse().unwrap())),
+            _ => panic!("the child said {line:?}"),
+        }
+        self.lines += 1;
+        self.this_round += 1;
+    }
+
+    fn check(&self, store: &dyn Store) {
+        let stored: HashMap<u64, Enrollment> = all(store).into_iter().map(|e| (e.id, e)).collect();
+        for (id, n) in &self.submitted {
+            let enrollment = stored.get(id).unwrap_or_else(|| panic!("request {id} is lost"));
+            assert_eq!(enrollment.identity, identity(*n), "request {id} is another");
+        }
+        for (serial, id) in &self.intended {
+            let enrollment = &stored[id];
+            assert!(matches!(enrollment.state, State::Authorized | State::Granted), "request {id}");
+            assert_eq!(enrollment.serial.as_ref(), Some(serial), "request {id}");
+        }
+        for serial in &self.kept {
+            let kept = store.certificate(CA, serial).unwrap().unwrap_or_else(|| panic!("{serial} is lost"));
+            assert_eq!(kept.der, der(serial));
+            assert_eq!(stored[&kept.enrollment.unwrap()].state, State::Granted);
+        }
+
+        // And nothing is half done: each authorized one has its intent, each granted one its certificate,
+        // no serial number and no request stands for two.
+        let unfinished: HashMap<u64, Serial> =
+            store.unfinished(CA).unwrap().into_iter().map(|i| (i.enrollment.unwrap(), i.serial)).collect();
+        let mut serials = HashSet::new();
+        let mut identities = HashSet::new();
+        for (id, enrollment) in &stored {
+            assert!(identities.insert(enrollment.identity), "request {id} is there twice");
+            assert_eq!(enrollment.state == State::Authorized, unfinished.contains_key(id), "request {id}");
+            match (enrollment.state, &enrollment.serial) {
+                (State::Pending, None) => {}
+                (State::Authorized, Some(serial)) => {
+                    assert_eq!(unfinished[id], *serial);
+                    assert!(serials.insert(serial.clone()), "{serial} stands for two");
+                }
+                (State::Granted, Some(serial)) => {
+                    assert_eq!(store.certificate(CA, serial).unwrap().unwrap().enrollment, Some(*id));
+                    assert!(serials.insert(serial.clone()), "{serial} stands for two");
+                }
+                (state, serial) => panic!("request {id} is {state} with {serial:?}"),
+            }
+        }
+        let pending = stored.values().filter(|e| e.state == State::Pending).count();
+        assert_eq!(store.pending(CA).unwrap(), pending as u64);
+        // Sequential numbers without gaps, for every one given out belongs to a committed intent.
+        let highest = serials.iter().filter_map(Serial::to_u64).max();
+        assert_eq!(highest, Some(serials.len() as u64));
+        assert_eq!(store.last_serial(CA).unwrap(), highest.map(Serial::from));
+    }
+}
+
+/// What is done at start: the same bytes are signed again.
+fn finish(store: &dyn Store) {
+    for intent in store.unfinished(CA).unwrap() {
+        assert_eq!(intent.tbs, intent.serial.to_string().into_bytes());
+        store.keep(CA, issued(&intent.serial)).unwrap();
+    }
+    assert_eq!(store.unfinished(CA).unwrap(), []);
+}
+
+fn all(store: &dyn Store) -> Vec<Enrollment> {
+    let mut all: Vec<Enrollment> = Vec::new();
+    while let page = store.enrollments(CA, all.last().map_or(0, |e| e.id), 1000).unwrap()
+        && !page.is_empty()
+    {
+        all.extend(page);
+    }
+    all
+}
+
+fn random(below: u64) -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).unwrap();
+    u64::from_le_bytes(bytes) % below
+}
+
+fn identity(n: u64) -> [u8; 32] {
+    let mut identity = [0; 32];
+    identity[..8].copy_from_slice(&n.to_be_bytes());
+    identity
+}
+
+fn der(serial: &Serial) -> Vec<u8> {
+    serial.to_string().repeat(300).into_bytes()
+}
+
+fn request(n: u64, submission: Submission) -> NewEnrollment {
+    NewEnrollment {
+        server: CA.into(),
+        class: Class::Router,
+        transaction: n.to_string().into_bytes(),
+        identity: identity(n),
+        csr: vec![0x30; 700],
+        signer_key: identity(n),
+        subject: format!("CN=r{n}"),
+        source: "terminal".into(),
+        now: NOW,
+        reuse: Reuse::UntilHalfLife,
+        claim: None,
+        max_pending: u64::MAX,
+        submission,
+        cost: Cost::default(),
+    }
+}
+
+fn new_intent() -> NewIntent {
+    NewIntent {
+        server: CA.into(),
+        authority: None,
+        serial: SerialRule::Sequential,
+        tbs: Box::new(|serial| serial.to_string().into_bytes()),
+        now: NOW,
+    }
+}
+
+fn issued(serial: &Serial) -> Issued {
+    Issued {
+        serial: serial.clone(),
+        der: der(serial),
+        subject: "CN=r".into(),
+        key: [7; 32],
+        not_before: NOW,
+        not_after: NOW.plus(Duration::from_secs(86400)),
+        cost: Cost::default(),
+        now: NOW,
+    }
+}
+
+const CA: &str = "mycs";
+const NOW: Time = Time::from_unix(1_800_000_000);
+
+/// The environment of the child.
+const DATABASE: &str = "TOKENCA_CRASH_DATABASE";
+const ROUND: &str = "TOKENCA_CRASH_ROUND";
+
+/// Begins the child's lines, since the test harness writes its own between them.
+const MARK: &str = "told ";
+
+const ROUNDS: u64 = 12;
+const THREADS: u64 = 6;
