@@ -43,9 +43,8 @@ impl Sqlite {
     /// used or was written by a newer version of this program. Both name the path.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (path, db) = open::prepare(path)?;
-        let writer = Writer::start(db).map_err(|e| StoreError::Unavailable {
-            what: "starting the writer".into(),
-            source: Box::new(e),
+        let writer = open::in_place(&path).and_then(|in_place| Writer::start(db, in_place)).map_err(|e| {
+            StoreError::Unavailable { what: format!("open {}", path.display()), source: Box::new(e) }
         })?;
         Ok(Self { readers: Readers::new(path.clone()), path, writer })
     }
@@ -287,6 +286,20 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let error = Sqlite::open(&path).and_then(|store| store.enrollments("mycs", 0, 1)).unwrap_err();
         assert!(matches!(&error, StoreError::Corrupt(what) if what.contains("ca.db")), "{error}");
+    }
+
+    #[test]
+    fn a_removed_file_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.db");
+        let store = Sqlite::open(&path).unwrap();
+        store.secret("challenge").unwrap();
+        fs::rename(&path, dir.path().join("moved.db")).unwrap();
+        assert!(matches!(store.secret("cookie"), Err(StoreError::Unavailable { .. })));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(store.secret("cookie"), Err(StoreError::Unavailable { .. })));
+        fs::rename(dir.path().join("moved.db"), &path).unwrap();
+        store.secret("cookie").unwrap();
     }
 
     #[test]

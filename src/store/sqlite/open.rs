@@ -1,12 +1,13 @@
 //! Opening the file: permissions, settings of a connection, schema and its migrations.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::store::StoreError;
@@ -28,6 +29,17 @@ pub(super) fn prepare(path: &Path) -> Result<(PathBuf, Connection), StoreError> 
             Ok(db) => return Ok((path, db)),
         }
     }
+}
+
+/// Tells whether the file at `path` is still the one that is there now.
+pub(super) fn in_place(path: &Path) -> io::Result<impl Fn() -> io::Result<()> + Send + 'static> {
+    let path = path.to_owned();
+    let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    let opened = identity(&path)?;
+    Ok(move || match identity(&path)? == opened {
+        true => Ok(()),
+        false => Err(io::Error::other("the file was replaced by another")),
+    })
 }
 
 /// A connection that cannot write.
@@ -62,6 +74,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that hold for any value: else statements on tables with partial indexes are prepared anew
+    // whenever a parameter changes, and are none the better.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.pragma_update(None, "trusted_schema", false)?;
     Ok(db)
 }

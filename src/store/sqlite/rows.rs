@@ -1,5 +1,6 @@
 //! Between rows and values, and what a failed statement means.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,10 +17,13 @@ pub(super) enum Fail {
     /// A statement failed.
     Sql(rusqlite::Error),
     /// The transaction was lost together with what others did in it.
-    Lost(Arc<rusqlite::Error>),
+    Lost(Cause),
     /// It cannot be done now, for another reason than the database's.
     Now(&'static str),
 }
+
+/// Why a transaction was lost, for all who took part in it.
+pub(super) type Cause = Arc<dyn Error + Send + Sync>;
 
 impl Fail {
     /// The error to return, once verb and file are known.
@@ -30,7 +34,7 @@ impl Fail {
             Self::Sql(error) if foreign_key(&error) => StoreError::NotFound,
             Self::Sql(error) if damage(&error) => StoreError::Corrupt(format!("{what}: {error}")),
             Self::Sql(error) => StoreError::Unavailable { what, source: Box::new(error) },
-            Self::Lost(error) => StoreError::Unavailable { what, source: Box::new(error) },
+            Self::Lost(cause) => StoreError::Unavailable { what, source: Box::new(cause) },
             Self::Now(reason) => StoreError::Unavailable { what, source: reason.into() },
         }
     }

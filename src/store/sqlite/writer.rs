@@ -7,6 +7,7 @@
 //! It never waits for company: a lone job is committed at once, and those that arrive while the disk is
 //! busy share the next commit. Nobody is answered before it.
 
+use std::error::Error;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 
-use super::rows::Fail;
+use super::rows::{Cause, Fail};
 
 /// Hands jobs to the writer thread; dropping it finishes what waits and ends the thread.
 pub(super) struct Writer {
@@ -25,9 +26,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(db: Connection) -> io::Result<Self> {
+    /// `in_place` is asked before each commit whether the file is still the one that was opened: SQLite
+    /// would go on writing into a file that was removed, and lose it all at the end.
+    pub(super) fn start(
+        db: Connection,
+        in_place: impl Fn() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let thread = thread::Builder::new().name("store-writer".into()).spawn(move || serve(&db, &jobs))?;
+        let work = move || serve(&db, &jobs, &in_place);
+        let thread = thread::Builder::new().name("store-writer".into()).spawn(work)?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -60,7 +67,7 @@ trait Job: Send {
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
 
     /// Tells the one who waits, once it is known what became of the transaction.
-    fn answer(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>);
+    fn answer(self: Box<Self>, committed: Result<(), Cause>);
 }
 
 struct Task<T, W> {
@@ -82,33 +89,32 @@ impl<T: Send, W: FnOnce(&Connection) -> Result<T, Fail> + Send> Job for Task<T, 
         execute(db, "RELEASE job")
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>) {
+    fn answer(self: Box<Self>, committed: Result<(), Cause>) {
         let answer = match (committed, self.result) {
             (Ok(()), Some(result)) => result,
             (Ok(()), None) => Err(Fail::Now(STOPPED)),
             // The culprit hears its own error, which is why the transaction was lost.
             (Err(_), Some(Err(Fail::Sql(error)))) => Err(Fail::Sql(error)),
-            (Err(error), _) => Err(Fail::Lost(error)),
+            (Err(cause), _) => Err(Fail::Lost(cause)),
         };
         // Whoever waited is a thread blocked in `run`; if it is gone, nobody wants the answer.
         let _ = self.reply.send(answer);
     }
 }
 
-fn serve(db: &Connection, jobs: &Receiver<Box<dyn Job>>) {
+fn serve(db: &Connection, jobs: &Receiver<Box<dyn Job>>, in_place: &dyn Fn() -> io::Result<()>) {
     while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        let committed = transaction(db, jobs, &mut group).map_err(|error| {
+        let (mut group, mut waiting) = (vec![first], Vec::new());
+        let committed = transaction(db, jobs, in_place, &mut group).inspect_err(|_| {
             if !db.is_autocommit()
                 && let Err(error) = execute(db, "ROLLBACK")
             {
                 tracing::error!(%error, "a transaction could not be rolled back");
             }
             // They have waited as long as the others; each on its own would wait for a locked database again.
-            group.extend(jobs.try_iter().take(GROUP));
-            Arc::new(error)
+            waiting.extend(jobs.try_iter().take(GROUP));
         });
-        for job in group {
+        for job in group.into_iter().chain(waiting) {
             job.answer(committed.clone());
         }
     }
@@ -117,18 +123,24 @@ fn serve(db: &Connection, jobs: &Receiver<Box<dyn Job>>) {
 fn transaction(
     db: &Connection,
     jobs: &Receiver<Box<dyn Job>>,
+    in_place: &dyn Fn() -> io::Result<()>,
     group: &mut Vec<Box<dyn Job>>,
-) -> rusqlite::Result<()> {
-    execute(db, "BEGIN IMMEDIATE")?;
-    group[0].run(db)?;
+) -> Result<(), Cause> {
+    execute(db, "BEGIN IMMEDIATE").map_err(cause)?;
+    group[0].run(db).map_err(cause)?;
     while group.len() < GROUP
         && let Ok(mut job) = jobs.try_recv()
     {
         let ran = job.run(db);
         group.push(job);
-        ran?;
+        ran.map_err(cause)?;
     }
-    execute(db, "COMMIT")
+    in_place().map_err(cause)?;
+    execute(db, "COMMIT").map_err(cause)
+}
+
+fn cause(error: impl Error + Send + Sync + 'static) -> Cause {
+    Arc::new(error)
 }
 
 fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
@@ -152,7 +164,7 @@ mod tests {
     fn writer() -> Writer {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
-        Writer::start(db).unwrap()
+        Writer::start(db, || Ok(())).unwrap()
     }
 
     fn insert(db: &Connection, n: i64) -> Result<usize, Fail> {
