@@ -23,8 +23,13 @@ fn main() {
     println!("each enrollment is two transactions, submit and keep");
     println!("{:>8} {:>16} {:>16} {:>6}", "threads", "alone, tx/s", "grouped, tx/s", "ratio");
     for threads in [1, 8, 32] {
-        let alone = rate(&dir.path().join(format!("alone-{threads}.db")), threads, span, true);
-        let grouped = rate(&dir.path().join(format!("grouped-{threads}.db")), threads, span, false);
+        // In turns, the best of each: others use the disk too.
+        let (mut alone, mut grouped) = (0.0, 0.0);
+        for turn in 0..TURNS {
+            let path = |name| dir.path().join(format!("{name}-{threads}-{turn}.db"));
+            alone = rate(&path("alone"), threads, span, true).max(alone);
+            grouped = rate(&path("grouped"), threads, span, false).max(grouped);
+        }
         println!("{threads:>8} {alone:>16.0} {grouped:>16.0} {:>6.1}", grouped / alone);
     }
 }
@@ -113,5 +118,6 @@ fn issued(serial: Serial) -> Issued {
 }
 
 const NOW: Time = Time::from_unix(1_800_000_000);
-const FULL: Duration = Duration::from_secs(3);
+const TURNS: u32 = 3;
+const FULL: Duration = Duration::from_secs(1);
 const BRIEF: Duration = Duration::from_millis(20);

@@ -46,14 +46,16 @@ fn child() {
     thread::scope(|s| {
         for t in 0..THREADS {
             let (store, say) = (&store, &say);
-            s.spawn(move || (0..).for_each(|n| enroll(store, round << 40 | t << 32 | n, say)));
+            s.spawn(move || {
+                (0..=u32::MAX).for_each(|n| enroll(store, round << 40 | t << 32 | u64::from(n), say))
+            });
         }
     });
 }
 
 /// One enrollment by one of the two ways, with a word after each step.
 fn enroll(store: &dyn Store, n: u64, say: &(dyn Fn(String) + Sync)) {
-    let at_once = n % 2 == 0;
+    let at_once = n.is_multiple_of(2);
     let submission = if at_once { Submission::Issue(new_intent()) } else { Submission::Pend };
     let submitted = store.submit(request(n, submission)).unwrap();
     let id = submitted.enrollment.id;

@@ -303,6 +303,54 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_waits_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
+        let settings = store.write("settings", |db| {
+            let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let journal: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            Ok((number("synchronous")?, number("foreign_keys")?, journal))
+        });
+        // 2 is FULL.
+        assert_eq!(settings.unwrap(), (2, 1, "wal".to_owned()));
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_that_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
+        let limit = |pages: i64| {
+            store.write("limit", move |db| Ok(db.pragma_update(None, "max_page_count", pages)?)).unwrap();
+        };
+        let add = |n: u64| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&n.to_be_bytes());
+            let subject = Some("CN=".repeat(500));
+            let now = Time::default();
+            let password = Password { digest, subject, created: now, expires: now, used_by: None };
+            store.add_password("mycs", password)
+        };
+        let on_record = || -> i64 {
+            store
+                .read("count", |db| Ok(db.query_row("SELECT count(*) FROM passwords", [], |r| r.get(0))?))
+                .unwrap()
+        };
+        limit(100);
+        let told: i64 = thread::scope(|s| {
+            let threads: Vec<_> = (0..8)
+                .map(|t| s.spawn(move || (0..100).filter(|n| add(t << 32 | n).is_ok()).count()))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap() as i64).sum()
+        });
+        assert!(told > 0 && told < 800, "{told}");
+        assert_eq!(on_record(), told);
+        assert!(matches!(add(u64::MAX), Err(StoreError::Unavailable { .. })));
+        limit(10_000);
+        add(u64::MAX).unwrap();
+        assert_eq!(on_record(), told + 1);
+    }
+
+    #[test]
     fn a_newer_schema_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.db");
