@@ -490,6 +490,7 @@ fn tells_nothing(token: &Token) {
             ("it is empty", Vec::new()),
             ("it is larger than the modulus", vec![0xff; 256]),
             ("it is zero", vec![0; 256]),
+            ("it is one", [&[0; 255][..], &[1]].concat()),
             ("it is for another key", other.public_key().encrypt(transport, &secret).unwrap()),
             ("the key is too short", key.public_key().encrypt(transport, &secret[..8]).unwrap()),
             ("the key is too long", key.public_key().encrypt(transport, &[5; 24]).unwrap()),

@@ -211,12 +211,14 @@ pub enum Problem {
         found: &'static str,
     },
     /// A generated key does not work. It was deleted.
-    #[error("the generated key \"{label}\" was refused and deleted: its test {operation} is wrong")]
+    #[error("the generated key \"{label}\" was refused and deleted: its test {operation} failed")]
     TestFailed {
         /// The label.
         label: String,
         /// `signature` or `decryption`.
         operation: &'static str,
+        /// How.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The token has no mechanism for it.
     #[error("the token offers no mechanism for {what}")]
@@ -426,13 +428,15 @@ impl CallError {
         }
     }
 
-    /// Whether the token refused the PIN, or any PIN.
-    pub(super) fn is_pin(&self) -> bool {
+    /// Whether the token refused this PIN.
+    pub(super) fn refuses_pin(&self) -> bool {
         use RvError::*;
-        matches!(
-            self.rv(),
-            Some(PinIncorrect | PinInvalid | PinLenRange | PinExpired | PinLocked | UserPinNotInitialized)
-        )
+        matches!(self.rv(), Some(PinIncorrect | PinInvalid | PinLenRange | PinLocked))
+    }
+
+    /// Whether it is about the PIN.
+    fn is_pin(&self) -> bool {
+        self.refuses_pin() || matches!(self.rv(), Some(RvError::PinExpired | RvError::UserPinNotInitialized))
     }
 
     fn hint(&self, token: &str) -> Option<String> {

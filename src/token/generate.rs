@@ -1,5 +1,7 @@
 //! Keys born on the token: everything is asked for, everything is read back, and the key is tried.
 
+use std::sync::atomic::Ordering;
+
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::types::Ulong;
@@ -47,25 +49,30 @@ pub(super) fn generate(
 /// Destroys the private and public keys with this label.
 pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Problem> {
     let _guard = link.change_objects();
-    let objects = open.session.find_objects(&labelled(label))?;
-    let mut found = false;
-    for object in objects {
-        let class = open.session.get_attributes(object, &[AttributeType::Class])?;
-        let [Attribute::Class(class)] = class[..] else { continue };
-        if class == ObjectClass::PRIVATE_KEY || class == ObjectClass::PUBLIC_KEY {
-            open.session.destroy_object(object)?;
-            found = true;
-        }
+    let keys = keys(open, label)?;
+    for key in &keys {
+        open.session.destroy_object(*key)?;
     }
-    link.changes.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-    if found { Ok(()) } else { Err(Problem::NoKey { label: label.into() }) }
+    link.changes.fetch_add(1, Ordering::AcqRel);
+    if keys.is_empty() { Err(Problem::NoKey { label: label.into() }) } else { Ok(()) }
 }
 
+/// Whether no key has the label. A certificate may.
 fn free(open: &Open, label: &str) -> Result<(), Problem> {
-    match open.session.find_objects(&labelled(label))?.is_empty() {
+    match keys(open, label)?.is_empty() {
         true => Ok(()),
         false => Err(Problem::KeyExists { label: label.into() }),
     }
+}
+
+/// The private and public keys with this label.
+fn keys(open: &Open, label: &str) -> Result<Vec<ObjectHandle>, Problem> {
+    let mut keys = Vec::new();
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        let label = Attribute::Label(label.as_bytes().to_vec());
+        keys.extend(open.session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label])?);
+    }
+    Ok(keys)
 }
 
 fn key_pair(
@@ -181,10 +188,6 @@ impl Values<'_> {
             }
         })
     }
-}
-
-fn labelled(label: &str) -> [Attribute; 2] {
-    [Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())]
 }
 
 /// As long as a SHA-1 key identifier, so that no tool finds it odd.

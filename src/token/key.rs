@@ -67,21 +67,16 @@ impl TokenKey {
 
     /// Signs a fixed message and verifies that in software: the only health check that means something.
     pub fn self_test(&self) -> Result<(), TokenError> {
-        let hash = self.test_hash();
-        let signature = self.try_sign(hash, TEST_MESSAGE)?;
-        let good = self.info.public_key.verify(self.algorithm(hash), TEST_MESSAGE, &signature);
-        good.map_err(|_| self.token.error(self.wrong("C_Sign", signature.len(), "signature of this key")))
-    }
-
-    pub(super) fn test_hash(&self) -> Hash {
-        match self.info.kind {
+        let hash = match self.info.kind {
             KeyKind::Ec(curve) => curve.hash(),
             KeyKind::Rsa { .. } => Hash::Sha256,
-        }
-    }
-
-    pub(super) fn algorithm(&self, hash: Hash) -> SignatureAlgorithm {
-        SignatureAlgorithm::for_key(self.info.kind, hash)
+        };
+        let signature = self.try_sign(hash, TEST_MESSAGE)?;
+        let algorithm = SignatureAlgorithm::for_key(self.info.kind, hash);
+        self.info.public_key.verify(algorithm, TEST_MESSAGE, &signature).map_err(|_| {
+            let (function, length) = ("C_Sign", signature.len());
+            self.token.error(Problem::BadOutput { function, length, what: "signature of this key" })
+        })
     }
 
     fn try_sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, TokenError> {
@@ -120,7 +115,7 @@ impl TokenKey {
         // What cannot be a ciphertext of this key is replaced by one that can, so that the token is
         // asked all the same; its answer is not used. Length and range are no secret.
         let size = bits.div_ceil(8);
-        let fits = wrapped.len() == size && below_modulus(wrapped, &self.info.public_key);
+        let fits = wrapped.len() == size && is_usual(wrapped, &self.info.public_key);
         let mut ciphertext = if fits { wrapped.to_vec() } else { vec![0; size] };
         if !fits {
             ciphertext[size - 1] = 2;
@@ -137,10 +132,6 @@ impl TokenKey {
             }
         };
         self.token.ask_then(self.priority, self.token.timeout(), job, after)
-    }
-
-    fn wrong(&self, function: &'static str, length: usize, what: &'static str) -> Problem {
-        Problem::BadOutput { function, length, what }
     }
 }
 
@@ -295,8 +286,14 @@ fn leftmost(mut digest: Vec<u8>, kind: KeyKind) -> Vec<u8> {
     digest
 }
 
-fn below_modulus(ciphertext: &[u8], key: &PublicKey) -> bool {
-    key.rsa_modulus().is_some_and(|modulus| ciphertext < modulus)
+/// Whether a ciphertext as long as the modulus n is above 1 and below n - 1. What is not has no honest
+/// sender, and some modules refuse it: that must not look like a token in trouble.
+fn is_usual(ciphertext: &[u8], key: &PublicKey) -> bool {
+    let Some([modulus @ .., last]) = key.rsa_modulus() else { return false };
+    let Some((low, high)) = ciphertext.split_last() else { return false };
+    // n is odd, so n - 1 differs in the last octet alone.
+    let below = (high, *low) < (modulus, last.saturating_sub(1));
+    below && (*low > 1 || high.iter().any(|octet| *octet != 0))
 }
 
 fn random(len: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
@@ -305,7 +302,7 @@ fn random(len: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
     Ok(octets)
 }
 
-pub(super) const TEST_MESSAGE: &[u8] = b"is this key alive?";
+const TEST_MESSAGE: &[u8] = b"is this key alive?";
 
 #[cfg(test)]
 mod tests {
@@ -341,6 +338,20 @@ mod tests {
         assert_eq!(pick(Some(&[1, 2, 3]), true), [9; 4]);
         assert_eq!(pick(Some(&[1, 2, 3, 4, 5]), true), [9; 4]);
         assert_eq!(pick(None, true), [9; 4]);
+    }
+
+    #[test]
+    fn unusual_ciphertexts_are_known() {
+        let mut modulus = [0xaa; 64];
+        modulus[63] = 0x55;
+        let key = PublicKey::from_rsa_parts(&modulus, &[1, 0, 1]).unwrap();
+        let ending = |mut number: [u8; 64], last| {
+            number[63] = last;
+            is_usual(&number, &key)
+        };
+        assert!(!ending([0; 64], 0) && !ending([0; 64], 1) && ending([0; 64], 2));
+        assert!(ending(modulus, 0x53) && !ending(modulus, 0x54) && !ending(modulus, 0x55));
+        assert!(ending([0x99; 64], 0xff) && !ending([0xff; 64], 0));
     }
 
     #[test]

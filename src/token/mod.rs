@@ -24,6 +24,7 @@ mod profile;
 mod session;
 mod worker;
 
+use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -146,7 +147,9 @@ impl Token {
         })?;
         let key = TokenKey::new(self.clone(), info).with_priority(Priority::Operator);
         if let Err(error) = self.try_out(&key) {
-            self.delete(label)?;
+            if let Err(error) = self.delete(label) {
+                tracing::error!(%error, "a key that failed its test is still there");
+            }
             return Err(error);
         }
         Ok(key.with_priority(Priority::Issue))
@@ -192,19 +195,21 @@ impl Token {
     }
 
     fn try_out(&self, key: &TokenKey) -> Result<(), TokenError> {
-        let failed =
-            |operation| self.error(Problem::TestFailed { label: key.info().label.clone(), operation });
-        let usage = key.info().usage;
-        if usage.sign {
-            key.self_test()?;
+        let failed = |operation, source: Box<dyn Error + Send + Sync>| {
+            let label = key.info().label.clone();
+            self.error(Problem::TestFailed { label, operation, source })
+        };
+        if key.info().usage.sign {
+            key.self_test().map_err(|error| failed("signature", error.into()))?;
         }
-        if usage.decrypt && key.can_decrypt() {
+        if key.can_decrypt() {
             let transport = KeyTransport::Pkcs1v15;
-            let wrapped =
-                key.public_key().encrypt(transport, TEST_KEY).ok_or_else(|| failed("encryption"))?;
+            let wrapped = key.public_key().encrypt(transport, TEST_KEY);
+            let wrapped = wrapped.ok_or_else(|| failed("encryption", "the key is too small".into()))?;
             let opened = key.unwrap_key(transport, &wrapped, TEST_KEY.len());
-            if !opened.is_ok_and(|opened| *opened == TEST_KEY) {
-                return Err(failed("decryption"));
+            let opened = opened.map_err(|error| failed("decryption", error.source))?;
+            if *opened != TEST_KEY {
+                return Err(failed("decryption", "the result is wrong".into()));
             }
         }
         Ok(())

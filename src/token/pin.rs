@@ -32,16 +32,14 @@ pub(super) struct PinCare {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    /// What was typed at the prompt.
-    prompted: Option<SecretString>,
     refused: Vec<Refused>,
     locked: bool,
 }
 
 impl PinCare {
-    /// The PIN of the token called `token`, with what `lockout` remembers.
+    /// The PIN of the token called `token`, with what `lockout` remembers. Asks on the terminal now, so
+    /// that no worker ever waits for somebody to type.
     pub fn new(token: &str, source: PinSource, lockout: Option<PathBuf>) -> Result<Self, Problem> {
         let refused = match &lockout {
             Some(path) => {
@@ -49,14 +47,18 @@ impl PinCare {
             }
             None => Vec::new(),
         };
-        let state = Mutex::new(State { refused, ..State::default() });
+        let source = match source {
+            PinSource::Prompt => PinSource::Given(prompt(token)?),
+            other => other,
+        };
+        let state = Mutex::new(State { refused, locked: false });
         Ok(Self { token: token.into(), source, lockout, state })
     }
 
     /// Logs `session` in as the user. Being logged in already is success.
     pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pin = self.read(&mut state)?;
+        let pin = self.read()?;
         let serial = info.map_or(String::new(), |info| trim(info.serial_number()));
         self.check(&state, &pin, &serial, info)?;
         let error = match session.login(UserType::User, Some(&pin)) {
@@ -67,9 +69,8 @@ impl PinCare {
             Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => return Ok(()),
             Err(error) => CallError::new(error),
         };
-        if error.is_pin() {
+        if error.refuses_pin() {
             state.locked |= error.rv() == Some(RvError::PinLocked);
-            state.prompted = None;
             state.refused.push(Refused::new(&pin, &serial)?);
             // The refusal itself matters more than that it could not be written down.
             if let Err(problem) = self.write_refused(&state) {
@@ -79,8 +80,7 @@ impl PinCare {
         Err(error.into())
     }
 
-    fn read(&self, state: &mut State) -> Result<SecretString, Problem> {
-        let unreadable = |from: String| move |source| Problem::PinUnreadable { from, source };
+    fn read(&self) -> Result<SecretString, Problem> {
         match &self.source {
             PinSource::Given(pin) => Ok(pin.clone()),
             PinSource::File(path) => {
@@ -92,14 +92,7 @@ impl PinCare {
                 let value = std::env::var(name).map_err(io::Error::other);
                 Ok(value.map_err(unreadable(format!("${name}")))?.into())
             }
-            PinSource::Prompt => {
-                if let Some(pin) = &state.prompted {
-                    return Ok(pin.clone());
-                }
-                let pin = rpassword::prompt_password(format!("PIN of token \"{}\": ", self.token));
-                let pin = SecretString::from(pin.map_err(unreadable("the terminal".into()))?);
-                Ok(state.prompted.insert(pin).clone())
-            }
+            PinSource::Prompt => prompt(&self.token),
         }
     }
 
@@ -149,6 +142,15 @@ impl PinCare {
         let Some(path) = &self.lockout else { return Ok(()) };
         write_lockout(path, &state.refused).map_err(|source| Problem::Lockout { path: path.clone(), source })
     }
+}
+
+fn prompt(token: &str) -> Result<SecretString, Problem> {
+    let pin = rpassword::prompt_password(format!("PIN of token \"{token}\": "));
+    pin.map(SecretString::from).map_err(unreadable("the terminal".into()))
+}
+
+fn unreadable(from: String) -> impl FnOnce(io::Error) -> Problem {
+    move |source| Problem::PinUnreadable { from, source }
 }
 
 /// A PIN that the token with this serial number refused.
@@ -229,7 +231,7 @@ fn hex(octets: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
@@ -237,8 +239,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 const HEADER: &str = "# PINs that the token refused, hashed. They are not tried again while this file is here.\n\
                       # rounds, salt, PBKDF2-HMAC-SHA-256, serial number\n";
-/// About a quarter of a second: PINs are short, the file is for our own eyes, and a login is rare.
-const ROUNDS: u32 = 600_000;
+/// Some tens of milliseconds: PINs are too short for any number to save them, so the file's mode must; but
+/// nobody reads one off the screen.
+const ROUNDS: u32 = 200_000;
 const MOST_ROUNDS: u32 = 10_000_000;
 
 #[cfg(test)]
