@@ -7,8 +7,12 @@ use crate::store::{Crl, Revocation};
 use super::{Ca, CaError, Meter};
 
 impl Ca {
-    /// Marks a certificate revoked; the CRL that says so is the next one.
+    /// Marks a certificate revoked; the CRL that says so is the next one. `reason` is a CRLReason that a
+    /// full CRL may carry (RFC 5280, 5.3.1): 0 to 6, 9 or 10.
     pub fn revoke(&self, serial: &Serial, reason: u8, now: Time) -> Result<(), CaError> {
+        if !matches!(reason, 0..=6 | 9 | 10) {
+            return Err(CaError::Reason(reason));
+        }
         Ok(self.store.revoke(&self.label, serial, Revocation { at: now, reason })?)
     }
 

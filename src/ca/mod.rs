@@ -180,6 +180,9 @@ pub enum CaError {
         /// Key label.
         label: String,
     },
+    /// Not a CRLReason that a full CRL may carry.
+    #[error("{0} is not a reason for revocation")]
+    Reason(u8),
     /// The CA certificate is not valid at this time.
     #[error("the CA certificate is valid from {0} to {1}, not now")]
     NotValidNow(Time, Time),

@@ -25,5 +25,6 @@ pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };
 pub use name::{Name, NameError};
+pub use profile::Class;
 pub use serial::{Serial, SerialError};
 pub use time::Time;

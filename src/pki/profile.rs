@@ -2,6 +2,7 @@
 
 use const_oid::db::rfc5912;
 use der::asn1::ObjectIdentifier;
+use serde::Serialize;
 
 use super::algorithm::SignatureAlgorithm;
 use super::csr::VerifiedCsr;
@@ -10,6 +11,18 @@ use super::key::{KeyKind, PublicKey};
 use super::name::Name;
 use super::tbs::Template;
 use super::time::Time;
+
+/// The group under which `info requests` lists an enrollment (S13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Asks for a certificate that issues: basicConstraints CA or keyCertSign.
+    SubordinateCa,
+    /// Calls itself `ioscs RA`.
+    Ra,
+    /// Everything else.
+    Router,
+}
 
 /// What a verified request asks for, reduced to what a CA may decide about. Extensions that are not
 /// named here are dropped.
@@ -71,6 +84,15 @@ impl Requested {
             requested.authority.get_or_insert(None);
         }
         Ok(requested)
+    }
+
+    /// Its group.
+    pub fn class(&self) -> Class {
+        match self.authority {
+            Some(_) => Class::SubordinateCa,
+            None if self.subject.is_ios_ra() => Class::Ra,
+            None => Class::Router,
+        }
     }
 
     /// Its alternative names that a device may have, each as its DER, sorted.

@@ -1,5 +1,6 @@
 //! Certificate serial numbers.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 ///
 /// What we issue has at most 20 octets (RFC 5280, 4.1.2.2); what clients show us may have more
 /// (certmonger's signer certificates have 33). Displayed as IOS does: `0x1F`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Serial(Vec<u8>);
 
 impl Serial {
@@ -39,6 +40,19 @@ impl Serial {
     /// The value, when it fits.
     pub fn to_u64(&self) -> Option<u64> {
         (self.0.len() <= 8).then(|| self.0.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
+    }
+}
+
+impl Ord for Serial {
+    /// By value: without leading zeros the longer one is the larger.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Serial {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -112,6 +126,12 @@ mod tests {
         for bad in ["", "0x", "x", "0xg", "-1", "1 "] {
             assert!(bad.parse::<Serial>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ordered_by_value() {
+        assert!(Serial::from(2) < Serial::from(0x100));
+        assert!(Serial::from(0x201) > Serial::from(0x102));
     }
 
     #[test]

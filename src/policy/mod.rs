@@ -2,8 +2,7 @@
 //! [`Decision`]. Nothing is issued without the [`Approved`] that only this module makes.
 
 use crate::pki::profile::{self, Requested, RequestedError};
-use crate::pki::{Certificate, Hash, PublicKey, Time, VerifiedCsr};
-use crate::store::{self, Class};
+use crate::pki::{Certificate, Class, Hash, PublicKey, Time, VerifiedCsr};
 
 /// What the operator configured about granting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +32,12 @@ pub enum Grant {
 pub enum Requester<'a> {
     /// The key to be certified itself: a device without a certificate, or an operator's paste.
     Itself,
-    /// The holder of a certificate that this CA issued: exactly this one, by its record.
+    /// The holder of a certificate that this CA issued: exactly this one, by the CA's own record.
     Holder {
-        /// The record.
-        record: &'a store::Certificate,
-        /// The certificate, parsed.
+        /// The certificate.
         certificate: &'a Certificate,
+        /// Whether it was revoked.
+        revoked: bool,
     },
     /// The holder of some other certificate.
     Stranger,
@@ -229,11 +228,7 @@ fn examine(csr: VerifiedCsr, rules: &Rules) -> Result<Examined, Refusal> {
     if requested.is_nameless() {
         return Err(Refusal::Nameless);
     }
-    let class = match () {
-        () if requested.authority.is_some() => Class::SubordinateCa,
-        () if requested.subject.is_ios_ra() => Class::Ra,
-        () => Class::Router,
-    };
+    let class = requested.class();
     Ok(Examined { csr, requested, class })
 }
 
@@ -243,12 +238,12 @@ fn weakness(key: &PublicKey, rules: &Rules) -> Result<(), Refusal> {
 
 /// Whether the requester renews: `Ok(false)` for one who holds nothing of ours and needs nothing.
 fn may_renew(examined: &Examined, requester: &Requester<'_>, now: Time) -> Result<bool, Refusal> {
-    let (record, certificate) = match requester {
+    let (certificate, revoked) = match requester {
         Requester::Itself => return Ok(false),
         Requester::Stranger => return Err(Refusal::UnknownSigner),
-        Requester::Holder { record, certificate } => (record, certificate),
+        Requester::Holder { certificate, revoked } => (certificate, *revoked),
     };
-    if record.revocation.is_some() {
+    if revoked {
         return Err(Refusal::Revoked);
     }
     if !certificate.is_valid_at(now) {

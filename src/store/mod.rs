@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+pub use crate::pki::Class;
 use crate::pki::{Serial, Time};
 
 /// Servers' authorities, enrollments, certificates, CRLs and one-time passwords.
@@ -261,18 +262,6 @@ impl FromStr for State {
             .find(|state| state.name() == text)
             .ok_or_else(|| StoreError::Corrupt(format!("state \"{text}\"")))
     }
-}
-
-/// The group under which `info requests` lists an enrollment (S13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Asks for a certificate that issues: basicConstraints CA or keyCertSign.
-    SubordinateCa,
-    /// Calls itself `ioscs RA`.
-    Ra,
-    /// Everything else.
-    Router,
 }
 
 /// A request for a certificate and what became of it.

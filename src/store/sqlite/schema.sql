@@ -90,10 +90,6 @@ CREATE TABLE certificates (
 CREATE UNIQUE INDEX serials ON certificates (server, serial);
 CREATE INDEX issued ON certificates (server, position) WHERE kept IS NOT NULL;
 CREATE INDEX unfinished ON certificates (server, position) WHERE kept IS NULL AND abandoned IS NULL;
-CREATE INDEX keys ON certificates (server, key) WHERE kept IS NOT NULL;
--- Covering: a CRL is made from this index alone.
-CREATE INDEX revocations ON certificates (server, authority, serial, not_after, revoked, reason)
-    WHERE revoked IS NOT NULL;
 
 CREATE TABLE crls (
     server      TEXT NOT NULL,
