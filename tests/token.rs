@@ -157,6 +157,9 @@ fn keys_do_only_what_they_are_for(dir: &Path) {
     let wrapped = signer.public_key().encrypt(KeyTransport::Pkcs1v15, &[1; 16]).unwrap();
     let error = signer.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap_err();
     assert_eq!(error.kind, KeyErrorKind::Refused);
+    let error = token.generate("ec opener", P256, DECRYPT).unwrap_err();
+    assert_eq!(error.kind(), KeyErrorKind::Refused);
+    assert!(token.find("ec opener").unwrap().is_none());
     token.delete("signer").unwrap();
     token.delete("opener").unwrap();
 }
@@ -395,6 +398,10 @@ fn full_queue_is_busy(dir: &Path) {
 
 /// Somebody else in the process logs everybody out: the next signature logs in again.
 fn lost_login_is_recovered(dir: &Path) {
+    // Not every module is the same one when it is asked for its functions again.
+    if elsewhere().is_some() {
+        return;
+    }
     let token = Token::open(&config(dir)).unwrap();
     let key = token.generate("logged out", RSA, BOTH).unwrap();
     let module = Pkcs11::new(module()).unwrap();

@@ -449,6 +449,7 @@ impl CallError {
             PinExpired => "the PIN must be changed first".into(),
             UserPinNotInitialized => "the token has no user PIN yet".into(),
             DeviceMemory => "the token is full; delete keys that are no longer needed".into(),
+            CryptokiNotInitialized => "the module cannot be initialised; is the token away?".into(),
             TokenNotPresent | DeviceRemoved => "is the token plugged in?".into(),
             TokenWriteProtected | SessionReadOnly => "the token is write-protected".into(),
             KeyFunctionNotPermitted => {

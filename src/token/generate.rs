@@ -25,6 +25,9 @@ pub(super) fn generate(
     if !connection.link.capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
     }
+    if usage.decrypt && matches!(kind, KeyKind::Ec(_)) {
+        return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
+    }
     // Before the one attempt at generating: a session that was lost is replaced here.
     connection.run(|link, open| {
         let _guard = link.read_objects();
@@ -50,10 +53,9 @@ pub(super) fn generate(
 pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Problem> {
     let _guard = link.change_objects();
     let keys = keys(open, label)?;
-    for key in &keys {
-        open.session.destroy_object(*key)?;
-    }
+    let destroyed = keys.iter().try_for_each(|key| open.session.destroy_object(*key));
     link.changes.fetch_add(1, Ordering::AcqRel);
+    destroyed?;
     if keys.is_empty() { Err(Problem::NoKey { label: label.into() }) } else { Ok(()) }
 }
 

@@ -128,7 +128,7 @@ impl TokenKey {
         // Whether the session is replaced must not depend on the data, nor delay the answer.
         let after = move |connection: &mut Connection| {
             if plan != DecryptWith::Raw && connection.link.profile.close_session_on_error() {
-                connection.close();
+                connection.renew();
             }
         };
         self.token.ask_then(self.priority, self.token.timeout(), job, after)

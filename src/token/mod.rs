@@ -271,7 +271,7 @@ fn survey(
     match look() {
         Err(problem) if problem.is_absence() && profile.reinitialise() => {
             match module.reinitialise(generation) {
-                Some(Ok(())) => look(),
+                Some(Ok(())) => look().inspect(|_| module.well()),
                 Some(Err(problem)) => Err(problem),
                 None => Err(problem),
             }

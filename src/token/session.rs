@@ -133,8 +133,17 @@ impl Connection {
         result
     }
 
-    /// Closes the session.
-    pub fn close(&mut self) {
+    /// Replaces the session by a new one, opened before the old one is closed: the login goes with the
+    /// last session.
+    pub fn renew(&mut self) {
+        let link = Arc::clone(&self.link);
+        let (context, pass) = link.module.enter();
+        let Some(old) = self.open.take().filter(|open| open.generation == pass.generation) else { return };
+        self.open = Open::new(&link, context, pass.generation).ok();
+        let _ = old.session.close();
+    }
+
+    fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
         let (_, pass) = self.link.module.enter();
         if open.generation == pass.generation {
