@@ -3,7 +3,7 @@
 //! A [`Token`] is one opened token of one module: found by its label, logged in once, and used by a few
 //! worker threads behind one bounded queue with priorities. Its keys are [`TokenKey`]s, which are what
 //! the layers above see of it, through [`SigningKey`](crate::pki::SigningKey) and
-//! [`DecryptionKey`](crate::pki::DecryptionKey). What providers do differently stands in
+//! [`DecryptionKey`]. What providers do differently stands in
 //! `pkcs11-profiles/*.toml`; what is tried when a token goes away, in `session.rs`.
 //!
 //! Calls block. Nobody waits without end: a full queue is refused at once, and every caller has a
