@@ -21,9 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::node::Node;
+use crate::pki::Time;
 use crate::ra::{Answer, Body};
 
-pub use route::{Route, route};
+pub use route::{Route, Server as ServerName, route};
 
 /// A listener that serves until it is dropped; connections then get a little time to finish.
 pub struct Server {
@@ -149,14 +150,14 @@ impl Service {
             Err(why) => return plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
         };
         let answer = match route.is_cheap() {
-            true => self.node.answer(&route.server, route.asked, peer),
+            true => answer(&self.node, route, peer),
             false => {
                 let Ok(permit) = self.work.clone().try_acquire_owned() else {
                     return render(Answer::busy(), &head.headers);
                 };
                 let node = self.node.clone();
                 let work = move || {
-                    let answer = node.answer(&route.server, route.asked, peer);
+                    let answer = answer(&node, route, peer);
                     drop(permit);
                     answer
                 };
@@ -192,6 +193,19 @@ impl Service {
             Ok(Err(_)) => Err(closing(plain(StatusCode::BAD_REQUEST, "the request ended early\n"))),
             Err(_) => Err(closing(plain(StatusCode::REQUEST_TIMEOUT, "the request took too long\n"))),
         }
+    }
+}
+
+fn answer(node: &Node, route: Route, peer: IpAddr) -> Answer {
+    let server = match route.server {
+        ServerName::Named(label) => node.server(&label).ok(),
+        ServerName::Maybe(labels) => {
+            labels.iter().find_map(|label| node.server(label).ok()).or_else(|| node.default_server())
+        }
+    };
+    match server {
+        Some(server) => server.answer(route.asked, peer, Time::now()),
+        None => Answer::not_found("there is no such certificate server here"),
     }
 }
 

@@ -8,15 +8,14 @@ mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::CaError;
 use crate::config::Configuration;
-use crate::pki::{KeyKind, Time};
-use crate::ra::{Answer, Asked};
+use crate::pki::{KeyKind, Time, chain};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 use crate::token::{KeyUsage, TokenError};
@@ -134,18 +133,6 @@ impl Node {
         }
     }
 
-    /// Answers a SCEP or HTTP request for the server of this label, or for the only one.
-    pub fn answer(&self, server: &Option<String>, asked: Asked, peer: IpAddr) -> Answer {
-        let server = match server {
-            Some(label) => self.server(label).ok(),
-            None => self.only_server(),
-        };
-        match server {
-            Some(server) => server.answer(asked, peer, Time::now()),
-            None => Answer::not_found("there is no such certificate server here"),
-        }
-    }
-
     /// The state directory.
     pub fn state(&self) -> &Path {
         &self.state
@@ -225,8 +212,8 @@ impl Node {
         self.running().servers.values().cloned().collect()
     }
 
-    /// With several, the first by label.
-    fn only_server(&self) -> Option<Arc<CertServer>> {
+    /// The one meant when none is named: with several, the first by label.
+    pub fn default_server(&self) -> Option<Arc<CertServer>> {
         self.running().servers.values().next().cloned()
     }
 
@@ -282,18 +269,4 @@ pub enum NodeError {
         /// What the system said.
         source: std::io::Error,
     },
-}
-
-/// An error and its causes on one line, each told once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }

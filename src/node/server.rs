@@ -7,16 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{DatabaseLevel, Grant, ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Hash, Name, Serial, Time};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, chain};
 use crate::ra::{Answer, Asked, challenge_digest};
 use crate::store::{Crl, Enrollment, Password, Role, State, Store, StoreError};
 
 use super::report::hex;
 use super::start::{Start, Started, issuer_name};
 use super::tokens::Tokens;
-use super::{
-    CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus, chain,
-};
+use super::{CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus};
 
 /// One `crypto pki server`, as the operator's commands see it.
 pub struct CertServer {
@@ -186,7 +184,7 @@ impl CertServer {
     }
 
     /// Answers a SCEP or HTTP request.
-    pub(super) fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
+    pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         match self.status().running {
             Some(started) => started.ra.answer(asked, peer, now),
             None => Answer::busy(),

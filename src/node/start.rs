@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ca::{Ca, Founding, Meter, Settings};
 use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Curve, DecryptionKey, KeyKind, Name, SigningKey, Time};
+use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
 use crate::policy::{self, Rules};
 use crate::ra::{Keys, Ra, Responder};
 use crate::store::{Authority, Reuse, Role, SerialRule, Store};
@@ -56,10 +56,10 @@ impl Start<'_> {
         ca.recover(&meter, self.now)?;
         let keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,
-            None => Keys::Ca(Responder {
-                certificate: usable_for_scep(ca.certificate())?,
-                key: Arc::new(key) as Arc<dyn DecryptionKey>,
-            }),
+            None => Keys {
+                signer: None,
+                decrypter: Responder { certificate: usable_for_scep(ca.certificate())?, key: Arc::new(key) },
+            },
         };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
@@ -127,12 +127,9 @@ impl Start<'_> {
         };
         let signer = responder(Role::RaSign, "sign", KeyUsage { sign: true, decrypt: false })?;
         let decrypter = responder(Role::RaDecrypt, "decrypt", KeyUsage { sign: false, decrypt: true })?;
-        Ok(Keys::Separate {
-            signer: Responder { certificate: signer.certificate, key: signer.key as Arc<dyn SigningKey> },
-            decrypter: Responder {
-                certificate: decrypter.certificate,
-                key: decrypter.key as Arc<dyn DecryptionKey>,
-            },
+        Ok(Keys {
+            signer: Some(Responder { certificate: signer.certificate, key: signer.key }),
+            decrypter: Responder { certificate: decrypter.certificate, key: decrypter.key },
         })
     }
 }
@@ -178,8 +175,8 @@ pub fn settings(section: &ServerSection) -> Settings {
     }
 }
 
-fn algorithms(section: &ServerSection) -> crate::ra::stub::AlgorithmPolicy {
-    crate::ra::stub::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
+fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
+    crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 
 const DEFAULT_RSA_BITS: usize = 2048;

@@ -7,6 +7,7 @@
 mod algorithm;
 pub mod ber;
 mod certificate;
+mod chain;
 pub mod crl;
 mod csr;
 pub mod extension;
@@ -20,6 +21,7 @@ pub mod unpad;
 
 pub use algorithm::{Hash, KeyTransport, SignatureAlgorithm};
 pub use certificate::{BasicConstraints, Certificate, CertificateError, Extension, Extensions};
+pub use chain::chain;
 pub use csr::{Csr, CsrError, VerifiedCsr};
 pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,

@@ -4,16 +4,15 @@ mod answer;
 mod challenge;
 mod operation;
 mod replies;
-pub mod stub;
 mod told;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::ca::{Ca, CaError};
-use crate::pki::{Certificate, DecryptionKey, Name, SigningKey, Time};
+use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
+use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
-use stub::{self as scep, AlgorithmPolicy, Recipient};
 
 pub use answer::{Answer, Body, Cache};
 pub use challenge::challenge_digest;
@@ -49,16 +48,11 @@ pub struct Responder<K: ?Sized> {
 }
 
 /// Which keys serve SCEP.
-pub enum Keys {
-    /// The CA's own, as on IOS: this is how it decrypts.
-    Ca(Responder<dyn DecryptionKey>),
-    /// Keys of their own.
-    Separate {
-        /// Signs replies.
-        signer: Responder<dyn SigningKey>,
-        /// Opens requests.
-        decrypter: Responder<dyn DecryptionKey>,
-    },
+pub struct Keys {
+    /// Signs replies; the CA's own key when there is none, as on IOS.
+    pub signer: Option<Responder<dyn SigningKey>>,
+    /// Opens requests.
+    pub decrypter: Responder<dyn DecryptionKey>,
 }
 
 /// The registration side of one certificate server.
@@ -87,18 +81,17 @@ impl Ra {
         algorithms: AlgorithmPolicy,
         chain: bool,
     ) -> Result<Self, CaError> {
-        let (signer, decrypter, separate) = match keys {
-            Keys::Ca(decrypter) => {
-                (Responder { certificate: ca.certificate().clone(), key: ca.key().clone() }, decrypter, false)
-            }
-            Keys::Separate { signer, decrypter } => (signer, decrypter, true),
-        };
+        let separate = keys.signer.is_some();
+        let signer = keys
+            .signer
+            .unwrap_or_else(|| Responder { certificate: ca.certificate().clone(), key: ca.key().clone() });
+        let decrypter = keys.decrypter;
         let ca_der = ca.certificate().der();
-        let ca_chain = scep::certs_only(&[ca_der])?;
+        let ca_chain = scep::certs_only(&[ca_der]);
         let ca_cert = match separate {
             false => ca_der.to_vec(),
             // Decryption before signing: clients that take the first RA certificate encrypt with it.
-            true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der])?,
+            true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der]),
         };
         Ok(Self {
             caps: scep::Capabilities::serving(&algorithms).to_string().into_bytes(),
@@ -129,7 +122,10 @@ impl Ra {
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
             Asked::NextCaCert => Answer::not_found("there is no next CA certificate yet"),
             Asked::Certificate => self.certificate(),
-            Asked::Crl => self.crl(now).unwrap_or_else(|error| told::unavailable(&error)),
+            Asked::Crl => self.crl(now).unwrap_or_else(|error| {
+                tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
+                Answer::busy()
+            }),
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
         }
     }
@@ -151,14 +147,6 @@ impl Ra {
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
         }))
-    }
-
-    fn recipient(&self) -> Recipient<'_> {
-        Recipient { certificate: &self.decrypter.certificate, key: self.decrypter.key.as_ref() }
-    }
-
-    fn is_ca_name(&self, issuer: &[u8]) -> bool {
-        Name::from_der(issuer) == *self.ca.name()
     }
 }
 

@@ -1,6 +1,217 @@
-use super::*;
+//! PKIOperation: one message from octets to octets.
+
+use std::net::IpAddr;
+
+use crate::ca::{self, Application, CaError, Meter, identity};
+use crate::pki::ber::Limits;
+use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Name, Serial, Time, chain};
+use crate::policy::{self, Decision, Intention, Requester};
+use crate::scep::{
+    self, Facts, MessageType, Outcome, PkiMessage, Recipient, Rejected, Request, Sealed, Signed,
+};
+use crate::store;
+
+use super::challenge::look_up;
+use super::told::{Refused, Told, decode_told};
+use super::{Answer, Body, Ra};
+
+/// What a message is answered with when nothing went wrong.
+enum Done {
+    /// The certificate asked for, and whether the same message may get the same reply again.
+    Certificate(store::Certificate, Repeatable),
+    /// The CRL.
+    Crl(Vec<u8>),
+    /// It waits for the operator.
+    Pending,
+}
+
+#[derive(PartialEq)]
+enum Repeatable {
+    Yes,
+    No,
+}
+
 impl Ra {
-    pub(super) fn pki_operation(&self, _: &[u8], _: IpAddr, _: Time) -> Answer {
-        todo!()
+    /// Answers a PKIOperation.
+    ///
+    /// 1. seen before, octet for octet: the same reply
+    /// 2. decode, check the outer signature: no key is used for less
+    /// 3. open the envelope [token]
+    /// 4. decide and do what is asked [token, when a certificate is issued]
+    /// 5. sign the reply [token]
+    pub(super) fn pki_operation(&self, message: &[u8], peer: IpAddr, now: Time) -> Answer {
+        let message_id: [u8; 32] = Hash::Sha256.digest(&[message]).try_into().expect("SHA-256 has 32 octets");
+        if let Some(answer) = self.repeated(&message_id) {
+            return answer;
+        }
+        let decoded = PkiMessage::decode(message, &Limits::MESSAGE);
+        let signed = match decoded.and_then(|message| message.verify(&self.algorithms)) {
+            Ok(signed) => signed,
+            Err(rejected) => return self.rejected(&rejected, peer),
+        };
+        let meter = Meter::new();
+        let (answer, serial) = match self.done(&signed, peer, &meter, now) {
+            Ok(Done::Certificate(certificate, repeatable)) => {
+                let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
+                let all = [certificate.der.as_slice(), self.ca.certificate().der()];
+                let sent = if self.chain { &all[..] } else { &all[..1] };
+                (self.reply(&Outcome::Certificates(sent), &signed, &meter), serial)
+            }
+            Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),
+            Ok(Done::Pending) => (self.reply(&Outcome::Pending, &signed, &meter), None),
+            Err(refused) => (self.refuse(&refused, signed.facts(), peer, &meter), None),
+        };
+        if let (Some(serial), Body::Ok { octets, .. }) = (serial, &answer.body) {
+            self.replies.keep(message_id, serial, octets.clone());
+        }
+        let cost = meter.take();
+        tracing::debug!(%peer, transaction = %signed.transaction_id(), kind = ?signed.message_type(),
+            signatures = cost.signatures, decryptions = cost.decryptions, micros = cost.micros, "answered");
+        answer
+    }
+
+    /// A message whose signature was not accepted: a FAILURE when it is SCEP at all.
+    fn rejected(&self, rejected: &Rejected, peer: IpAddr) -> Answer {
+        tracing::info!(%peer, error = %rejected.error, "a message was not accepted");
+        let told = decode_told(&rejected.error);
+        match &rejected.facts {
+            Some(facts) => self.tell(told, facts, &Meter::new()),
+            None => Answer::bad_request(rejected.error.to_string()),
+        }
+    }
+
+    fn refuse(&self, refused: &Refused, facts: &Facts, peer: IpAddr, meter: &Meter) -> Answer {
+        let told = refused.told();
+        let (transaction, error) = (facts.transaction_id(), chain(refused));
+        match told {
+            Told::Failure(..) => tracing::info!(%peer, %transaction, %error, "a request was refused"),
+            Told::Pending | Told::Unavailable => {
+                tracing::error!(%peer, %transaction, %error, "a request could not be answered as it should")
+            }
+        }
+        self.tell(told, facts, meter)
+    }
+
+    fn tell(&self, told: Told, facts: &Facts, meter: &Meter) -> Answer {
+        let outcome = match told {
+            Told::Failure(fail_info, text) => Outcome::Failure(fail_info, Some(text)),
+            Told::Pending => Outcome::Pending,
+            Told::Unavailable => return Answer::busy(),
+        };
+        self.signed(&outcome, &Sealed::empty(), facts, meter)
+    }
+
+    /// Encrypts what there is to encrypt, with the request's own algorithms, and signs it.
+    fn reply(&self, outcome: &Outcome<'_>, request: &Signed, meter: &Meter) -> Answer {
+        let transport = request.transport_to(&self.decrypter.certificate).unwrap_or(KeyTransport::Pkcs1v15);
+        match Sealed::seal(outcome, request, transport) {
+            Some(sealed) => self.signed(outcome, &sealed, request.facts(), meter),
+            None => self.tell(Refused::CannotDecrypt.told(), request.facts(), meter),
+        }
+    }
+
+    fn signed(&self, outcome: &Outcome<'_>, sealed: &Sealed, facts: &Facts, meter: &Meter) -> Answer {
+        let key = meter.signing(self.signer.key.as_ref());
+        match scep::encode(outcome, sealed, facts, &self.signer.certificate, &key) {
+            Ok(reply) => Answer::ok(scep::PKI_MESSAGE, reply),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a reply could not be signed");
+                Answer::busy()
+            }
+        }
+    }
+
+    /// The reply given to this very message, unless its certificate was revoked since.
+    fn repeated(&self, message_id: &[u8; 32]) -> Option<Answer> {
+        let (serial, reply) = self.replies.find(message_id)?;
+        let certificate = self.store.certificate(self.ca.label(), &serial).ok()??;
+        certificate.revocation.is_none().then(|| Answer::ok(scep::PKI_MESSAGE, reply))
+    }
+}
+
+impl Ra {
+    /// Steps 3 and 4.
+    fn done(&self, signed: &Signed, peer: IpAddr, meter: &Meter, now: Time) -> Result<Done, Refused> {
+        let signer = signed.signer();
+        if !matches!(signer.public_key().kind(), KeyKind::Rsa { .. }) {
+            return Err(Refused::CannotDecrypt);
+        }
+        if signed.message_type() == MessageType::CertRep {
+            return Err(Refused::NotARequest);
+        }
+        let key = meter.decrypting(self.decrypter.key.as_ref());
+        let recipient = Recipient { certificate: &self.decrypter.certificate, key: &key };
+        match signed.open(&[recipient])? {
+            Request::Enroll { csr, renewal } => {
+                let intention = if renewal { Intention::Renew } else { Intention::Enroll };
+                self.enroll(*csr, intention, signed, peer, meter, now)
+            }
+            Request::Poll { .. } => {
+                let key = signer.public_key().fingerprint();
+                let outcome = self.ca.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
+            }
+            Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),
+            Request::GetCrl { issuer, .. } => self.get_crl(&issuer),
+        }
+    }
+
+    fn enroll(
+        &self,
+        csr: Csr,
+        intention: Intention,
+        signed: &Signed,
+        peer: IpAddr,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Done, Refused> {
+        let csr = csr.verify()?;
+        let signer = signed.signer();
+        let record = self.ca.issued(signer)?;
+        let requester = match &record {
+            Some(record) => Requester::Holder { certificate: signer, revoked: record.revocation.is_some() },
+            None if signer.public_key() == csr.public_key() => Requester::Itself,
+            None => Requester::Stranger,
+        };
+        let application = Application {
+            transaction: signed.transaction_id().as_bytes().to_vec(),
+            signer_key: signer.public_key().fingerprint(),
+            source: peer.to_string(),
+        };
+        let identity = identity(csr.der(), &application.signer_key);
+        let subject = Name::from_der(csr.subject_raw());
+        let challenge =
+            look_up(self.store.as_ref(), self.ca.label(), csr.challenge(), &subject, &identity, now)
+                .map_err(CaError::from)?;
+        let rules = &self.ca.settings().rules;
+        let outcome = match policy::decide(csr, intention, &requester, challenge, rules, now) {
+            Decision::Issue(approved) => self.ca.issue(approved, application, meter, now)?,
+            Decision::Pend(examined) => self.ca.pend(&examined, application, meter, now)?,
+            Decision::Reject(refusal) => return Err(refusal.into()),
+        };
+        done(outcome, Repeatable::Yes)
+    }
+
+    fn get_cert(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {
+        if issuer != self.ca.name().as_der() {
+            return Err(Refused::NoSuchCertificate);
+        }
+        let found = self.store.certificate(self.ca.label(), serial).map_err(CaError::from)?;
+        found.map(|c| Done::Certificate(c, Repeatable::No)).ok_or(Refused::NoSuchCertificate)
+    }
+
+    fn get_crl(&self, issuer: &[u8]) -> Result<Done, Refused> {
+        match self.ca.crl()? {
+            Some(crl) if issuer == self.ca.name().as_der() => Ok(Done::Crl(crl.der)),
+            _ => Err(Refused::NoSuchCertificate),
+        }
+    }
+}
+
+fn done(outcome: ca::Outcome, repeatable: Repeatable) -> Result<Done, Refused> {
+    match outcome {
+        ca::Outcome::Issued(certificate) => Ok(Done::Certificate(certificate, repeatable)),
+        ca::Outcome::Pending(_) => Ok(Done::Pending),
+        ca::Outcome::Denied(id) => Err(Refused::Denied(id)),
     }
 }
