@@ -129,7 +129,8 @@ pub fn read_configuration(state: &Path, config: Option<PathBuf>) -> Result<Confi
 }
 
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TOKENCA_LOG").unwrap_or_else(|_| "info,cryptoki=off".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TOKENCA_LOG")
+        .unwrap_or_else(|_| "info,cryptoki=off".into());
     // A second call in one process keeps the first subscriber.
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
