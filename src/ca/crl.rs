@@ -1,5 +1,7 @@
 //! Revocation and the CRL.
 
+use std::sync::atomic::Ordering;
+
 use crate::pki::crl::{CrlBuilder, CrlHeader};
 use crate::pki::{Serial, SigningKey, Time, tbs};
 use crate::store::{Crl, Revocation};
@@ -13,12 +15,16 @@ impl Ca {
         if !matches!(reason, 0..=6 | 9 | 10) {
             return Err(CaError::Reason(reason));
         }
-        Ok(self.store.revoke(&self.label, serial, Revocation { at: now, reason })?)
+        self.store.revoke(&self.label, serial, Revocation { at: now, reason })?;
+        self.crl_is_stale.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Takes a hold back; the CRL that says so is the next one.
     pub fn unrevoke(&self, serial: &Serial) -> Result<(), CaError> {
-        Ok(self.store.unrevoke(&self.label, serial)?)
+        self.store.unrevoke(&self.label, serial)?;
+        self.crl_is_stale.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The newest CRL.
@@ -26,25 +32,37 @@ impl Ca {
         Ok(self.store.crl(&self.label, self.authority)?)
     }
 
-    /// Whether a CRL is due: there is none, a quarter of its life is left, or a revocation is not older
-    /// than it (and might not be in it).
+    /// Whether a CRL is due: there is none, a quarter of its life is left, or it lacks a revocation.
     pub fn crl_is_due(&self, now: Time) -> Result<bool, CaError> {
         let Some(crl) = self.crl()? else { return Ok(true) };
         let life = crl.next_update.since(crl.this_update);
-        if now >= crl.next_update.minus(life / 4) {
-            return Ok(true);
-        }
-        let mut newer = false;
+        Ok(self.crl_is_stale.load(Ordering::Acquire) || now >= crl.next_update.minus(life / 4))
+    }
+
+    /// Whether a revocation is younger than the newest CRL: one that a crash kept from being listed.
+    pub(super) fn lacks_revocation(&self, now: Time) -> Result<bool, CaError> {
+        let Some(crl) = self.crl()? else { return Ok(true) };
+        let mut younger = false;
         self.store.revoked(&self.label, self.authority, now, &mut |_, revocation| {
-            newer |= revocation.at > crl.this_update;
+            younger |= revocation.at >= crl.this_update;
         })?;
-        Ok(newer)
+        Ok(younger)
     }
 
     /// Makes, signs and keeps a CRL.
     pub fn issue_crl(&self, meter: &Meter, now: Time) -> Result<Crl, CaError> {
         let _guard = self.crl.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let number = self.crl()?.map_or(1, |crl| crl.number + 1);
+        // Cleared before the list is read: a revocation from here on makes the next CRL due again.
+        let was_stale = self.crl_is_stale.swap(false, Ordering::AcqRel);
+        let crl = self.sign_crl(number, meter, now);
+        if crl.is_err() {
+            self.crl_is_stale.fetch_or(was_stale, Ordering::AcqRel);
+        }
+        crl
+    }
+
+    fn sign_crl(&self, number: u64, meter: &Meter, now: Time) -> Result<Crl, CaError> {
         let mut list = CrlBuilder::new();
         let mut failed = None;
         self.store.revoked(&self.label, self.authority, now, &mut |serial, revocation| {

@@ -9,6 +9,7 @@ mod found;
 mod issue;
 mod meter;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Ca {
     settings: Settings,
     /// Held while a CRL is made: its number must be above that of the newest.
     crl: Mutex<()>,
+    /// Whether something was revoked since the newest CRL.
+    crl_is_stale: AtomicBool,
 }
 
 /// What the operator configured about issuing.
@@ -59,13 +62,14 @@ pub struct Settings {
 }
 
 impl Ca {
-    /// Opens the CA whose certificate `authority` holds. `key` must be that certificate's.
+    /// Opens the CA whose certificate `authority` holds, at `now`. `key` must be that certificate's.
     pub fn open(
         label: &str,
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
         settings: Settings,
+        now: Time,
     ) -> Result<Self, CaError> {
         let certificate =
             Certificate::parse(&authority.certificate).map_err(|e| CaError::Damaged(e.to_string()))?;
@@ -75,7 +79,7 @@ impl Ca {
                 label: authority.key_label.clone(),
             });
         }
-        Ok(Self {
+        let ca = Self {
             label: label.to_owned(),
             store,
             authority: authority.id,
@@ -85,7 +89,10 @@ impl Ca {
             key,
             settings,
             crl: Mutex::new(()),
-        })
+            crl_is_stale: AtomicBool::new(false),
+        };
+        ca.crl_is_stale.store(ca.lacks_revocation(now)?, Ordering::Release);
+        Ok(ca)
     }
 
     /// Its certificate.

@@ -85,7 +85,7 @@ impl CertServer {
         let before = self.status();
         let unchanged = before.section == section
             && before.trustpoint == trustpoint
-            && Arc::ptr_eq(&before.tokens, &tokens)
+            && before.tokens.same_as(&tokens)
             && before.running.is_some();
         if unchanged {
             return Vec::new();

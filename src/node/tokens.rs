@@ -37,6 +37,14 @@ impl Tokens {
         Self(sections.iter().map(slot).collect())
     }
 
+    /// Whether these are the same tokens, opened or not.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let same = |((a, slot), (b, other)): ((&String, &Arc<Slot>), (&String, &Arc<Slot>))| {
+            a == b && Arc::ptr_eq(slot, other)
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+    }
+
     /// The token of this name; the only one when none is given.
     pub fn get(&self, name: Option<&str>) -> Result<Token, NodeError> {
         self.slot(name)?.open()
