@@ -8,7 +8,7 @@ use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
 use crate::policy::{self, Rules};
 use crate::ra::{Keys, Ra, Responder};
 use crate::store::{Authority, Reuse, Role, SerialRule, Store};
-use crate::token::{KeyUsage, Token, TokenKey};
+use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::tokens::Tokens;
@@ -57,10 +57,15 @@ impl Start<'_> {
         ca.recover(&meter, self.now)?;
         let keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,
-            None => Keys {
-                signer: None,
-                decrypter: Responder { certificate: usable_for_scep(ca.certificate())?, key: Arc::new(key) },
-            },
+            None => {
+                let certificate = usable_for_scep(ca.certificate())?;
+                let signer = Arc::new(key.clone().with_priority(Priority::Reply));
+                Keys {
+                    signer: Responder { certificate: certificate.clone(), key: signer },
+                    decrypter: Responder { certificate, key: Arc::new(key) },
+                    separate: false,
+                }
+            }
         };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
@@ -115,7 +120,7 @@ impl Start<'_> {
 
     fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
         let token = self.tokens.get(Some(place))?;
-        let responder = |role, what: &str, usage| -> Result<Responder<TokenKey>, NodeError> {
+        let responder = |role, what: &str, usage| -> Result<(Certificate, TokenKey), NodeError> {
             let label = format!("{}.scep-{what}", self.label);
             let key = match token.find(&label)? {
                 Some(key) => key,
@@ -124,13 +129,16 @@ impl Start<'_> {
             let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
             let certificate = Certificate::parse(&authority.certificate);
             let certificate = certificate.map_err(|error| NodeError::Refused(error.to_string()))?;
-            Ok(Responder { certificate, key: Arc::new(key) })
+            Ok((certificate, key))
         };
         let signer = responder(Role::RaSign, "sign", KeyUsage { sign: true, decrypt: false })?;
         let decrypter = responder(Role::RaDecrypt, "decrypt", KeyUsage { sign: false, decrypt: true })?;
+        // Whoever has come as far as a reply is served before whoever only begins.
+        let signing = Arc::new(signer.1.with_priority(Priority::Reply));
         Ok(Keys {
-            signer: Some(Responder { certificate: signer.certificate, key: signer.key }),
-            decrypter: Responder { certificate: decrypter.certificate, key: decrypter.key },
+            signer: Responder { certificate: signer.0, key: signing },
+            decrypter: Responder { certificate: decrypter.0, key: Arc::new(decrypter.1) },
+            separate: true,
         })
     }
 }

@@ -39,10 +39,10 @@ impl Tokens {
 
     /// Whether these are the same tokens, opened or not.
     pub fn same_as(&self, other: &Self) -> bool {
-        let same = |((a, slot), (b, other)): ((&String, &Arc<Slot>), (&String, &Arc<Slot>))| {
-            a == b && Arc::ptr_eq(slot, other)
+        let same = |(name, slot): (&String, &Arc<Slot>)| {
+            other.0.get(name).is_some_and(|other| Arc::ptr_eq(slot, other))
         };
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+        self.0.len() == other.0.len() && self.0.iter().all(same)
     }
 
     /// The token of this name; the only one when none is given.

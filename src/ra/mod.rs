@@ -49,10 +49,12 @@ pub struct Responder<K: ?Sized> {
 
 /// Which keys serve SCEP.
 pub struct Keys {
-    /// Signs replies; the CA's own key when there is none, as on IOS.
-    pub signer: Option<Responder<dyn SigningKey>>,
+    /// Signs replies.
+    pub signer: Responder<dyn SigningKey>,
     /// Opens requests.
     pub decrypter: Responder<dyn DecryptionKey>,
+    /// Whether they are keys of their own and not the CA's.
+    pub separate: bool,
 }
 
 /// The registration side of one certificate server.
@@ -81,11 +83,7 @@ impl Ra {
         algorithms: AlgorithmPolicy,
         chain: bool,
     ) -> Result<Self, CaError> {
-        let separate = keys.signer.is_some();
-        let signer = keys
-            .signer
-            .unwrap_or_else(|| Responder { certificate: ca.certificate().clone(), key: ca.key().clone() });
-        let decrypter = keys.decrypter;
+        let Keys { signer, decrypter, separate } = keys;
         let ca_der = ca.certificate().der();
         let ca_chain = scep::certs_only(&[ca_der]);
         let ca_cert = match separate {
