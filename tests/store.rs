@@ -171,11 +171,18 @@ fn a_repetition_is_known(db: &dyn Database) {
             store.advance(CA, 1, state, State::Pending, None, NOW).unwrap();
         }
     }
-    // What a repetition has cost is added, and nothing else changes.
+    // What a repetition has cost is added, its transaction goes on, and nothing else changes.
     let before = store.enrollment(CA, 1).unwrap().unwrap();
-    let again =
-        store.submit(NewEnrollment { now: NOW.plus(DAY), cost: cost(0, 1), csr: vec![], ..request(1) });
-    let expected = Enrollment { cost: cost(0, 2), ..before };
+    let again = store.submit(NewEnrollment {
+        now: NOW.plus(DAY),
+        cost: cost(0, 1),
+        csr: vec![],
+        transaction: b"anew".to_vec(),
+        ..request(1)
+    });
+    let expected = Enrollment { cost: cost(0, 2), transaction: b"anew".to_vec(), ..before };
+    let polled = store.enrollment_of(CA, b"anew", &expected.signer_key).unwrap();
+    assert_eq!(polled.as_ref(), Some(&expected));
     assert_eq!(again.unwrap().enrollment, expected);
     assert_eq!(store.enrollment(CA, 1).unwrap(), Some(expected));
 

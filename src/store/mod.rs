@@ -41,8 +41,9 @@ pub trait Store: Send + Sync {
     /// Records an enrollment, or finds the one that this is a repetition of: same `identity`, not
     /// removed, and acceptable to `reuse`. The claim of a one-time password, the check for repetition,
     /// the limit on pending requests and, for [`Submission::Issue`], the intent, happen in the same
-    /// transaction; a repetition claims nothing, and only adds its cost to what it repeats. Of several
-    /// acceptable ones the newest is meant. An intent is for the same server, whichever it names.
+    /// transaction; a repetition claims nothing, adds its cost to what it repeats, and takes it over into its
+    /// own `transaction`: a client that begins anew polls under the new one. Of several acceptable ones the
+    /// newest is meant. An intent is for the same server, whichever it names.
     ///
     /// A password lets the identity that used it in again, should its enrollment have been removed.
     ///

@@ -11,10 +11,15 @@ use super::rows::{Count, Fail, change, every, first, int};
 use super::{certificates, passwords};
 
 pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, Fail> {
-    // 1. A repetition costs the token what it cost, and changes nothing else.
+    // 1. A repetition costs the token what it cost, and goes on under its own transaction.
     if let Some(mut enrollment) = repeated(db, &new)? {
         add_cost(db, &new.server, enrollment.id, new.cost)?;
         enrollment.cost += new.cost;
+        if enrollment.transaction != new.transaction {
+            let sql = "UPDATE enrollments SET transact = ?3 WHERE server = ?1 AND id = ?2";
+            change(db, sql, (&new.server, int(enrollment.id), &new.transaction))?;
+            enrollment.transaction = new.transaction;
+        }
         let intent = match (&enrollment.state, &enrollment.serial) {
             (State::Authorized, Some(serial)) => Some(certificates::intent(db, &new.server, serial)?),
             _ => None,
