@@ -150,7 +150,7 @@ pub fn reference() -> Vec<(&'static str, Vec<ReferenceLine>)> {
 }
 
 fn reference_of<S>(table: &Table<Line<S>>) -> Vec<ReferenceLine> {
-    let line = |line: &Line<S>| ReferenceLine {
+    let line = |line: &&'static Line<S>| ReferenceLine {
         words: line.words,
         no: line.no,
         about: line.about,

@@ -127,7 +127,7 @@ pub trait Row {
 
 /// Rows ready to be searched.
 pub struct Table<R: 'static> {
-    rows: &'static [R],
+    rows: Vec<&'static R>,
     // Row, and which of its notations.
     syntaxes: Vec<(usize, usize, Syntax)>,
 }
@@ -144,17 +144,19 @@ pub struct Match<R: 'static> {
 
 impl<R: Row> Table<R> {
     /// A table of these rows.
-    pub fn new(rows: &'static [R]) -> Self {
+    pub fn new(rows: impl IntoIterator<Item = &'static R>) -> Self {
+        let rows: Vec<_> = rows.into_iter().collect();
         let syntaxes = rows.iter().enumerate().flat_map(|(row, r)| {
             let notations = r.notations().into_iter().enumerate();
             notations.map(move |(which, notation)| (row, which, Syntax::new(notation)))
         });
-        Self { rows, syntaxes: syntaxes.collect() }
+        let syntaxes = syntaxes.collect();
+        Self { rows, syntaxes }
     }
 
     /// The rows.
-    pub fn rows(&self) -> &'static [R] {
-        self.rows
+    pub fn rows(&self) -> &[&'static R] {
+        &self.rows
     }
 
     /// The row that these words fit, among notations that `wanted` admits.
@@ -164,7 +166,7 @@ impl<R: Row> Table<R> {
             return Err(Problem::Incomplete);
         };
         let (row, notation, _) = self.syntaxes[thread.syntax];
-        Ok(Match { row: &self.rows[row], notation, args: thread.args })
+        Ok(Match { row: self.rows[row], notation, args: thread.args })
     }
 
     /// What may stand after these words, with its help, sorted; a word unfinished is completed.
@@ -180,7 +182,7 @@ impl<R: Row> Table<R> {
         for thread in self.walk(tokens, wanted)? {
             let mut steps = Vec::new();
             ends |= expand(thread.rest, &mut steps);
-            let row = &self.rows[self.syntaxes[thread.syntax].0];
+            let row = self.rows[self.syntaxes[thread.syntax].0];
             found.extend(
                 steps.into_iter().map(|(atom, _)| (atom.shown(), help_of(row, atom).unwrap_or_default())),
             );

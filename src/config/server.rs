@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::device;
 use super::grammar::{Args, Refusal, Table};
 use super::line::{Line, Verb};
-use crate::pki::Hash;
+use crate::pki::{Hash, Name};
 
 /// A section `crypto pki server LABEL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -602,9 +602,7 @@ fn legacy(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Ref
 
 fn distinguished_name(args: &Args) -> Result<String, Refusal> {
     let name = args.text("dn");
-    if !name.contains('=') {
-        return Err(args.refuse("dn", "a name is typed as in CN=ca1, O=Example, C=US"));
-    }
+    Name::parse(name).map_err(|error| args.refuse("dn", error.to_string()))?;
     Ok(name.to_owned())
 }
 

@@ -131,10 +131,10 @@ fn written_text_reads_back_to_the_same_value() {
 
 #[test]
 fn every_word_has_help_and_every_line_a_use() {
-    fn check<S>(lines: &'static [Line<S>]) {
+    fn check<S>(lines: &[&'static Line<S>]) {
         for line in lines {
             for atom in line.notations().into_iter().flat_map(|n| Syntax::new(n).atoms()) {
-                assert!(help_of(line, atom).is_some(), "{}: no help for {atom:?}", line.words);
+                assert!(help_of(*line, atom).is_some(), "{}: no help for {atom:?}", line.words);
             }
             assert!(!line.about.is_empty() && !line.about.ends_with('.'), "{}", line.words);
             for (name, _) in line.help {
@@ -181,8 +181,8 @@ impl Random {
         }
     }
 
-    fn line_of<S>(&mut self, lines: &'static [Line<S>]) -> String {
-        let line = &lines[self.below(lines.len())];
+    fn line_of<S>(&mut self, lines: &[&'static Line<S>]) -> String {
+        let line = lines[self.below(lines.len())];
         let mut values = Random(self.0.rotate_left(17) | 1);
         let words = Syntax::new(line.words)
             .generate(&mut |n| self.below(n), &mut |name, kind| values.value(name, kind));

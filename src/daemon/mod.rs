@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::cli::{self, SOCKET, STARTUP_CONFIG};
 use crate::config::{ConfigError, Configuration, Http};
 use crate::http::{Limits, Server};
 use crate::node::{Node, NodeError};
@@ -45,7 +46,8 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
     let mut settings = node.configuration().http;
     let mut http = listen(&settings, node).await?;
     let socket = node.state().join(SOCKET);
-    let _ = socket;
+    let commands = cli::serve(node.clone(), &socket)
+        .map_err(|source| DaemonError::Io { what: format!("listening on {}", socket.display()), source })?;
     announce(node);
 
     let on =
@@ -75,6 +77,8 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         }
     }
     tracing::info!("stopping");
+    // Commands that run may finish; none comes after them.
+    tokio::task::block_in_place(|| drop(commands));
     Ok(())
 }
 
@@ -168,10 +172,6 @@ pub enum DaemonError {
     },
 }
 
-/// The command socket, in the state directory.
-pub const SOCKET: &str = "tokenca.sock";
-/// The configuration that is read at start, in the state directory.
-pub const STARTUP_CONFIG: &str = "startup-config";
 /// Requests that wait for token and database at once; each needs a thread only while it waits.
 const BLOCKING_THREADS: usize = 64;
 /// How often upkeep runs.

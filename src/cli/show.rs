@@ -1,0 +1,132 @@
+//! `show` for what is neither server, key nor token; and `configure terminal`.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::command::Messages;
+use super::{Command, Output, Run};
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        words: "show version",
+        about: "Shows which version this is",
+        help: &[("version", "Version of this program")],
+        run: Run::Alone(|_| Ok(Output::of(Version { name: "tokenca", version: env!("CARGO_PKG_VERSION") }))),
+    },
+    Command {
+        words: "show running-config [section <filter...>]",
+        about: "Shows the running configuration, or the sections whose first line contains the filter",
+        help: &[
+            ("running-config", "The running configuration"),
+            ("section", "Certain sections only"),
+            ("<filter>", "Text in the first line of a section, as in crypto pki"),
+        ],
+        run: Run::OnNode(|node, call| {
+            let text = node.configuration().to_text();
+            let filter = call.args.get("filter");
+            let configuration = filter.map_or_else(|| text.clone(), |filter| sections(&text, filter));
+            Ok(Output::of(RunningConfig { configuration, whole: filter.is_none() }))
+        }),
+    },
+    Command {
+        words: "show ip http server status",
+        about: "Shows whether and where HTTP is served",
+        help: &[("server", "The server"), ("status", "Whether and where it listens")],
+        run: Run::OnNode(|node, _| {
+            let http = node.configuration().http;
+            Ok(Output::of(HttpStatus {
+                enabled: http.server,
+                port: http.port,
+                listening: node.http_address(),
+                max_request_size: http.max_body,
+            }))
+        }),
+    },
+    Command {
+        words: "configure [terminal]",
+        about: "Says how the configuration is changed: by `tokenca configure FILE`",
+        help: &[("configure", "Change the configuration"), ("terminal", "From the terminal")],
+        run: Run::Alone(|_| {
+            let message = "% Type the lines into a file and apply it: tokenca configure FILE\n\
+                           % Or from the terminal, ended with Ctrl-D: tokenca configure -";
+            Ok(Output::of(Messages::from(message.to_owned())))
+        }),
+    },
+];
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}, Version {}", self.name, self.version)
+    }
+}
+
+#[derive(Serialize)]
+struct RunningConfig {
+    configuration: String,
+    #[serde(skip)]
+    whole: bool,
+}
+
+impl fmt::Display for RunningConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As comments, unlike IOS: what is shown can be read back as it is.
+        if self.whole {
+            write!(f, "!\n! Current configuration : {} bytes\n!\n", self.configuration.len())?;
+        }
+        f.write_str(&self.configuration)
+    }
+}
+
+/// The sections whose first line contains `filter`.
+fn sections(text: &str, filter: &str) -> String {
+    let mut shown = false;
+    let wanted = |line: &&str| {
+        if !line.starts_with(' ') {
+            shown = line.contains(filter) && *line != "!";
+        }
+        shown
+    };
+    text.lines().filter(wanted).fold(String::new(), |all, line| all + line + "\n")
+}
+
+#[derive(Serialize)]
+struct HttpStatus {
+    enabled: bool,
+    port: u16,
+    listening: Option<SocketAddr>,
+    max_request_size: usize,
+}
+
+impl fmt::Display for HttpStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "HTTP server status: {}", if self.enabled { "Enabled" } else { "Disabled" })?;
+        writeln!(f, "HTTP server port: {}", self.listening.map_or(self.port, |address| address.port()))?;
+        match self.listening {
+            Some(address) => writeln!(f, "HTTP server address: {}", address.ip())?,
+            None => writeln!(f, "HTTP server address: not listening")?,
+        }
+        writeln!(f, "HTTP server maximum request size: {} bytes", self.max_request_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_shown_whole() {
+        let text =
+            "hostname a\n!\ncrypto pki server x\n grant auto\n shutdown\n!\nno ip http server\n!\nend\n";
+        assert_eq!(sections(text, "crypto pki server"), "crypto pki server x\n grant auto\n shutdown\n");
+        assert_eq!(sections(text, "nothing"), "");
+        assert_eq!(sections(text, "grant"), "");
+    }
+}

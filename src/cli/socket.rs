@@ -1,0 +1,256 @@
+//! The command socket: a Unix socket in the state directory, for its owner alone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io::{self, BufReader};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::protocol::{Answer, Event, Request, Task, events, receive, send};
+use super::{CommandError, Console, configure, execute};
+use crate::node::Node;
+
+/// The command socket, in the state directory.
+pub const SOCKET: &str = "tokenca.sock";
+
+/// A command socket being served, until this is dropped: no new commands then, and those that run end.
+pub struct Handle {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// Serves commands for `node` on the socket `path`, which is made anew: whoever holds the lock of the
+/// state directory may do that.
+pub fn serve(node: Arc<Node>, path: &Path) -> io::Result<Handle> {
+    let listener = bind(path)?;
+    let shared = Arc::new(Shared::default());
+    let accepting = {
+        let shared = shared.clone();
+        thread::Builder::new().name("cli".into()).spawn(move || accept(&listener, &node, &shared))?
+    };
+    Ok(Handle { path: path.to_owned(), shared, accepting: Some(accepting) })
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Wakes `accept` up. When nothing listens any more it needs no waking.
+        let _ = UnixStream::connect(&self.path);
+        let _ = fs::remove_file(&self.path);
+        if let Some(accepting) = self.accepting.take() {
+            // A panic there was shown when it happened.
+            let _ = accepting.join();
+        }
+        let sessions = std::mem::take(&mut *self.shared.sessions());
+        for session in sessions.values() {
+            // Questions end as if the operator were gone; results can still be written.
+            let _ = session.stream.shutdown(Shutdown::Read);
+        }
+        for session in sessions.into_values() {
+            let _ = session.thread.join();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    stopping: AtomicBool,
+    sessions: Mutex<BTreeMap<u64, Session>>,
+}
+
+struct Session {
+    stream: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl Shared {
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<u64, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Made under another name and renamed: the socket is never there with other permissions.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new)?;
+    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, node: &Arc<Node>, shared: &Arc<Shared>) {
+    for id in 0u64.. {
+        let stream = listener.accept();
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let started = stream.and_then(|(stream, _)| start(id, stream, node, shared));
+        if let Err(error) = started {
+            tracing::warn!(%error, "a command connection could not be served");
+            // Out of files or threads: those that are served must end first.
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn start(id: u64, mut stream: UnixStream, node: &Arc<Node>, shared: &Arc<Shared>) -> io::Result<()> {
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    // Held until the session is in the map, so that it cannot end before.
+    let mut sessions = shared.sessions();
+    sessions.retain(|_, session| !session.thread.is_finished());
+    if sessions.len() >= MAX_SESSIONS {
+        let refused = CommandError::Refused(format!("{MAX_SESSIONS} commands run already; try again later"));
+        return events(Err(refused), false).iter().try_for_each(|event| send(&mut stream, event));
+    }
+    let kept = stream.try_clone()?;
+    let node = node.clone();
+    let thread = thread::Builder::new().name(format!("cli {id}")).spawn(move || {
+        if let Err(error) = session(stream, &node) {
+            tracing::debug!(%error, "a command connection broke");
+        }
+    })?;
+    sessions.insert(id, Session { stream: kept, thread });
+    Ok(())
+}
+
+fn session(stream: UnixStream, node: &Node) -> io::Result<()> {
+    let mut console = Peer { reader: BufReader::new(stream.try_clone()?), writer: stream };
+    console.writer.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    let request: Request = receive(&mut console.reader, MAX_REQUEST)?;
+    let options = request.options();
+    if let Task::Exec { words } = &request.task {
+        // Words of the command language hold no secrets.
+        tracing::info!(command = words.join(" "), "command");
+    }
+    let result = match &request.task {
+        Task::Exec { words } => execute(node, words, options, &mut console),
+        Task::Configure { text } => configure(node, text, options, &mut console),
+    };
+    events(result, options.json).iter().try_for_each(|event| send(&mut console.writer, event))
+}
+
+struct Peer {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // The map of sessions has the socket too: closing it here would not end the connection.
+        let _ = self.writer.shutdown(Shutdown::Both);
+    }
+}
+
+impl Console for Peer {
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        send(&mut self.writer, &Event::Out(text.to_owned()))
+    }
+
+    fn ask(&mut self, question: &str) -> io::Result<String> {
+        send(&mut self.writer, &Event::Question(question.to_owned()))?;
+        self.writer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(receive::<Answer>(&mut self.reader, MAX_ANSWER)?.answer)
+    }
+}
+
+/// Commands that run at once.
+const MAX_SESSIONS: usize = 16;
+/// Octets of a request: a configuration of many servers has a tenth.
+const MAX_REQUEST: u64 = 1 << 20;
+/// Octets of an answer.
+const MAX_ANSWER: u64 = 1 << 12;
+/// Programs send their request at once.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// People may think.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// A reader that does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After an error of `accept`.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::config::Configuration;
+
+    fn ask(path: &Path, request: &str, answers: &[&str]) -> Vec<Event> {
+        let mut writer = UnixStream::connect(path).unwrap();
+        let mut reader = BufReader::new(writer.try_clone().unwrap());
+        writer.write_all(request.as_bytes()).unwrap();
+        let mut answers = answers.iter();
+        let mut seen = Vec::new();
+        while let Ok(event) = receive(&mut reader, 1 << 20) {
+            if matches!(event, Event::Question(_)) {
+                send(&mut writer, &Answer { answer: (*answers.next().unwrap()).into() }).unwrap();
+            }
+            seen.push(event);
+        }
+        seen
+    }
+
+    fn configure(text: &str) -> String {
+        let task = Task::Configure { text: text.into() };
+        let request = Request { task, json: false, yes: false };
+        serde_json::to_string(&request).unwrap() + "\n"
+    }
+
+    #[test]
+    fn commands_are_served_until_the_handle_is_dropped() {
+        let state = tempfile::tempdir().unwrap();
+        let node = Node::start(state.path().to_owned(), Configuration::default()).unwrap();
+        let path = state.path().join(SOCKET);
+        let handle = serve(node.clone(), &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let show = "{\"task\":{\"exec\":{\"words\":[\"show\",\"version\"]}},\"json\":true,\"yes\":false}\n";
+        let events = ask(&path, show, &[]);
+        assert!(matches!(&events[..], [Event::Out(json), Event::Exit(0)] if json.contains("\"version\"")));
+        assert_eq!(ask(&path, "nonsense\n", &[]), []);
+
+        // A question, answered by no and by yes.
+        assert_eq!(ask(&path, &configure("crypto pki server x"), &[]), [Event::Exit(0)]);
+        let remove = configure("no crypto pki server x");
+        let events = ask(&path, &remove, &["no"]);
+        assert!(matches!(&events[..], [Event::Question(_), Event::Error(_), Event::Exit(1)]), "{events:?}");
+        assert_eq!(node.servers(), ["x"]);
+        let events = ask(&path, &remove, &["yes"]);
+        assert!(matches!(&events[..], [Event::Question(_), .., Event::Exit(0)]), "{events:?}");
+        assert!(node.servers().is_empty());
+
+        // Stopping does not wait for an operator who does not answer.
+        ask(&path, &configure("crypto pki server x"), &[]);
+        let mut silent = UnixStream::connect(&path).unwrap();
+        silent.write_all(remove.as_bytes()).unwrap();
+        let mut reader = BufReader::new(silent);
+        assert!(matches!(receive(&mut reader, 1000).unwrap(), Event::Question(_)));
+        drop(handle);
+        assert!(matches!(receive(&mut reader, 1000).unwrap(), Event::Error(_)));
+        assert_eq!(node.servers(), ["x"]);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn too_many_sessions_are_told() {
+        let state = tempfile::tempdir().unwrap();
+        let node = Node::start(state.path().to_owned(), Configuration::default()).unwrap();
+        let path = state.path().join(SOCKET);
+        let _handle = serve(node, &path).unwrap();
+        let waiting: Vec<_> = (0..MAX_SESSIONS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        let events = ask(&path, "", &[]);
+        assert!(matches!(&events[..], [Event::Error(text), Event::Exit(1)] if text.contains("try again")));
+        drop(waiting);
+    }
+}
