@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `<` lines are standard input; `[exit N]` stands when N is not 0. `$ serve` starts a server, which is
-//! stopped at the end or by `$ stop`. `{state}` is the state directory; `{*}` in a line is anything.
+//! stopped at the end or by `$ stop`. `{state}` is the state directory; `{*}` in a line is anything, a line
+//! `{...}` is any lines.
 //! A transcript that says `# needs a token` gets a SoftHSM token labelled `tokenca`, its PIN in
 //! `pin.txt`. `UPDATE_TRANSCRIPTS=1` writes what is shown where it does not fit.
 
@@ -72,8 +73,7 @@ fn replay(file: &Path) -> Result<(), String> {
     let mut written = head;
     for step in steps {
         let shown = session.run(&step);
-        let fits = shown.len() == step.shown.len()
-            && shown.iter().zip(&step.shown).all(|(shown, wanted)| matches(shown, wanted));
+        let fits = fit(&shown, &step.shown);
         if !fits {
             let (wanted, shown) = (step.shown.join("\n"), shown.join("\n"));
             writeln!(differences, "$ {}\n-- wanted\n{wanted}\n-- shown\n{shown}\n--", step.typed).unwrap();
@@ -109,6 +109,17 @@ fn steps(text: &str) -> (String, Vec<Step>) {
     (head, steps)
 }
 
+/// Whether lines are those wanted, in which `{...}` is any lines.
+fn fit(shown: &[String], wanted: &[String]) -> bool {
+    match wanted.split_first() {
+        None => shown.is_empty(),
+        Some((any, rest)) if any == "{...}" => (0..=shown.len()).any(|at| fit(&shown[at..], rest)),
+        Some((line, rest)) => {
+            shown.split_first().is_some_and(|(first, more)| matches(first, line) && fit(more, rest))
+        }
+    }
+}
+
 /// Whether a line is the one wanted, in which `{*}` is anything.
 fn matches(shown: &str, wanted: &str) -> bool {
     let mut parts = wanted.split("{*}");
@@ -126,6 +137,9 @@ fn matches(shown: &str, wanted: &str) -> bool {
 fn anything_is_anything() {
     assert!(matches("a b c", "a {*} c") && matches("ab", "ab") && matches("a", "{*}"));
     assert!(!matches("a b c", "a {*} d") && !matches("ab", "a") && !matches("b", "a{*}"));
+    let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert!(fit(&lines("a b c d"), &lines("a {...} d")) && fit(&lines("a d"), &lines("a {...} d")));
+    assert!(!fit(&lines("a b"), &lines("a {...} d")) && !fit(&lines("a b"), &lines("a")));
     assert!(matches("0x1 at 10:00 in x", "{*} at {*} in x"));
 }
 
@@ -152,7 +166,7 @@ impl Session {
 
     fn program(&self) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_tokenca"));
-        program.env("TOKENCA_STATE", self.state()).env("TOKENCA_LOG", "warn");
+        program.env("TOKENCA_STATE", self.state()).env("TOKENCA_LOG", "warn,cryptoki=off");
         if let Some(token) = &self.token {
             let (name, value) = token.environment();
             program.env(name, value);
