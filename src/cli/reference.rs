@@ -50,7 +50,10 @@ fn is_choice(words: &str, name: &str) -> bool {
 
 /// Without the second names of words.
 fn plain(words: &str) -> String {
-    let word = |word: &str| word.split('/').next().unwrap_or(word).to_owned();
+    let word = |word: &str| {
+        let closing = word.find(['}', ']']).map_or("", |at| &word[at..]);
+        word.split_once('/').map_or(word.to_owned(), |(first, _)| format!("{first}{closing}"))
+    };
     words.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -83,5 +86,6 @@ mod tests {
             "\n#### `crypto pki grant {all | <ids>}`\n\nGrants.\nTaken back by `no grant`.\n\n- `all`: All\n\
              - `<ids>`: ReqID\n"
         );
+        assert_eq!(plain("ca/pki x [y {a | b/c}]"), "ca x [y {a | b}]");
     }
 }
