@@ -71,8 +71,7 @@ impl SigningKey for TestKey {
     }
 
     fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let padding =
-            rsa::Pkcs1v15Sign { hash_len: Some(hash.size()), prefix: hash.digest_info(&[]).into() };
+        let padding = rsa::Pkcs1v15Sign { hash_len: Some(hash.size()), prefix: hash.digest_info(&[]).into() };
         Ok(self.key.sign(padding, &hash.digest(&[message])).expect("the digest fits the key"))
     }
 }
