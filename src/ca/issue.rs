@@ -17,6 +17,8 @@ pub struct Application {
     pub transaction: Vec<u8>,
     /// SHA-256 of the SubjectPublicKeyInfo that signed the message.
     pub signer_key: [u8; 32],
+    /// Serial number of the certificate of ours that signed the message.
+    pub signed_with: Option<Serial>,
     /// A peer's address, or `terminal`.
     pub source: String,
 }
@@ -129,8 +131,8 @@ impl Ca {
         Ok(self.store.submit(NewEnrollment {
             server: self.label.clone(),
             class: examined.class(),
+            identity: identity(csr, &application),
             transaction: application.transaction,
-            identity: identity(csr, &application.signer_key),
             csr: csr.to_vec(),
             signer_key: application.signer_key,
             subject: examined.requested().subject.to_string(),
@@ -196,9 +198,12 @@ impl Ca {
     }
 }
 
-/// What makes two submissions the same request: the PKCS#10 and the key that signed the message.
-pub fn identity(csr: &[u8], signer_key: &[u8; 32]) -> [u8; 32] {
-    let digest = Hash::Sha256.digest(&[csr, signer_key]);
+/// What makes two submissions the same request: the PKCS#10, the key that signed the message, and the
+/// certificate of ours that it was signed with. There are clients that renew with the PKCS#10 of their first
+/// request: that asks for a new certificate.
+pub fn identity(csr: &[u8], application: &Application) -> [u8; 32] {
+    let serial = application.signed_with.as_ref().map_or(&[][..], Serial::as_be_bytes);
+    let digest = Hash::Sha256.digest(&[csr, &application.signer_key, serial]);
     digest.try_into().expect("SHA-256 has 32 octets")
 }
 

@@ -176,9 +176,10 @@ impl Ra {
         let application = Application {
             transaction: signed.transaction_id().as_bytes().to_vec(),
             signer_key: signer.public_key().fingerprint(),
+            signed_with: record.as_ref().map(|record| record.serial.clone()),
             source: peer.to_string(),
         };
-        let identity = identity(csr.der(), &application.signer_key);
+        let identity = identity(csr.der(), &application);
         let subject = Name::from_der(csr.subject_raw());
         let challenge =
             look_up(self.store.as_ref(), self.ca.label(), csr.challenge(), &subject, &identity, now)

@@ -76,12 +76,12 @@ impl Certmonger {
         fs::write(self.file("signer.pem"), pem("CERTIFICATE", self.device.signer.der())).expect("a file");
         let (envelope, key, signer) = (file("envelope.pem"), file("key.pem"), file("signer.pem"));
         let (inner, out) = (file("inner.der"), file(&format!("{name}.pem")));
-        openssl(&["cms", "-decrypt", "-inform", "PEM", "-in", &envelope, "-inkey", &key, "-recip", &signer])
-            .exited(0);
         let args = ["-inkey", &key, "-recip", &signer, "-binary", "-out", &inner];
         openssl(&[&["cms", "-decrypt", "-inform", "PEM", "-in", &envelope], &args[..]].concat()).success();
-        let printed = openssl(&["pkcs7", "-inform", "DER", "-in", &inner, "-print_certs"]).success();
-        fs::write(&out, printed.stdout).expect("a file");
+        let printed = openssl(&["pkcs7", "-inform", "DER", "-in", &inner, "-print_certs"]).success().stdout;
+        // Before it, openssl says whose it is.
+        let pem = printed.split_once("-----BEGIN").expect("a certificate").1;
+        fs::write(&out, format!("-----BEGIN{pem}").trim_end()).expect("a file");
         out.into()
     }
 

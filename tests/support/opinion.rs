@@ -101,6 +101,14 @@ pub fn text_of(certificate: &Path) -> String {
     openssl(&["x509", "-in", &file, "-noout", "-serial", "-text"]).success().stdout
 }
 
+/// The certificate in this file (PEM), DER.
+pub fn der_of(certificate: &Path) -> Vec<u8> {
+    let out = certificate.with_extension("der");
+    let (from, to) = (certificate.display().to_string(), out.display().to_string());
+    openssl(&["x509", "-in", &from, "-outform", "DER", "-out", &to]).success();
+    fs::read(out).expect("what openssl wrote")
+}
+
 /// The serial number of the certificate in this file, as commands take it: `0x1F`.
 pub fn serial_of(certificate: &Path) -> String {
     let text = text_of(certificate);
