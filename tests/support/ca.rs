@@ -34,8 +34,13 @@ impl Ca {
 
     /// With this line in the trustpoint section, that says which key.
     pub fn with_key(key: &str, server: &[&str]) -> Self {
+        Self::with_configuration(&Self::configuration(key, server))
+    }
+
+    /// The same as text.
+    pub fn configuration(key: &str, server: &[&str]) -> String {
         let lines: String = server.iter().map(|line| format!(" {line}\n")).collect();
-        Self::with_configuration(&format!(
+        format!(
             "hostname ca1\n\
              ip http server\n\
              ip http port 0\n\
@@ -44,7 +49,7 @@ impl Ca {
              crypto pki trustpoint mycs\n {key}\n on usbtoken0:\n\
              crypto pki server mycs\n issuer-name CN=mycs, O=Example, C=US\n database level complete\n\
              {lines} no shutdown\n"
-        ))
+        )
     }
 
     /// With a whole configuration; the token `usbtoken0` is labelled `tokenca`.
