@@ -9,6 +9,8 @@
 //!
 //! Every answer must be SUCCESS. Without `--bench`, as `cargo test` runs it, it only shows that it works.
 
+#[path = "../tests/support/keys.rs"]
+mod keys;
 #[path = "../tests/support/softhsm.rs"]
 mod softhsm;
 
@@ -20,13 +22,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rsa::pkcs1v15::SigningKey as Pkcs1v15;
-use rsa::signature::{SignatureEncoding, Signer};
-use tokenca::pki::{Certificate, Hash, KeyError, KeyKind, Name, PublicKey, SigningKey, Time};
+use tokenca::pki::{Certificate, Hash, KeyKind, SigningKey};
 use tokenca::scep::client::{self, Parties, Style};
 use tokenca::scep::{CertRep, MessageType, PkiStatus};
 use tokenca::token::{KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
 
+use keys::{TestKey, name};
 use softhsm::SoftHsm;
 
 fn main() {
@@ -80,36 +81,46 @@ fn run(dir: &Path, plan: &Plan) {
     let clients: Vec<Client> = (0..plan.keys).map(|_| Client::new()).collect();
     // The limit and a little more: nothing is answered faster.
     let messages = (raw.rate(cores, plan.span / 2) / 3.0 * plan.span.as_secs_f64() * 1.1) as usize + 1;
-    let total = plan.turns * CONNECTIONS.len() * messages;
+    // One connection has one operation going on at a time, on a token that could do as many as it has sessions.
+    let needed = |connections| if connections == 1 { messages / 2 + 1 } else { messages };
+    let total: usize = plan.turns * CONNECTIONS.map(needed).iter().sum::<usize>();
     println!("preparing {total} messages");
-    let requests = prepare(&clients, &ca, server.address, total);
-    let mut left = requests.chunks(messages);
-    let mut rates = vec![Vec::new(); CONNECTIONS.len()];
-    let mut raws = Vec::new();
+    let mut requests = &prepare(&clients, &ca, server.address, total)[..];
+    let mut levels = CONNECTIONS.map(|_| Level::default());
     for _ in 0..plan.turns {
-        raws.push(raw.rate(cores, plan.span));
-        for (connections, rates) in CONNECTIONS.iter().zip(&mut rates) {
-            let requests = left.next().expect("as many as there are measurements");
-            rates.push(server.rate(requests, *connections, plan.span));
+        for (connections, level) in CONNECTIONS.into_iter().zip(&mut levels) {
+            let (now, later) = requests.split_at(needed(connections));
+            requests = later;
+            let limit = raw.rate(cores, plan.span) / 3.0;
+            let rate = server.rate(now, connections, plan.span);
+            level.limits.push(limit);
+            level.rates.push(rate);
+            level.shares.push(100.0 * rate / limit);
         }
     }
-    let raw = median(&mut raws);
+    let limit = median(levels.iter().flat_map(|level| &level.limits));
     println!(
-        "token: {raw:.0} RSA-2048 signatures/s with {cores} sessions; limit {:.0} enrolments/s",
-        raw / 3.0
+        "token: {:.0} RSA-2048 signatures/s with {cores} sessions, the limit is {limit:.0} enrolments/s",
+        3.0 * limit
     );
-    println!("{:>12} {:>12} {:>8} {:>12}", "connections", "enrolments/s", "of limit", "median, ms");
-    for (connections, rates) in CONNECTIONS.iter().zip(&mut rates) {
-        let rate = median(rates);
-        let share = 100.0 * rate * 3.0 / raw;
-        println!(
-            "{connections:>12} {rate:>12.0} {share:>7.0}% {:>12.1}",
-            1000.0 * *connections as f64 / rate
-        );
+    println!("{:>12} {:>14} {:>10} {:>12}", "connections", "enrolments/s", "of limit", "each, ms");
+    for (connections, level) in CONNECTIONS.into_iter().zip(&levels) {
+        let (rate, share) = (median(&level.rates), median(&level.shares));
+        println!("{connections:>12} {rate:>14.0} {share:>9.0}% {:>12.1}", 1000.0 * connections as f64 / rate);
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// What was measured with one number of connections.
+#[derive(Default)]
+struct Level {
+    limits: Vec<f64>,
+    rates: Vec<f64>,
+    /// Percent of the limit measured right before.
+    shares: Vec<f64>,
+}
+
+fn median<'v>(values: impl IntoIterator<Item = &'v f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().copied().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -234,43 +245,14 @@ impl Raw {
 
 /// A client: a key in memory and a certificate signed with it.
 struct Client {
-    key: SoftKey,
+    key: TestKey,
     certificate: Certificate,
 }
 
 impl Client {
     fn new() -> Self {
-        let key = SoftKey::new();
-        let now = Time::now();
-        let subject = Name::parse("CN=load generator").expect("a name");
-        let validity = (now.minus(DAY), now.plus(DAY));
-        let certificate = client::self_signed(&subject, &key, Hash::Sha256, validity, true);
-        Self { certificate: certificate.expect("a certificate"), key }
-    }
-}
-
-struct SoftKey {
-    key: Pkcs1v15<sha2::Sha256>,
-    public: PublicKey,
-}
-
-impl SoftKey {
-    fn new() -> Self {
-        let key = rsa::RsaPrivateKey::new(&mut rand::rng(), 2048).expect("a key");
-        let public = rsa::pkcs8::EncodePublicKey::to_public_key_der(&key.to_public_key()).expect("encoded");
-        let public = PublicKey::from_spki_der(public.as_bytes()).expect("an RSA key");
-        Self { key: Pkcs1v15::new(key), public }
-    }
-}
-
-impl SigningKey for SoftKey {
-    fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-
-    fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        assert_eq!(hash, Hash::Sha256);
-        Ok(self.key.sign(message).to_vec())
+        let key = TestKey::new();
+        Self { certificate: key.self_signed("CN=load generator"), key }
     }
 }
 
@@ -292,7 +274,7 @@ impl Request {
 fn prepare(clients: &[Client], ca: &Certificate, address: SocketAddr, count: usize) -> Vec<Request> {
     let make = |n: usize| {
         let client = &clients[n % clients.len()];
-        let subject = Name::parse(&format!("CN=device {n}, O=Load")).expect("a name");
+        let subject = name(&format!("CN=device {n}, O=Load"));
         let csr = client::csr(&subject, &client.key, Hash::Sha256, None, &[]).expect("a request");
         let parties = Parties { ca, signer: &client.certificate, key: &client.key };
         let transaction = tokenca::scep::TransactionId::new(format!("load-{n}").as_bytes());
@@ -352,6 +334,5 @@ const CONNECTIONS: [usize; 3] = [1, 8, 32];
 const LABEL: &str = "mycs";
 const SERVER: &str = "serve-for-the-load-generator";
 const DIR: &str = "TOKENCA_BENCH_DIR";
-const DAY: Duration = Duration::from_secs(86_400);
 /// The attribute pkiStatus with the value "0".
 const SUCCESS: &[u8] = b"\x06\x0a\x60\x86\x48\x01\x86\xf8\x45\x01\x09\x03\x31\x03\x13\x010";
