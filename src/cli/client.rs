@@ -65,9 +65,14 @@ fn nobody_listens(error: &io::Error) -> bool {
 fn talk(stream: UnixStream, request: &Request) -> io::Result<u8> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
-    send(&mut writer, request)?;
+    // A server with too much to do answers before it has read anything.
+    let sent = send(&mut writer, request);
     loop {
-        match receive(&mut reader, MAX_EVENT)? {
+        let event = match (receive(&mut reader, MAX_EVENT), &sent) {
+            (Err(_), Err(_)) => return sent.map(|()| 1),
+            (event, _) => event?,
+        };
+        match event {
             Event::Question(question) => {
                 let answer = Terminal.ask(&question)?;
                 send(&mut writer, &Answer { answer })?;

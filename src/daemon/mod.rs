@@ -48,11 +48,11 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
     let socket = node.state().join(SOCKET);
     let commands = cli::serve(node.clone(), &socket)
         .map_err(|source| DaemonError::Io { what: format!("listening on {}", socket.display()), source })?;
-    announce(node);
-
     let on =
         |kind| signal(kind).map_err(|source| DaemonError::Io { what: "waiting for signals".into(), source });
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    // Whoever reads the line may stop us at once.
+    announce(node);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
