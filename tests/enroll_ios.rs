@@ -43,7 +43,11 @@ fn is_refused_unless_it_is_allowed() {
     for allowed in [&[][..], &["crypto legacy des"], &["crypto legacy md5"]] {
         let ca = Ca::new(&[&["grant auto"], allowed].concat());
         let router = router("router3.example.com");
-        ask(&ca, &router, MessageType::PkcsReq, &router.csr(None)).is_failure(FailInfo::BadAlg);
+        let reply = ask(&ca, &router, MessageType::PkcsReq, &router.csr(None));
+        reply.is_failure(FailInfo::BadAlg);
+        // The CA signs with MD5 only where it is allowed, also to say no.
+        let digest = if allowed.contains(&"crypto legacy md5") { Hash::Md5 } else { Hash::Sha256 };
+        assert_eq!(reply.reply.digest(), digest);
     }
 }
 

@@ -112,7 +112,8 @@ impl Ra {
 
     fn signed(&self, outcome: &Outcome<'_>, sealed: &Sealed, facts: &Facts, meter: &Meter) -> Answer {
         let key = meter.signing(self.signer.key.as_ref());
-        match scep::encode(outcome, sealed, facts, &self.signer.certificate, &key) {
+        let facts = facts.answered_under(&self.algorithms);
+        match scep::encode(outcome, sealed, &facts, &self.signer.certificate, &key) {
             Ok(reply) => Answer::ok(scep::PKI_MESSAGE, reply),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a reply could not be signed");

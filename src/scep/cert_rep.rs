@@ -98,6 +98,7 @@ pub struct CertRep {
     recipient_nonce: Vec<u8>,
     envelope: Option<Envelope>,
     signer: Certificate,
+    digest: Hash,
 }
 
 /// What a SUCCESS holds.
@@ -141,6 +142,7 @@ impl CertRep {
             recipient_nonce: attribute(attributes::RECIPIENT_NONCE, "recipientNonce")?.to_vec(),
             envelope,
             signer: signer.clone(),
+            digest: info.digest().ok_or(DecodeError::UnknownDigest)?,
         })
     }
 
@@ -177,6 +179,11 @@ impl CertRep {
     /// Who signed it.
     pub fn signer(&self) -> &Certificate {
         &self.signer
+    }
+
+    /// The digest of its signature.
+    pub fn digest(&self) -> Hash {
+        self.digest
     }
 
     /// The cipher of its envelope.

@@ -164,6 +164,16 @@ impl Facts {
     pub fn digest(&self) -> Hash {
         self.digest
     }
+
+    /// The same for a reply under `policy`: what came with a digest that is not allowed is refused, but not
+    /// in that digest; nothing of the sender's choosing is signed with it.
+    pub fn answered_under(&self, policy: &AlgorithmPolicy) -> Self {
+        let digest = match self.digest {
+            Hash::Md5 if !policy.legacy_md5 => Hash::Sha256,
+            digest => digest,
+        };
+        Self { digest, ..self.clone() }
+    }
 }
 
 impl Signed {
