@@ -215,10 +215,11 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
     writeln!(
         f,
         "  Database Level: {}",
+        // IOS says which files it writes; what is kept here does not depend on the level.
         match report.database_level.as_str() {
-            "names" => "Names - subject name data written as <serialnum>.cnm",
-            "complete" => "Complete - all issued certs written as <serialnum>.cer",
-            _ => "Minimum - no cert data written to storage",
+            "names" => "Names - all issued certs kept in the database",
+            "complete" => "Complete - all issued certs kept in the database",
+            _ => "Minimum - all issued certs kept in the database",
         }
     )?;
     // What IOS does not say.

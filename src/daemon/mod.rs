@@ -53,19 +53,11 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     // Whoever reads the line may stop us at once.
     announce(node);
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let upkeep = tokio::spawn(upkeep(node.clone()));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = tick.tick() => {
-                let node = node.clone();
-                // One at a time: the next tick is not waited for before this one is done.
-                if let Err(panic) = tokio::task::spawn_blocking(move || node.tick(Time::now())).await {
-                    tracing::error!(%panic, "upkeep failed");
-                }
-            }
             Some(wanted) = changes.recv() => if wanted != settings {
                 drop(http.take());
                 http = listen(&wanted, node).await.unwrap_or_else(|error| {
@@ -77,9 +69,23 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         }
     }
     tracing::info!("stopping");
+    upkeep.abort();
     // Commands that run may finish; none comes after them.
     tokio::task::block_in_place(|| drop(commands));
     Ok(())
+}
+
+/// Upkeep every few seconds, one at a time; beside everything else, as a token may keep it waiting.
+async fn upkeep(node: Arc<Node>) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let node = node.clone();
+        if let Err(panic) = tokio::task::spawn_blocking(move || node.tick(Time::now())).await {
+            tracing::error!(%panic, "upkeep failed");
+        }
+    }
 }
 
 /// Listens as configured, and tells the node where.

@@ -1,6 +1,7 @@
 //! The running configuration made real: tokens opened, database, servers started. What both edges,
 //! the command language and HTTP, ask.
 
+mod operator;
 mod report;
 mod server;
 mod start;

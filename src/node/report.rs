@@ -171,8 +171,8 @@ pub struct TokenReport {
     pub module: String,
     /// State of the PIN, in words.
     pub pin: String,
-    /// Sessions that this process has open.
-    pub sessions: u64,
+    /// Logged-in sessions that serve.
+    pub sessions: usize,
     /// Key pairs on it.
     pub keys: usize,
     /// Signatures since start.

@@ -136,7 +136,7 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
         _ => "good",
     }
     .into();
-    report.sessions = info.sessions.unwrap_or(0);
+    report.sessions = token.sessions();
     report.keys = token.keys()?.len();
     Ok(())
 }

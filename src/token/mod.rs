@@ -108,6 +108,11 @@ impl Token {
         &self.0.link.capabilities
     }
 
+    /// Logged-in sessions that serve, each with a thread.
+    pub fn sessions(&self) -> usize {
+        self.0.pool.workers()
+    }
+
     /// How much it was asked.
     pub fn counters(&self) -> Counters {
         self.0.link.counters.read(self.0.pool.waiting())

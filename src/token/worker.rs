@@ -107,6 +107,11 @@ impl<C: 'static> Pool<C> {
         }
     }
 
+    /// Workers that live.
+    pub fn workers(&self) -> usize {
+        self.shared.lock().workers
+    }
+
     /// Jobs that wait.
     pub fn waiting(&self) -> usize {
         self.shared.lock().len()
