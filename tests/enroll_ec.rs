@@ -27,7 +27,7 @@ fn story(mut ca: Ca, algorithm: &str) {
     http::get(ca.address(), "/scep?operation=GetCACert", &[]).is(200, "application/x-x509-ca-ra-cert");
     let opinion = Opinion::about(&ca);
     opinion.approves_of_the_ca(&ca);
-    assert!(key_on_token(&ca, "mycs").contains("EC"));
+    assert!(key_on_token(&ca, Some("mycs")).contains("EC"));
 
     let client = Strongswan::new(&ca);
     client.enrol("auto", &[]).success();

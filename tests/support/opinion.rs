@@ -137,8 +137,8 @@ fn lint(program: &str, args: &[&str], file: &Path) {
     run(Command::new(program).arg("lint").args(args).arg(file)).success();
 }
 
-/// What pkcs11-tool says about the key of this label, told the PIN.
-pub fn key_on_token(ca: &Ca, label: &str) -> String {
+/// What pkcs11-tool, told the PIN, says about the private key of this label, or all of them.
+pub fn key_on_token(ca: &Ca, label: Option<&str>) -> String {
     let module = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"]
         .into_iter()
         .chain(["/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"])
@@ -147,6 +147,7 @@ pub fn key_on_token(ca: &Ca, label: &str) -> String {
     let (name, value) = ca.token().environment();
     let mut tool = Command::new("pkcs11-tool");
     tool.env(name, value).args(["--module", module, "--token-label", &ca.token().label, "--login"]);
-    tool.args(["--pin", &ca.token().pin, "--list-objects", "--type", "privkey", "--label", label]);
+    tool.args(["--pin", &ca.token().pin, "--list-objects", "--type", "privkey"]);
+    tool.args(label.iter().flat_map(|label| ["--label", label]));
     run(&mut tool).success().stdout
 }
