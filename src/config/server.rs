@@ -327,13 +327,14 @@ const LINES: &[Line<ServerSection>] = &[
     Line {
         words: "database level {minimum/minimal | names | complete}",
         no: Some("database level"),
-        about: "Says what is written to files for each certificate; the database keeps everything in any case",
+        about: "Kept for the files that IOS writes for each certificate, which this version does not write; \
+                the database keeps everything in any case",
         help: &[
             ("database", "Files of this server"),
-            ("level", "What is written for each certificate"),
+            ("level", "What IOS writes for each certificate"),
             ("minimum", "Nothing"),
-            ("names", "Subject name and expiration, as SERIAL.cnm"),
-            ("complete", "The certificate as well, as SERIAL.cer"),
+            ("names", "Subject name and expiration"),
+            ("complete", "The certificate as well"),
         ],
         run: |server, verb, args| {
             server.database_level = match verb {
