@@ -1,5 +1,6 @@
 //! `CertRep`, RFC 8894, 3.3.2: written for clients, read as one.
 
+use const_oid::db::rfc5911;
 use der::asn1::ObjectIdentifier;
 
 use crate::pki::ber::Limits;
@@ -119,6 +120,9 @@ impl CertRep {
             return Err(DecodeError::NoCertificate);
         }
         data.verify(signer)?;
+        if data.content_type != rfc5911::ID_DATA {
+            return Err(DecodeError::NotCms);
+        }
         let info = data.signer.as_ref().ok_or(DecodeError::NoSigner)?;
         let attribute =
             |oid: ObjectIdentifier, what| info.attribute(&oid).ok_or(DecodeError::MissingAttribute(what));

@@ -1,5 +1,7 @@
 //! Why a message is not taken.
 
+use der::asn1::ObjectIdentifier;
+
 use crate::pki::VerifyError;
 use crate::pki::ber;
 
@@ -24,6 +26,9 @@ pub enum DecodeError {
     /// An attribute that every message has is missing.
     #[error("the attribute {0} is missing")]
     MissingAttribute(&'static str),
+    /// An attribute is there twice.
+    #[error("the attribute {0} is repeated")]
+    Repeated(ObjectIdentifier),
     /// `digestAlgorithm` is unknown.
     #[error("the digest algorithm is not supported")]
     UnknownDigest,

@@ -1,5 +1,7 @@
 //! `pkiMessage`, RFC 8894, 3.2: decoded, then its signature checked, then opened.
 
+use const_oid::db::rfc5911;
+
 use crate::pki::ber::{self, Limits, Tag};
 use crate::pki::{Certificate, Csr, Hash, KeyTransport, Serial};
 
@@ -103,6 +105,9 @@ impl PkiMessage {
     /// Checks the algorithms and the signature.
     pub fn verify(self, policy: &AlgorithmPolicy) -> Result<Signed, Rejected> {
         let check = || -> Result<Certificate, DecodeError> {
+            if self.data.content_type != rfc5911::ID_DATA {
+                return Err(DecodeError::NotCms);
+            }
             if self.facts.digest == Hash::Md5 && !policy.legacy_md5 {
                 return Err(DecodeError::Legacy("md5"));
             }
@@ -134,13 +139,17 @@ impl Facts {
         })?;
         let attribute = |oid, what| signer.attribute(&oid).ok_or(DecodeError::MissingAttribute(what));
         let transaction_id = attribute(attributes::TRANSACTION_ID, "transactionID")?;
+        let sender_nonce = attribute(attributes::SENDER_NONCE, "senderNonce")?;
+        if sender_nonce.len() > MAX_NONCE {
+            return Err(DecodeError::MissingAttribute("senderNonce"));
+        }
         if transaction_id.is_empty() || transaction_id.len() > MAX_TRANSACTION_ID {
             return Err(DecodeError::MissingAttribute("transactionID"));
         }
         Ok(Self {
             message_type,
             transaction_id: TransactionId::new(transaction_id),
-            sender_nonce: attribute(attributes::SENDER_NONCE, "senderNonce")?.to_vec(),
+            sender_nonce: sender_nonce.to_vec(),
             digest: signer.digest().ok_or(DecodeError::UnknownDigest)?,
         })
     }
@@ -237,4 +246,8 @@ impl Signed {
     }
 }
 
+/// Octets of a transactionID; the longest seen have 77.
 const MAX_TRANSACTION_ID: usize = 1024;
+
+/// Octets of a senderNonce; the RFC has 16, Apple had 8.
+const MAX_NONCE: usize = 1024;

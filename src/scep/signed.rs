@@ -11,6 +11,8 @@ use super::error::DecodeError;
 
 /// A SignedData as it was received, nothing of it checked.
 pub struct SignedData {
+    /// eContentType.
+    pub content_type: ObjectIdentifier,
     /// The contents of eContent; `None` when absent.
     pub content: Option<Vec<u8>>,
     /// The certificates inside, those that could be read.
@@ -41,8 +43,8 @@ enum SignerId {
 struct Attribute {
     oid: ObjectIdentifier,
     raw: Vec<u8>,
-    /// Tag number and octets of the first value.
-    value: Vec<u8>,
+    /// The octets of its value; `None` when there is none, or more than one, or no string.
+    value: Option<Vec<u8>>,
 }
 
 impl SignedData {
@@ -55,7 +57,7 @@ impl SignedData {
         fields.read(Tag::INTEGER, "version")?;
         fields.read(Tag::SET, "digestAlgorithms")?;
         let mut inner = fields.read(Tag::SEQUENCE, "encapContentInfo")?.sequence("encapContentInfo")?;
-        inner.read(Tag::OID, "eContentType")?;
+        let content_type = inner.read(Tag::OID, "eContentType")?.oid("eContentType")?;
         let content = match inner.optional(Tag::context(0), "eContent")? {
             Some(content) => Some(content.explicit("eContent")?.octets("eContent")?.into_owned()),
             None => None,
@@ -63,8 +65,10 @@ impl SignedData {
         let mut certificates = Vec::new();
         if let Some(set) = fields.optional(Tag::context(0), "certificates")? {
             let mut set = set.reader("certificates")?;
+            let mut count = 0;
             while let Some(certificate) = set.next("certificate")? {
-                if certificates.len() == MAX_CERTIFICATES {
+                count += 1;
+                if count > MAX_CERTIFICATES {
                     return Err(DecodeError::TooMany("certificates"));
                 }
                 // Attribute certificates and worse: not what we look for, no reason to refuse the rest.
@@ -83,7 +87,7 @@ impl SignedData {
         if signers.next("signerInfo")?.is_some() {
             return Err(DecodeError::TooMany("signers"));
         }
-        Ok(Self { content, certificates, crls, signer })
+        Ok(Self { content_type, content, certificates, crls, signer })
     }
 
     /// The signer's certificate: the one its identifier names, wherever in the set it stands. `also` are
@@ -106,7 +110,12 @@ impl SignedData {
         let signer = self.signer.as_ref().ok_or(DecodeError::NoSigner)?;
         let hash = signer.digest.ok_or(DecodeError::UnknownDigest)?;
         let algorithm = SignatureAlgorithm::from_der(&signer.algorithm, Some(hash));
-        let algorithm = algorithm.ok_or(DecodeError::UnknownSignature)?;
+        // What is allowed is decided by digestAlgorithm: the signature may not bring a weaker one.
+        let algorithm = algorithm.filter(|a| a.hash() == hash).ok_or(DecodeError::UnknownSignature)?;
+        // RFC 5652, 11.1: without it, the same octets could be signed as something else.
+        if signer.attribute(&rfc5911::ID_CONTENT_TYPE) != Some(self.content_type.as_bytes()) {
+            return Err(DecodeError::MissingAttribute("contentType"));
+        }
         let digest = hash.digest(&[self.content.as_deref().unwrap_or_default()]);
         if signer.attribute(&rfc5911::ID_MESSAGE_DIGEST) != Some(&digest[..]) {
             return Err(DecodeError::BadDigest);
@@ -142,18 +151,18 @@ impl SignerInfo {
         let digest = fields.read(Tag::SEQUENCE, "digestAlgorithm")?;
         let digest = digest.sequence("digestAlgorithm")?.read(Tag::OID, "digest")?.oid("digest")?;
         let attributes_set = fields.read(Tag::context(0), "signedAttrs")?;
-        let mut attributes = Vec::new();
+        let mut attributes = Vec::<Attribute>::new();
         let mut reader = attributes_set.reader("signedAttrs")?;
         while let Some(attribute) = reader.next("attribute")? {
-            let mut parts = attribute.sequence("attribute")?;
-            let oid = parts.read(Tag::OID, "attrType")?.oid("attrType")?;
-            let value = parts.read(Tag::SET, "attrValues")?.set("attrValues")?.next("attrValue")?;
-            let value = match value {
-                Some(value) if !value.is_constructed() => value.content().to_vec(),
-                Some(value) if value.tag() == Tag::OCTET_STRING => value.octets("attrValue")?.into_owned(),
-                _ => Vec::new(),
-            };
-            attributes.push(Attribute { oid, raw: attribute.raw().to_vec(), value });
+            let attribute = Attribute::read(&attribute)?;
+            // Two of a kind (RFC 5652, 5.3 forbids them) may be read as one by us, as the other elsewhere.
+            if attributes.iter().any(|known| known.oid == attribute.oid) {
+                return Err(DecodeError::Repeated(attribute.oid));
+            }
+            if attributes.len() == MAX_ATTRIBUTES {
+                return Err(DecodeError::TooMany("attributes"));
+            }
+            attributes.push(attribute);
         }
         let algorithm = fields.read(Tag::SEQUENCE, "signatureAlgorithm")?.to_definite();
         let signature = fields.read(Tag::OCTET_STRING, "signature")?.octets("signature")?.into_owned();
@@ -172,9 +181,26 @@ impl SignerInfo {
         self.digest
     }
 
-    /// The octets of the first value of the signed attribute with this type.
+    /// The octets of the signed attribute with this type. Without a value, or with several, it counts as
+    /// missing.
     pub fn attribute(&self, oid: &ObjectIdentifier) -> Option<&[u8]> {
-        self.attributes.iter().find(|attribute| attribute.oid == *oid).map(|a| a.value.as_slice())
+        self.attributes.iter().find(|attribute| attribute.oid == *oid)?.value.as_deref()
+    }
+}
+
+impl Attribute {
+    fn read(attribute: &Element<'_>) -> Result<Self, DecodeError> {
+        let mut parts = attribute.sequence("attribute")?;
+        let oid = parts.read(Tag::OID, "attrType")?.oid("attrType")?;
+        let mut values = parts.read(Tag::SET, "attrValues")?.set("attrValues")?;
+        let value = match (values.next("attrValue")?, values.next("attrValue")?) {
+            (Some(value), None) if !value.is_constructed() => Some(value.content().to_vec()),
+            (Some(value), None) if value.tag() == Tag::OCTET_STRING => {
+                Some(value.octets("attrValue")?.into_owned())
+            }
+            _ => None,
+        };
+        Ok(Self { oid, raw: attribute.raw().to_vec(), value })
     }
 }
 
@@ -264,3 +290,6 @@ fn signature_algorithm(kind: KeyKind, hash: Hash) -> Vec<u8> {
 }
 
 const MAX_CERTIFICATES: usize = 16;
+
+/// SCEP has nine, and clients add a few of their own.
+const MAX_ATTRIBUTES: usize = 64;
