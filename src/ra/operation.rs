@@ -7,7 +7,7 @@ use crate::pki::ber::Limits;
 use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Name, Serial, Time, chain};
 use crate::policy::{self, Decision, Intention, Requester};
 use crate::scep::{
-    self, Facts, MessageType, Outcome, PkiMessage, Recipient, Rejected, Request, Sealed, Signed,
+    self, Facts, MessageType, OpenError, Outcome, PkiMessage, Recipient, Rejected, Request, Sealed, Signed,
 };
 use crate::store;
 
@@ -142,12 +142,19 @@ impl Ra {
         }
         let key = meter.decrypting(self.decrypter.key.as_ref());
         let recipient = Recipient { certificate: &self.decrypter.certificate, key: &key };
-        match signed.open(&[recipient])? {
+        let request = match (signed.open(&[recipient]), signed.message_type()) {
+            // As if it had named one that we do not have: see `Signed::open`.
+            (Err(OpenError::Unreadable), MessageType::GetCert | MessageType::GetCrl) => {
+                return Err(Refused::NoSuchCertificate);
+            }
+            (request, _) => request?,
+        };
+        match request {
             Request::Enroll { csr, renewal } => {
                 let intention = if renewal { Intention::Renew } else { Intention::Enroll };
                 self.enroll(*csr, intention, signed, peer, meter, now)
             }
-            Request::Poll { .. } => {
+            Request::Poll => {
                 let key = signer.public_key().fingerprint();
                 let outcome = self.ca.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)

@@ -99,17 +99,31 @@ impl Envelope {
         self.recipients.iter().find(|info| info.names(certificate))?.transport
     }
 
+    /// Whether [`open`](Self::open) would ask a key.
+    pub fn is_for(&self, recipients: &[Recipient<'_>]) -> Result<(), OpenError> {
+        self.chosen(recipients).map(|_| ())
+    }
+
     /// Opens it for the first of `recipients` that it is for.
     pub fn open(&self, recipients: &[Recipient<'_>]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let (key, wrapped, transport, cipher) = self.chosen(recipients)?;
+        // The length comes from the cipher: what the block holds decides nothing.
+        let key = key.unwrap_key(transport, wrapped, cipher.key_len())?;
+        cipher.decrypt(&key, &self.iv, &self.encrypted).ok_or(OpenError::Unreadable)
+    }
+
+    /// The key to be asked and for what, by what is not secret.
+    fn chosen<'a>(
+        &self,
+        recipients: &[Recipient<'a>],
+    ) -> Result<(&'a dyn DecryptionKey, &[u8], KeyTransport, Cipher), OpenError> {
         let ours = recipients.iter().find_map(|r| {
-            self.recipients.iter().find(|info| info.names(r.certificate)).map(|info| (r, info))
+            self.recipients.iter().find(|info| info.names(r.certificate)).map(|info| (r.key, info))
         });
-        let (recipient, info) = ours.ok_or(OpenError::NotForUs)?;
+        let (key, info) = ours.ok_or(OpenError::NotForUs)?;
         let cipher = self.cipher.ok_or(OpenError::BadAlgorithm)?;
         let transport = info.transport.ok_or(OpenError::BadAlgorithm)?;
-        // The length comes from the cipher: what the block holds decides nothing.
-        let key = recipient.key.unwrap_key(transport, &info.wrapped, cipher.key_len())?;
-        cipher.decrypt(&key, &self.iv, &self.encrypted).ok_or(OpenError::Unreadable)
+        Ok((key, &info.wrapped, transport, cipher))
     }
 }
 
@@ -195,7 +209,8 @@ fn transport(algorithm: &Element<'_>) -> Option<KeyTransport> {
                     mgf = named(id.any("").ok()?)?;
                 }
             }
-            Some(KeyTransport::Oaep { hash, mgf })
+            // Nobody has ever sent MD5 here, and no policy could allow it.
+            (hash != Hash::Md5 && mgf != Hash::Md5).then_some(KeyTransport::Oaep { hash, mgf })
         }
         _ => None,
     }

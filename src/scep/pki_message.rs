@@ -3,7 +3,7 @@
 use const_oid::db::rfc5911;
 
 use crate::pki::ber::{self, Limits, Tag};
-use crate::pki::{Certificate, Csr, Hash, KeyTransport, Serial};
+use crate::pki::{Certificate, Csr, Hash, KeyTransport, PublicKey, Serial, SignatureAlgorithm};
 
 use super::attributes::{self, MessageType, TransactionId};
 use super::cipher::Cipher;
@@ -23,7 +23,7 @@ pub struct AlgorithmPolicy {
 /// A message of a known type, its attributes read and nothing checked.
 pub struct PkiMessage {
     data: SignedData,
-    envelope: Option<Envelope>,
+    envelope: Result<Envelope, DecodeError>,
     facts: Facts,
 }
 
@@ -53,13 +53,9 @@ pub enum Request {
         /// Whether it came as RenewalReq.
         renewal: bool,
     },
-    /// CertPoll: issuer and subject, encoded; the transactionID decides.
-    Poll {
-        /// The CA's name.
-        issuer: Vec<u8>,
-        /// The requester's name.
-        subject: Vec<u8>,
-    },
+    /// CertPoll: transactionID and signer say which request is meant (RFC 8894, 3.3.3). The names inside the
+    /// envelope are not read.
+    Poll,
     /// GetCert.
     GetCert {
         /// The issuer's name, encoded.
@@ -93,39 +89,50 @@ impl PkiMessage {
         let data = SignedData::parse(input, limits).map_err(early)?;
         let facts = Facts::read(&data).map_err(early)?;
         let envelope = match data.content.as_deref() {
-            None | Some([]) => None,
-            Some(content) => match Envelope::parse(content, limits) {
-                Ok(envelope) => Some(envelope),
-                Err(error) => return Err(Rejected { error, facts: Some(facts) }),
-            },
+            None | Some([]) => Err(DecodeError::MissingAttribute("messageData")),
+            Some(content) => Envelope::parse(content, limits),
         };
         Ok(Self { data, envelope, facts })
     }
 
-    /// Checks the algorithms and the signature.
+    /// Checks the algorithms, the signature and that there is an envelope, in this order.
     pub fn verify(self, policy: &AlgorithmPolicy) -> Result<Signed, Rejected> {
-        let check = || -> Result<Certificate, DecodeError> {
-            if self.data.content_type != rfc5911::ID_DATA {
-                return Err(DecodeError::NotCms);
+        let Self { data, envelope, mut facts } = self;
+        match check(&data, &envelope, &facts, policy) {
+            Ok(signer) => match envelope {
+                Ok(envelope) => Ok(Signed { facts, signer, envelope }),
+                Err(error) => Err(Rejected { error, facts: Some(facts) }),
+            },
+            Err(error) => {
+                if error == DecodeError::Legacy("md5") {
+                    // Not even a refusal is signed with what is refused.
+                    facts.digest = Hash::Sha256;
+                }
+                Err(Rejected { error, facts: Some(facts) })
             }
-            if self.facts.digest == Hash::Md5 && !policy.legacy_md5 {
-                return Err(DecodeError::Legacy("md5"));
-            }
-            if self.envelope.as_ref().and_then(Envelope::cipher) == Some(Cipher::Des) && !policy.legacy_des {
-                return Err(DecodeError::Legacy("des"));
-            }
-            let certificate = self.data.signer_certificate(&[]).ok_or(DecodeError::NoCertificate)?;
-            self.data.verify(certificate)?;
-            Ok(certificate.clone())
-        };
-        match (check(), self.envelope) {
-            (Ok(signer), Some(envelope)) => Ok(Signed { facts: self.facts, signer, envelope }),
-            (Ok(_), None) => {
-                Err(Rejected { error: DecodeError::MissingAttribute("messageData"), facts: Some(self.facts) })
-            }
-            (Err(error), _) => Err(Rejected { error, facts: Some(self.facts) }),
         }
     }
+}
+
+fn check(
+    data: &SignedData,
+    envelope: &Result<Envelope, DecodeError>,
+    facts: &Facts,
+    policy: &AlgorithmPolicy,
+) -> Result<Certificate, DecodeError> {
+    if facts.digest == Hash::Md5 && !policy.legacy_md5 {
+        return Err(DecodeError::Legacy("md5"));
+    }
+    let cipher = envelope.as_ref().ok().and_then(Envelope::cipher);
+    if cipher == Some(Cipher::Des) && !policy.legacy_des {
+        return Err(DecodeError::Legacy("des"));
+    }
+    if data.content_type != rfc5911::ID_DATA {
+        return Err(DecodeError::NotCms);
+    }
+    let certificate = data.signer_certificate(&[]).ok_or(DecodeError::NoCertificate)?;
+    data.verify(certificate)?;
+    Ok(certificate.clone())
 }
 
 impl Facts {
@@ -150,7 +157,8 @@ impl Facts {
             message_type,
             transaction_id: TransactionId::new(transaction_id),
             sender_nonce: sender_nonce.to_vec(),
-            digest: signer.digest().ok_or(DecodeError::UnknownDigest)?,
+            // One that is unknown is refused by `verify`, in words that everyone must understand.
+            digest: signer.digest().unwrap_or(Hash::Sha256),
         })
     }
 
@@ -169,7 +177,7 @@ impl Facts {
         &self.sender_nonce
     }
 
-    /// The digest of the signature.
+    /// The digest for the reply: that of the signature, or SHA-256 where that is unknown or not allowed.
     pub fn digest(&self) -> Hash {
         self.digest
     }
@@ -217,33 +225,66 @@ impl Signed {
     }
 
     /// Opens the envelope for whichever of `recipients` it is for, and reads what is in it. One private-key
-    /// operation, unless it is refused before.
+    /// operation, unless it is refused before; none for a CertPoll.
+    ///
+    /// Nothing protects the envelope but what is inside: a stranger may put the envelope of another's
+    /// request, changed as he likes, into a message of his own, and learn about the plaintext from every
+    /// difference between answers. So what cannot be read must be answered as what can be read and is
+    /// wrong: as a CSR whose signature is wrong, which takes as long, or as a certificate that is unknown.
+    /// A CertPoll, where nothing inside could be wrong, is not decrypted at all.
     pub fn open(&self, recipients: &[Recipient<'_>]) -> Result<Request, OpenError> {
-        let plain = self.envelope.open(recipients)?;
-        // Unreadable contents look as a wrong key does.
-        self.read(&plain).ok_or(OpenError::Unreadable)
+        if self.facts.message_type == MessageType::CertPoll {
+            return self.envelope.is_for(recipients).map(|()| Request::Poll);
+        }
+        let plain = match self.envelope.open(recipients) {
+            Ok(plain) => Some(plain),
+            Err(OpenError::Unreadable) => None,
+            Err(error) => return Err(error),
+        };
+        plain.and_then(|plain| self.read(&plain)).ok_or_else(|| {
+            self.pretend();
+            OpenError::Unreadable
+        })
     }
 
     fn read(&self, plain: &[u8]) -> Option<Request> {
-        if let renewal @ (MessageType::RenewalReq | MessageType::PkcsReq) = self.facts.message_type {
-            let csr = Box::new(Csr::parse(plain).ok()?);
-            return Some(Request::Enroll { csr, renewal: renewal == MessageType::RenewalReq });
-        }
-        let (pair, _) = ber::parse_prefix(plain, &Limits::MESSAGE).ok()?;
-        let mut pair = pair.sequence("").ok()?;
-        let issuer = pair.read(Tag::SEQUENCE, "issuer").ok()?.raw().to_vec();
-        let second = pair.any("").ok()?;
-        let serial = || second.integer("serial").ok().map(Serial::from_be_bytes);
         match self.facts.message_type {
-            MessageType::CertPoll => {
-                let subject = second.tagged(Tag::SEQUENCE, "subject").ok()?.raw().to_vec();
-                Some(Request::Poll { issuer, subject })
+            renewal @ (MessageType::RenewalReq | MessageType::PkcsReq) => {
+                let csr = Box::new(Csr::parse(plain).ok()?);
+                Some(Request::Enroll { csr, renewal: renewal == MessageType::RenewalReq })
             }
-            MessageType::GetCert => Some(Request::GetCert { issuer, serial: serial()? }),
-            MessageType::GetCrl => Some(Request::GetCrl { issuer, serial: serial()? }),
-            MessageType::CertRep | MessageType::RenewalReq | MessageType::PkcsReq => None,
+            MessageType::GetCert => {
+                issuer_and_serial(plain).map(|(issuer, serial)| Request::GetCert { issuer, serial })
+            }
+            MessageType::GetCrl => {
+                issuer_and_serial(plain).map(|(issuer, serial)| Request::GetCrl { issuer, serial })
+            }
+            MessageType::CertPoll | MessageType::CertRep => None,
         }
     }
+
+    /// The work that a CSR makes until its signature turns out to be wrong. The key of a CSR is nearly
+    /// always the signer's.
+    fn pretend(&self) {
+        if !matches!(self.facts.message_type, MessageType::RenewalReq | MessageType::PkcsReq) {
+            return;
+        }
+        let key = PublicKey::from_spki_der(self.signer.public_key().spki_der());
+        let algorithm = SignatureAlgorithm::RsaPkcs1(Hash::Sha256);
+        let modulus = self.signer.public_key().rsa_modulus().map_or(0, <[u8]>::len);
+        // Zero is below every modulus, and no signature.
+        let result = key.map(|key| key.verify(algorithm, self.signer.der(), &vec![0; modulus]));
+        std::hint::black_box(result.is_ok());
+    }
+}
+
+/// IssuerAndSerialNumber (RFC 5652, 10.2.4), and nothing more.
+fn issuer_and_serial(plain: &[u8]) -> Option<(Vec<u8>, Serial)> {
+    let mut pair = ber::parse(plain, &Limits::MESSAGE).ok()?.sequence("").ok()?;
+    let issuer = pair.read(Tag::SEQUENCE, "issuer").ok()?.raw().to_vec();
+    let serial = pair.read(Tag::INTEGER, "serial").ok()?.integer("serial").ok()?;
+    pair.end("").ok()?;
+    Some((issuer, Serial::from_be_bytes(serial)))
 }
 
 /// Octets of a transactionID; the longest seen have 77.
