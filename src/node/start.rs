@@ -133,6 +133,13 @@ impl Start<'_> {
         };
         let signer = responder(Role::RaSign, "sign", KeyUsage { sign: true, decrypt: false })?;
         let decrypter = responder(Role::RaDecrypt, "decrypt", KeyUsage { sign: false, decrypt: true })?;
+        if !decrypter.1.can_decrypt() {
+            return Err(NodeError::Refused(format!(
+                "token \"{}\" cannot decrypt, which SCEP needs; put SCEP's keys on another token with \
+                 \"scep key separate on DEVICE:\"",
+                token.name()
+            )));
+        }
         // Whoever has come as far as a reply is served before whoever only begins.
         let signing = Arc::new(signer.1.with_priority(Priority::Reply));
         Ok(Keys {
