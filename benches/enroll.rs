@@ -32,11 +32,6 @@ use softhsm::SoftHsm;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, role, state] = &arguments[..]
-        && role == SERVER
-    {
-        return tokenca::daemon::run(state.into(), None).expect("the server runs");
-    }
     // SoftHSM reads its configuration's place from the environment, which only a new process can change.
     if std::env::var_os("SOFTHSM2_CONF").is_none() || std::env::var_os(DIR).is_none() {
         let token = SoftHsm::new();
@@ -142,8 +137,13 @@ impl Server {
             dir.join("pin.txt").display()
         );
         std::fs::write(state.join("startup-config"), configuration).expect("a file");
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.arg(SERVER).arg(&state).env("TOKENCA_LOG", "error,cryptoki=off").stdout(Stdio::piped());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokenca"));
+        command
+            .arg("serve")
+            .arg("--state")
+            .arg(&state)
+            .env("TOKENCA_LOG", "error,cryptoki=off")
+            .stdout(Stdio::piped());
         let mut process = command.spawn().expect("the server runs");
         let mut line = String::new();
         let out = process.stdout.take().expect("it was piped");
@@ -332,7 +332,6 @@ fn contains(octets: &[u8], wanted: &[u8]) -> bool {
 
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
 const LABEL: &str = "mycs";
-const SERVER: &str = "serve-for-the-load-generator";
 const DIR: &str = "TOKENCA_BENCH_DIR";
 /// The attribute pkiStatus with the value "0".
 const SUCCESS: &[u8] = b"\x06\x0a\x60\x86\x48\x01\x86\xf8\x45\x01\x09\x03\x31\x03\x13\x010";

@@ -13,6 +13,7 @@ pub mod opinion;
 pub mod scepclient;
 pub mod softhsm;
 pub mod strongswan;
+pub mod wire;
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

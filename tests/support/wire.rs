@@ -106,11 +106,19 @@ impl Forgery {
         Self { message, envelope }
     }
 
+    /// The signed attribute with this type.
+    pub fn whole_attribute(&mut self, oid: &[u8]) -> &mut Der {
+        let attributes = self.message.at(SIGNED_ATTRIBUTES).parts();
+        let named = |attribute: &Der| match &attribute.content {
+            Content::Parts(parts) => parts[0] == Der::primitive(0x06, oid),
+            Content::Octets(_) => false,
+        };
+        attributes.iter_mut().find(|a| named(a)).expect("the message has this attribute")
+    }
+
     /// The value of the signed attribute with this type.
     pub fn attribute(&mut self, oid: &[u8]) -> &mut Der {
-        let attributes = self.message.at(SIGNED_ATTRIBUTES).parts();
-        let found = attributes.iter_mut().find(|attribute| attribute.at(&[0]).value() == oid);
-        found.expect("the message has this attribute").at(&[1, 0])
+        self.whole_attribute(oid).at(&[1, 0])
     }
 
     /// encryptedKey of the first recipient.
