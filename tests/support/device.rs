@@ -143,9 +143,15 @@ impl Reply {
     /// The certificate issued.
     #[track_caller]
     pub fn certificate(self) -> Certificate {
+        self.certificates().into_iter().next().expect("a certificate")
+    }
+
+    /// All certificates that are sent.
+    #[track_caller]
+    pub fn certificates(self) -> Vec<Certificate> {
         let text = self.reply.fail_info_text().unwrap_or_default().to_owned();
         let issued = self.issued.unwrap_or_else(|| panic!("{:?} {:?} {text}", self.status, self.fail_info));
-        issued.certificates.into_iter().next().expect("a certificate")
+        issued.certificates
     }
 
     /// The CRL asked for.
