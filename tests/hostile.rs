@@ -20,7 +20,7 @@ use support::Ca;
 use support::device::{CaCerts, Device};
 use support::http::{self, Response};
 use support::keys::{TestKey, self_signed};
-use support::wire::{self, Content, Der, Forgery};
+use support::wire::{self, Der, Forgery};
 
 /// A server, and what it is asked by.
 struct Scene {
