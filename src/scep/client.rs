@@ -2,7 +2,7 @@
 //! generator.
 
 use const_oid::db::rfc5912;
-use der::asn1::ObjectIdentifier;
+use der::asn1::{ObjectIdentifier, PrintableStringRef};
 
 use crate::pki::{
     Certificate, CertificateError, Hash, KeyError, KeyKind, KeyTransport, Name, SignatureAlgorithm,
@@ -102,7 +102,10 @@ pub fn csr(
         |oid: ObjectIdentifier, value: &[u8]| sequence(&[&asn1::oid(oid), &tlv(asn1::SET, &[value])]);
     let mut all = Vec::new();
     if let Some(challenge) = challenge {
-        all.push(attribute(CHALLENGE_PASSWORD, &tlv(asn1::PRINTABLE_STRING, &[challenge.as_bytes()])));
+        // RFC 2985, 5.4.1 prefers PrintableString, which lacks `_`, `@` and more.
+        let printable = PrintableStringRef::new(challenge).is_ok();
+        let tag = if printable { asn1::PRINTABLE_STRING } else { asn1::UTF8_STRING };
+        all.push(attribute(CHALLENGE_PASSWORD, &tlv(tag, &[challenge.as_bytes()])));
     }
     if !extensions.is_empty() {
         let extensions: Vec<&[u8]> = extensions.iter().map(Vec::as_slice).collect();

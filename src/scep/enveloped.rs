@@ -9,7 +9,7 @@ use crate::pki::{Certificate, DecryptionKey, Hash, KeyError, KeyTransport, Seria
 use super::asn1::{self, context, sequence, tlv};
 use super::cipher::Cipher;
 use super::error::DecodeError;
-use super::signed::{content_info, content_of};
+use super::signed::{content_info, content_of, has_key_id};
 
 /// An EnvelopedData as it was received.
 pub struct Envelope {
@@ -150,9 +150,7 @@ impl RecipientInfo {
             RecipientId::IssuerAndSerial { issuer, serial } => {
                 certificate.issuer_raw() == issuer && certificate.serial() == serial
             }
-            RecipientId::KeyId(id) => {
-                certificate.extensions().subject_key_identifier().is_some_and(|own| own == id)
-            }
+            RecipientId::KeyId(id) => has_key_id(certificate, id),
         }
     }
 }

@@ -98,10 +98,7 @@ impl SignedData {
             SignerId::IssuerAndSerial { issuer, serial } => {
                 certificate.issuer_raw() == issuer && certificate.serial() == serial
             }
-            SignerId::KeyId(id) => match certificate.extensions().subject_key_identifier() {
-                Some(own) => own == id,
-                None => certificate.public_key().key_identifier() == *id,
-            },
+            SignerId::KeyId(id) => has_key_id(certificate, id),
         })
     }
 
@@ -201,6 +198,15 @@ impl Attribute {
             _ => None,
         };
         Ok(Self { oid, raw: attribute.raw().to_vec(), value })
+    }
+}
+
+/// Whether `id` is what others call the key of `certificate`: its subjectKeyIdentifier, or without one what
+/// RFC 5280, 4.2.1.2 would have it be.
+pub fn has_key_id(certificate: &Certificate, id: &[u8]) -> bool {
+    match certificate.extensions().subject_key_identifier() {
+        Some(own) => own == id,
+        None => certificate.public_key().key_identifier() == id,
     }
 }
 
