@@ -382,8 +382,8 @@ mod tests {
                  \"shut\" to unlock it)\n  Issuer name: cn=sub\n  CA cert fingerprint: 11B586EE 3B354F33 \
                  14A25DDD 7BD39187\n  Granting mode is: manual\n  Last certificate issued serial number: \
                  0x1\n  CA certificate expiration timer: 19:44:57 UTC Oct 14 2026\n  CRL NextUpdate timer: \
-                 19:44:57 UTC Oct 14 2026\n  Current storage dir: nvram:\n  Database Level: Minimum - no \
-                 cert data written to storage\n"
+                 19:44:57 UTC Oct 14 2026\n  Current storage dir: nvram:\n  Database Level: Minimum - all \
+                 issued certs kept in the database\n"
             ),
             "{text}"
         );
