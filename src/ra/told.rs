@@ -122,3 +122,29 @@ pub fn decode_told(error: &DecodeError) -> Told {
 
 /// One text for an unknown, an expired, a used and a misbound password.
 const CHALLENGE: &str = "the challenge password is not valid";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Csr, PublicKeyError, VerifyError};
+
+    #[test]
+    fn one_answer_for_whatever_is_wrong_inside_an_envelope() {
+        let unreadable = Refused::Open(OpenError::Unreadable).told();
+        for error in [
+            Csr::parse(&[0x30, 0]).unwrap_err(),
+            CsrError::PublicKey(PublicKeyError::Invalid),
+            CsrError::UnknownSignature,
+            CsrError::Signature(VerifyError::BadSignature),
+            CsrError::Signature(VerifyError::WrongKeyKind),
+        ] {
+            assert_eq!(Refused::Csr(error).told(), unreadable);
+        }
+    }
+
+    #[test]
+    fn one_answer_for_every_bad_password() {
+        let invalid = Refused::Policy(Refusal::Challenge).told();
+        assert_eq!(Refused::Ca(CaError::Store(StoreError::ClaimRefused)).told(), invalid);
+    }
+}
