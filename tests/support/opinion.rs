@@ -148,6 +148,12 @@ pub fn key_on_token(ca: &Ca, label: Option<&str>) -> String {
     let mut tool = Command::new("pkcs11-tool");
     tool.env(name, value).args(["--module", module, "--token-label", &ca.token().label, "--login"]);
     tool.args(["--pin", &ca.token().pin, "--list-objects", "--type", "privkey"]);
-    tool.args(label.iter().flat_map(|label| ["--label", label]));
-    run(&mut tool).success().stdout
+    let all = run(&mut tool).success().stdout;
+    let Some(label) = label else { return all };
+    // Its own --label selects nothing when it lists, and the order is anybody's guess.
+    let is_it = |key: &&str| {
+        key.lines().any(|line| line.trim().strip_prefix("label:").is_some_and(|name| name.trim() == label))
+    };
+    let key = all.split("Private Key Object").find(is_it);
+    key.unwrap_or_else(|| panic!("no private key {label} among\n{all}")).to_owned()
 }
