@@ -39,40 +39,24 @@ pub fn get(address: &str, target: &str, headers: &[&str]) -> Response {
 }
 
 /// POST by HTTP/1.1, without a Content-Type, as most SCEP clients do.
-#[track_caller]
 pub fn post(address: &str, target: &str, body: &[u8]) -> Response {
-    raw(address, &post_request(address, target, body))
-}
-
-/// The same to a server that may be gone: `None` when there is no whole response.
-pub fn try_post(address: &str, target: &str, body: &[u8]) -> Option<Response> {
-    let response = try_raw(address, &post_request(address, target, body)).ok()?;
-    let length: usize = response.header("content-length")?.parse().ok()?;
-    (length == response.body.len()).then_some(response)
+    let length = body.len();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    raw(address, &[head.as_bytes(), body].concat())
 }
 
 /// Sends these octets and reads the response to the end of the connection.
 #[track_caller]
 pub fn raw(address: &str, request: &[u8]) -> Response {
-    try_raw(address, request).unwrap_or_else(|why| panic!("{address}: {why}"))
-}
-
-fn try_raw(address: &str, request: &[u8]) -> Result<Response, String> {
-    let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+    let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
     // A server that refuses early may close before it has read everything.
     let _ = stream.write_all(request);
     let mut octets = Vec::new();
     let ended = stream.read_to_end(&mut octets);
-    parse(&octets).ok_or_else(|| format!("not a response ({ended:?}): {}", octets.escape_ascii()))
-}
-
-fn post_request(address: &str, target: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
+    parse(&octets).unwrap_or_else(|| panic!("not a response ({ended:?}): {}", octets.escape_ascii()))
 }
 
 fn parse(octets: &[u8]) -> Option<Response> {

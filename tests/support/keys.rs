@@ -12,7 +12,6 @@ use tokenca::scep::client;
 use zeroize::Zeroizing;
 
 /// An RSA key of a client.
-#[derive(Clone)]
 pub struct TestKey {
     key: RsaPrivateKey,
     public: PublicKey,
