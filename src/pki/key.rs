@@ -177,17 +177,10 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), VerifyError> {
-        let hash = algorithm.hash();
-        self.verify_digest(algorithm, &hash.digest(&[message]), signature)
-    }
-
-    /// Whether `signature` over the message of this `digest` is this key's.
-    pub fn verify_digest(
-        &self,
-        algorithm: SignatureAlgorithm,
-        digest: &[u8],
-        signature: &[u8],
-    ) -> Result<(), VerifyError> {
+        if self.verifies_fast(algorithm, message, signature) {
+            return Ok(());
+        }
+        let digest = &algorithm.hash().digest(&[message])[..];
         use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
         let good = match (&self.key, algorithm) {
             (Key::Rsa(key), RsaPkcs1(hash)) => key.verify(pkcs1v15_sign(hash), digest, signature).is_ok(),
@@ -201,6 +194,19 @@ impl PublicKey {
             _ => return Err(VerifyError::WrongKeyKind),
         };
         good.then_some(()).ok_or(VerifyError::BadSignature)
+    }
+
+    /// What `ring` does three times as fast, it does: RSASSA-PKCS1-v1_5 in the sizes and digests that nearly
+    /// everybody uses. Its "no" is not the last word: it knows fewer keys than there are.
+    fn verifies_fast(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+        use ring::signature as fast;
+        let parameters = match (&self.key, algorithm) {
+            (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha256)) => &fast::RSA_PKCS1_2048_8192_SHA256,
+            (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha384)) => &fast::RSA_PKCS1_2048_8192_SHA384,
+            (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha512)) => &fast::RSA_PKCS1_2048_8192_SHA512,
+            _ => return false,
+        };
+        fast::UnparsedPublicKey::new(parameters, &self.key_bits).verify(message, signature).is_ok()
     }
 
     /// Encrypts a content-encryption key to this RSA key; randomness from the operating system.
