@@ -74,8 +74,9 @@ fn run(dir: &Path, plan: &Plan) {
     let raw = Raw::open(dir);
     let ca = server.ca();
     let clients: Vec<Client> = (0..plan.keys).map(|_| Client::new()).collect();
-    // The limit and a little more: nothing is answered faster.
-    let messages = (raw.rate(cores, plan.span / 2) / 3.0 * plan.span.as_secs_f64() * 1.1) as usize + 1;
+    // The limit and a little more: nothing is answered faster. The best of three, as others use the machine too.
+    let best = (0..3).map(|_| raw.rate(cores, plan.span / 3)).fold(0.0, f64::max);
+    let messages = (best / 3.0 * plan.span.as_secs_f64() * 1.1) as usize + 1;
     // One connection has one operation going on at a time, on a token that could do as many as it has sessions.
     let needed = |connections| if connections == 1 { messages / 2 + 1 } else { messages };
     let total: usize = plan.turns * CONNECTIONS.map(needed).iter().sum::<usize>();
