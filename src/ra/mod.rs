@@ -131,7 +131,7 @@ impl Ra {
     fn certificate(&self) -> Answer {
         let certificate = self.ca.certificate();
         Answer::ok("application/pkix-cert", certificate.der().to_vec()).cached(Cache {
-            etag: format!("\"{}\"", certificate.serial()),
+            etag: format!("\"{}-{}\"", certificate.serial(), certificate.not_before().unix()),
             modified: certificate.not_before(),
             max_age: CERTIFICATE_MAX_AGE,
         })
@@ -140,7 +140,8 @@ impl Ra {
     fn crl(&self, now: Time) -> Result<Answer, CaError> {
         let Some(crl) = self.ca.crl()? else { return Ok(Answer::not_found("there is no CRL yet")) };
         Ok(Answer::ok("application/pkix-crl", crl.der).cached(Cache {
-            etag: format!("\"{}\"", crl.number),
+            // The time as well: a CA deleted and made anew under its label counts from 1 again.
+            etag: format!("\"{}-{}\"", crl.number, crl.this_update.unix()),
             modified: crl.this_update,
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
