@@ -5,7 +5,7 @@
 //! kept connections. In turns with that, this process signs with another RSA-2048 key of the same module, as
 //! many sessions as the server has, all of them always busy. An enrolment takes three private-key
 //! operations, so the limit is a third of that rate. Medians of several turns; the load generator, the token
-//! and the server share the machine.
+//! and the server share the machine, and the disk is that of `TMPDIR`.
 //!
 //! Every answer must be SUCCESS. Without `--bench`, as `cargo test` runs it, it only shows that it works.
 
@@ -14,6 +14,7 @@ mod keys;
 #[path = "../tests/support/softhsm.rs"]
 mod softhsm;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -83,7 +84,9 @@ fn run(dir: &Path, plan: &Plan) {
     println!("preparing {total} messages");
     let mut requests = &prepare(&clients, &ca, server.address, total)[..];
     let mut levels = CONNECTIONS.map(|_| Level::default());
+    let mut flushes = Vec::new();
     for _ in 0..plan.turns {
+        flushes.push(flush(dir));
         for (connections, level) in CONNECTIONS.into_iter().zip(&mut levels) {
             let (now, later) = requests.split_at(needed(connections));
             requests = later;
@@ -99,6 +102,7 @@ fn run(dir: &Path, plan: &Plan) {
         "token: {:.0} RSA-2048 signatures/s with {cores} sessions, the limit is {limit:.0} enrolments/s",
         3.0 * limit
     );
+    println!("disk: {:.1} ms for a flush, of which an enrolment waits for two", 1000.0 * median(&flushes));
     println!("{:>12} {:>14} {:>10} {:>12}", "connections", "enrolments/s", "of limit", "each, ms");
     for (connections, level) in CONNECTIONS.into_iter().zip(&levels) {
         let (rate, share) = (median(&level.rates), median(&level.shares));
@@ -113,6 +117,16 @@ struct Level {
     rates: Vec<f64>,
     /// Percent of the limit measured right before.
     shares: Vec<f64>,
+}
+
+/// Seconds that it takes to write a page so that it stays.
+fn flush(dir: &Path) -> f64 {
+    let mut file = File::create(dir.join("page")).expect("a file");
+    let started = Instant::now();
+    for _ in 0..FLUSHES {
+        file.write_all(&[1; 4096]).and_then(|()| file.sync_data()).expect("it is written");
+    }
+    started.elapsed().as_secs_f64() / f64::from(FLUSHES)
 }
 
 fn median<'v>(values: impl IntoIterator<Item = &'v f64>) -> f64 {
@@ -331,6 +345,7 @@ fn contains(octets: &[u8], wanted: &[u8]) -> bool {
     octets.windows(wanted.len()).any(|window| window == wanted)
 }
 
+const FLUSHES: u32 = 20;
 const CONNECTIONS: [usize; 3] = [1, 8, 32];
 const LABEL: &str = "mycs";
 const DIR: &str = "TOKENCA_BENCH_DIR";
