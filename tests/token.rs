@@ -192,7 +192,7 @@ fn what_is_missing_is_named(dir: &Path) {
     assert_eq!(
         open(&|config| config.module = Some("/nowhere/libtoken.so".into())),
         "token \"usbtoken0\": no module at /nowhere/libtoken.so\n\
-         hint: install the token's PKCS#11 library, or say `module PATH`"
+         hint: install the token's PKCS#11 library, or say `library PATH`"
     );
     let library = dir.join("libnothing.so");
     fs::write(&library, "not a library").unwrap();
@@ -205,7 +205,7 @@ fn what_is_missing_is_named(dir: &Path) {
             config.module = None;
             config.profile = None;
         }),
-        "token \"usbtoken0\": no module is configured\nhint: say `module PATH` or `profile NAME`"
+        "token \"usbtoken0\": no module is configured\nhint: say `library PATH` or `profile NAME`"
     );
     assert_eq!(
         open(&|config| config.profile = Some("nosuch".into())),

@@ -229,7 +229,8 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
     writeln!(f, "  CA key: {}", report.key)?;
     writeln!(f, "  SCEP key: {}", report.scep_key)?;
     writeln!(f, "  Pending requests: {}", report.pending)?;
-    report.last_error.iter().try_for_each(|error| writeln!(f, "  Last error: {error}"))
+    let last = report.last_error.as_ref().map(|error| error.replace('\n', "\n    "));
+    last.iter().try_for_each(|error| writeln!(f, "  Last error: {error}"))
 }
 
 #[derive(Serialize)]

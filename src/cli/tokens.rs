@@ -37,7 +37,9 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
     writeln!(f, "Token {}:", token.name)?;
     match &token.error {
         None => writeln!(f, "  Status: available")?,
-        Some(error) => writeln!(f, "  Status: not available\n  Error: {error}")?,
+        Some(error) => {
+            writeln!(f, "  Status: not available\n  Error: {}", error.replace('\n', "\n    "))?;
+        }
     }
     let texts = [
         ("Label", &token.label),

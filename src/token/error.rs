@@ -256,8 +256,8 @@ pub enum Problem {
 impl Problem {
     fn hint(&self, token: &str) -> Option<String> {
         let hint = match self {
-            Self::NoModule => "say `module PATH` or `profile NAME`".into(),
-            Self::ModuleMissing { .. } => "install the token's PKCS#11 library, or say `module PATH`".into(),
+            Self::NoModule => "say `library PATH` or `profile NAME`".into(),
+            Self::ModuleMissing { .. } => "install the token's PKCS#11 library, or say `library PATH`".into(),
             Self::NoToken { seen, unset, .. } => {
                 let seen = match seen.is_empty() {
                     true => "no token is there".to_owned(),
