@@ -222,7 +222,7 @@ impl Session {
     /// As systemd does.
     fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        let killed = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+        let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", server.id())]).status();
         assert!(killed.unwrap().success());
         let status = server.wait().unwrap();
         assert!(status.success(), "the server stopped with {status}");

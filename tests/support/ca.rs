@@ -237,7 +237,8 @@ impl Drop for Ca {
 
 /// SIGTERM, and SIGKILL to one that does not go.
 fn terminate(mut child: Child) -> ExitStatus {
-    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    // The shell's own kill: not every machine has another.
+    let _ = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status();
     let deadline = Instant::now() + STOP;
     loop {
         match child.try_wait().expect("it is our child") {
