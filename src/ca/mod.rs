@@ -84,7 +84,7 @@ impl Ca {
             store,
             authority: authority.id,
             name: Name::from_der(certificate.subject_raw()),
-            key_id: key_id(&certificate),
+            key_id: certificate.key_identifier(),
             certificate,
             key,
             settings,
@@ -148,14 +148,6 @@ impl Ca {
             return Err(CaError::NotValidNow(self.certificate.not_before(), self.certificate.not_after()));
         }
         Ok((now, now.plus(lifetime).min(self.certificate.not_after())))
-    }
-}
-
-/// What AKI must say of an issuer: its own SKI where it has one.
-fn key_id(certificate: &Certificate) -> Vec<u8> {
-    match certificate.extensions().subject_key_identifier() {
-        Some(id) => id.to_vec(),
-        None => certificate.public_key().key_identifier(),
     }
 }
 

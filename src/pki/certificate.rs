@@ -160,6 +160,15 @@ impl Certificate {
         &self.extensions
     }
 
+    /// What others call its key: its own subjectKeyIdentifier, or without one what RFC 5280, 4.2.1.2 would
+    /// have it be.
+    pub fn key_identifier(&self) -> Vec<u8> {
+        match self.extensions().subject_key_identifier() {
+            Some(id) => id.to_vec(),
+            None => self.public_key().key_identifier(),
+        }
+    }
+
     /// Whether `issuer` signed these octets. An algorithm that is not known does not fit any key.
     pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), VerifyError> {
         let algorithm = self.signature_algorithm().ok_or(VerifyError::WrongKeyKind)?;

@@ -11,6 +11,8 @@ use crate::pki::{
 
 use super::asn1::{self, context, sequence, set_of, tlv};
 use super::attributes::{self, MessageType, TransactionId};
+/// The content of GetCert and GetCRL.
+pub use super::certificate_id::issuer_and_serial;
 use super::cipher::Cipher;
 use super::enveloped::seal;
 use super::signed;
@@ -76,11 +78,6 @@ pub fn message(
 /// The content of a CertPoll.
 pub fn issuer_and_subject(issuer: &[u8], subject: &[u8]) -> Vec<u8> {
     sequence(&[issuer, subject])
-}
-
-/// The content of GetCert and GetCRL.
-pub fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
-    sequence(&[certificate.issuer_raw(), &tlv(asn1::INTEGER, &[certificate.serial_raw()])])
 }
 
 /// The transactionID that most clients use: the SHA-1 of the public key, hex.

@@ -4,12 +4,13 @@ use const_oid::db::{rfc5911, rfc5912};
 use zeroize::Zeroizing;
 
 use crate::pki::ber::{self, Element, Limits, Tag};
-use crate::pki::{Certificate, DecryptionKey, Hash, KeyError, KeyTransport, Serial};
+use crate::pki::{Certificate, DecryptionKey, Hash, KeyError, KeyTransport};
 
 use super::asn1::{self, context, sequence, tlv};
+use super::certificate_id::{CertificateId, issuer_and_serial};
 use super::cipher::Cipher;
 use super::error::DecodeError;
-use super::signed::{content_info, content_of, has_key_id};
+use super::signed::{content_info, content_of};
 
 /// An EnvelopedData as it was received.
 pub struct Envelope {
@@ -20,14 +21,9 @@ pub struct Envelope {
 }
 
 struct RecipientInfo {
-    id: RecipientId,
+    id: CertificateId,
     transport: Option<KeyTransport>,
     wrapped: Vec<u8>,
-}
-
-enum RecipientId {
-    IssuerAndSerial { issuer: Vec<u8>, serial: Serial },
-    KeyId(Vec<u8>),
 }
 
 /// A certificate that messages may be encrypted to, and its key.
@@ -96,7 +92,7 @@ impl Envelope {
     /// The key transport to this recipient; `None` when it is not among the recipients or its algorithm
     /// is unknown.
     pub fn transport_to(&self, certificate: &Certificate) -> Option<KeyTransport> {
-        self.recipients.iter().find(|info| info.names(certificate))?.transport
+        self.recipients.iter().find(|info| info.id.names(certificate))?.transport
     }
 
     /// Whether [`open`](Self::open) would ask a key.
@@ -118,7 +114,7 @@ impl Envelope {
         recipients: &[Recipient<'a>],
     ) -> Result<(&'a dyn DecryptionKey, &[u8], KeyTransport, Cipher), OpenError> {
         let ours = recipients.iter().find_map(|r| {
-            self.recipients.iter().find(|info| info.names(r.certificate)).map(|info| (r.key, info))
+            self.recipients.iter().find(|info| info.id.names(r.certificate)).map(|info| (r.key, info))
         });
         let (key, info) = ours.ok_or(OpenError::NotForUs)?;
         let cipher = self.cipher.ok_or(OpenError::BadAlgorithm)?;
@@ -131,27 +127,10 @@ impl RecipientInfo {
     fn read(info: &Element<'_>) -> Result<Self, DecodeError> {
         let mut fields = info.sequence("KeyTransRecipientInfo")?;
         fields.read(Tag::INTEGER, "version")?;
-        let id = match fields.optional(Tag::context(0), "subjectKeyIdentifier")? {
-            Some(id) => RecipientId::KeyId(id.octets("subjectKeyIdentifier")?.into_owned()),
-            None => {
-                let mut id = fields.read(Tag::SEQUENCE, "issuerAndSerialNumber")?.sequence("rid")?;
-                let issuer = id.any("issuer")?.raw().to_vec();
-                let serial = Serial::from_be_bytes(id.read(Tag::INTEGER, "serial")?.integer("serial")?);
-                RecipientId::IssuerAndSerial { issuer, serial }
-            }
-        };
+        let id = CertificateId::read(&mut fields)?;
         let transport = transport(&fields.read(Tag::SEQUENCE, "keyEncryptionAlgorithm")?);
         let wrapped = fields.read(Tag::OCTET_STRING, "encryptedKey")?.octets("encryptedKey")?.into_owned();
         Ok(Self { id, transport, wrapped })
-    }
-
-    fn names(&self, certificate: &Certificate) -> bool {
-        match &self.id {
-            RecipientId::IssuerAndSerial { issuer, serial } => {
-                certificate.issuer_raw() == issuer && certificate.serial() == serial
-            }
-            RecipientId::KeyId(id) => has_key_id(certificate, id),
-        }
     }
 }
 
@@ -170,8 +149,7 @@ pub fn seal(
     let wrapped = certificate.public_key().encrypt(transport, &key)?;
     let recipient = sequence(&[
         &tlv(asn1::INTEGER, &[&[0]]),
-        // Octet for octet what the client calls itself, however odd.
-        &sequence(&[certificate.issuer_raw(), &tlv(asn1::INTEGER, &[certificate.serial_raw()])]),
+        &issuer_and_serial(certificate),
         &transport_identifier(transport),
         &tlv(asn1::OCTET_STRING, &[&wrapped]),
     ]);

@@ -11,6 +11,7 @@ mod asn1;
 mod attributes;
 mod capabilities;
 mod cert_rep;
+mod certificate_id;
 mod cipher;
 pub mod client;
 mod enveloped;

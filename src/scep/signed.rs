@@ -4,9 +4,10 @@ use const_oid::db::{rfc5911, rfc5912};
 use der::asn1::ObjectIdentifier;
 
 use crate::pki::ber::{self, Element, Limits, Tag};
-use crate::pki::{Certificate, Hash, KeyError, KeyKind, Serial, SignatureAlgorithm, SigningKey};
+use crate::pki::{Certificate, Hash, KeyError, KeyKind, SignatureAlgorithm, SigningKey};
 
 use super::asn1::{self, context, sequence, set_of, tlv};
+use super::certificate_id::{CertificateId, issuer_and_serial};
 use super::error::DecodeError;
 
 /// A SignedData as it was received, nothing of it checked.
@@ -25,19 +26,13 @@ pub struct SignedData {
 
 /// A SignerInfo as it was received.
 pub struct SignerInfo {
-    id: SignerId,
+    id: CertificateId,
     digest: Option<Hash>,
     algorithm: Vec<u8>,
     signature: Vec<u8>,
     /// The contents of signedAttrs as received: attributes one after the other.
     attributes_raw: Vec<u8>,
     attributes: Vec<Attribute>,
-}
-
-/// Which certificate is the signer's.
-enum SignerId {
-    IssuerAndSerial { issuer: Vec<u8>, serial: Serial },
-    KeyId(Vec<u8>),
 }
 
 struct Attribute {
@@ -94,12 +89,7 @@ impl SignedData {
     /// known beforehand, for peers that send none.
     pub fn signer_certificate<'a>(&'a self, also: &'a [&'a Certificate]) -> Option<&'a Certificate> {
         let signer = self.signer.as_ref()?;
-        self.certificates.iter().chain(also.iter().copied()).find(|certificate| match &signer.id {
-            SignerId::IssuerAndSerial { issuer, serial } => {
-                certificate.issuer_raw() == issuer && certificate.serial() == serial
-            }
-            SignerId::KeyId(id) => has_key_id(certificate, id),
-        })
+        self.certificates.iter().chain(also.iter().copied()).find(|certificate| signer.id.names(certificate))
     }
 
     /// Checks digest and signature with the key of `certificate`.
@@ -136,15 +126,7 @@ impl SignerInfo {
     fn read(signer: &Element<'_>) -> Result<Self, DecodeError> {
         let mut fields = signer.sequence("SignerInfo")?;
         fields.read(Tag::INTEGER, "version")?;
-        let id = match fields.optional(Tag::context(0), "subjectKeyIdentifier")? {
-            Some(id) => SignerId::KeyId(id.octets("subjectKeyIdentifier")?.into_owned()),
-            None => {
-                let mut id = fields.read(Tag::SEQUENCE, "issuerAndSerialNumber")?.sequence("sid")?;
-                let issuer = id.any("issuer")?.raw().to_vec();
-                let serial = Serial::from_be_bytes(id.read(Tag::INTEGER, "serial")?.integer("serial")?);
-                SignerId::IssuerAndSerial { issuer, serial }
-            }
-        };
+        let id = CertificateId::read(&mut fields)?;
         let digest = fields.read(Tag::SEQUENCE, "digestAlgorithm")?;
         let digest = digest.sequence("digestAlgorithm")?.read(Tag::OID, "digest")?.oid("digest")?;
         let attributes_set = fields.read(Tag::context(0), "signedAttrs")?;
@@ -201,15 +183,6 @@ impl Attribute {
     }
 }
 
-/// Whether `id` is what others call the key of `certificate`: its subjectKeyIdentifier, or without one what
-/// RFC 5280, 4.2.1.2 would have it be.
-pub fn has_key_id(certificate: &Certificate, id: &[u8]) -> bool {
-    match certificate.extensions().subject_key_identifier() {
-        Some(own) => own == id,
-        None => certificate.public_key().key_identifier() == id,
-    }
-}
-
 /// The `[0]` of a ContentInfo of this type.
 pub fn content_of<'a>(info: &Element<'a>, kind: ObjectIdentifier) -> Result<Element<'a>, DecodeError> {
     let mut fields = info.sequence("ContentInfo")?;
@@ -247,7 +220,7 @@ pub fn sign(
     let digest_algorithm = asn1::algorithm(hash.oid(), asn1::NULL);
     let signer = sequence(&[
         &tlv(asn1::INTEGER, &[&[1]]),
-        &sequence(&[certificate.issuer_raw(), &tlv(asn1::INTEGER, &[certificate.serial_raw()])]),
+        &issuer_and_serial(certificate),
         &digest_algorithm,
         &signed_attributes,
         &signature_algorithm(key.public_key().kind(), hash),
