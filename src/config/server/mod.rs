@@ -1,0 +1,202 @@
+//! `crypto pki server`: a certificate server.
+
+mod lines;
+mod text;
+
+use std::time::Duration;
+
+use crate::pki::Hash;
+
+pub use lines::TABLE;
+
+/// A section `crypto pki server LABEL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSection {
+    issuer_name: Option<String>,
+    hash: Hash,
+    legacy: Legacy,
+    /// `database level`.
+    pub database_level: DatabaseLevel,
+    /// `grant`.
+    pub grant: Grant,
+    /// `lifetime …`.
+    pub lifetime: Lifetimes,
+    /// `cdp-url`: goes into certificates as typed.
+    pub cdp_url: Option<String>,
+    /// `serial-number`.
+    pub serial_number: SerialNumber,
+    /// `scep …`.
+    pub scep: Scep,
+    /// Whether it is shut.
+    pub shutdown: bool,
+}
+
+/// What is written to files for each certificate; the database keeps everything in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DatabaseLevel {
+    /// Nothing.
+    #[default]
+    Minimum,
+    /// Subject name and expiration.
+    Names,
+    /// The certificate as well.
+    Complete,
+}
+
+/// What happens to requests that nothing else authorizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grant {
+    /// They wait for the operator.
+    #[default]
+    Manual,
+    /// They are granted.
+    Auto,
+    /// They are rejected.
+    None,
+}
+
+/// How serial numbers are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SerialNumber {
+    /// One more than the last, as IOS does.
+    #[default]
+    Sequential,
+    /// Random.
+    Random,
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// The CA certificate.
+    pub ca_certificate: Lifetime,
+    /// Certificates issued.
+    pub certificate: Lifetime,
+    /// From thisUpdate to nextUpdate.
+    pub crl: Lifetime,
+    /// A request nobody asks for.
+    pub enrollment_request: Lifetime,
+}
+
+/// A time span in whole minutes, above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lifetime {
+    seconds: u64,
+}
+
+/// `scep …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scep {
+    /// Whether SCEP is done with keys of its own, and where they are generated: the CA key's token when
+    /// `Some(None)`, else this one.
+    pub separate_key: Option<Option<String>>,
+    /// Whether every request is a new one, as on IOS, instead of a repetition getting the same answer.
+    pub duplicates_new: bool,
+    /// Whether an answer carries the CA certificate as well.
+    pub include_chain: bool,
+    /// Most requests that may wait for the operator.
+    pub max_pending: u32,
+}
+
+/// Old algorithms that this server may use after all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// Single DES in requests.
+    pub des: bool,
+    /// MD5 in requests, and `hash md5`.
+    pub md5: bool,
+    /// `hash sha1`.
+    pub sha1: bool,
+    /// RSA keys of 1024 to 2047 bits.
+    pub rsa_1024: bool,
+}
+
+impl ServerSection {
+    /// The issuer name, as typed; `cn=LABEL` when it was not (S3).
+    pub fn issuer_name(&self, label: &str) -> String {
+        self.issuer_name.clone().unwrap_or_else(|| format!("cn={label}"))
+    }
+
+    /// The digest of certificates and CRLs.
+    pub const fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Old algorithms allowed.
+    pub const fn legacy(&self) -> Legacy {
+        self.legacy
+    }
+
+    /// Where files go. Only `nvram:`, the state directory.
+    pub const fn database_url(&self) -> &'static str {
+        "nvram:"
+    }
+}
+
+impl Lifetime {
+    /// From days; zero is made a minute.
+    pub const fn days(days: u64) -> Self {
+        Self::minutes(days * 24 * 60)
+    }
+
+    /// From hours; zero is made a minute.
+    pub const fn hours(hours: u64) -> Self {
+        Self::minutes(hours * 60)
+    }
+
+    /// From minutes; zero is made one.
+    pub const fn minutes(minutes: u64) -> Self {
+        Self { seconds: 60 * if minutes == 0 { 1 } else { minutes } }
+    }
+
+    /// In seconds.
+    pub const fn seconds(self) -> u64 {
+        self.seconds
+    }
+
+    /// As the standard library has it.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            issuer_name: None,
+            hash: Hash::Sha256,
+            legacy: Legacy::default(),
+            database_level: DatabaseLevel::default(),
+            grant: Grant::default(),
+            lifetime: Lifetimes::default(),
+            cdp_url: None,
+            serial_number: SerialNumber::default(),
+            scep: Scep::default(),
+            shutdown: true,
+        }
+    }
+}
+
+impl Default for Lifetimes {
+    // S4.
+    fn default() -> Self {
+        Self {
+            ca_certificate: Lifetime::days(1095),
+            certificate: Lifetime::days(365),
+            crl: Lifetime::hours(168),
+            enrollment_request: Lifetime::hours(168),
+        }
+    }
+}
+
+impl Default for Scep {
+    fn default() -> Self {
+        Self { separate_key: None, duplicates_new: false, include_chain: false, max_pending: 100_000 }
+    }
+}
+
+impl Legacy {
+    const fn words(self) -> [(&'static str, bool); 4] {
+        [("des", self.des), ("md5", self.md5), ("sha1", self.sha1), ("rsa-1024", self.rsa_1024)]
+    }
+}

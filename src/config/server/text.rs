@@ -1,0 +1,112 @@
+//! How a section writes itself.
+
+use std::fmt;
+
+use super::{DatabaseLevel, Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+use crate::pki::Hash;
+
+impl fmt::Display for ServerSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `crypto legacy` first: what it allows is refused before it.
+        for (word, allowed) in self.legacy.words() {
+            if allowed {
+                writeln!(f, " crypto legacy {word}")?;
+            }
+        }
+        self.issuer_name.iter().try_for_each(|name| writeln!(f, " issuer-name {name}"))?;
+        if self.database_level != DatabaseLevel::default() {
+            writeln!(f, " database level {}", self.database_level)?;
+        }
+        if self.grant != Grant::default() {
+            writeln!(f, " grant {}", self.grant)?;
+        }
+        write!(f, "{}", self.lifetime)?;
+        if self.hash != Hash::Sha256 {
+            writeln!(f, " hash {}", self.hash.name())?;
+        }
+        self.cdp_url.iter().try_for_each(|url| writeln!(f, " cdp-url {url}"))?;
+        if self.serial_number == SerialNumber::Random {
+            writeln!(f, " serial-number random")?;
+        }
+        write!(f, "{}", self.scep)?;
+        writeln!(f, " {}shutdown", if self.shutdown { "" } else { "no " })
+    }
+}
+
+impl fmt::Display for Lifetimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Self::default();
+        let days = [
+            ("ca-certificate", self.ca_certificate, default.ca_certificate),
+            ("certificate", self.certificate, default.certificate),
+        ];
+        for (word, lifetime, default) in days {
+            if lifetime != default {
+                writeln!(f, " lifetime {word} {lifetime}")?;
+            }
+        }
+        let hours = [
+            ("crl", self.crl, default.crl),
+            ("enrollment-request", self.enrollment_request, default.enrollment_request),
+        ];
+        for (word, lifetime, default) in hours {
+            if lifetime != default {
+                writeln!(f, " lifetime {word} {}", lifetime.seconds / 3600)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Lifetime {
+    /// `days [hours [minutes]]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.seconds / 60;
+        let (days, hours, minutes) = (minutes / (24 * 60), minutes / 60 % 24, minutes % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(f, "{days}"),
+            (_, 0) => write!(f, "{days} {hours}"),
+            _ => write!(f, "{days} {hours} {minutes}"),
+        }
+    }
+}
+
+impl fmt::Display for Scep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.separate_key {
+            Some(Some(device)) => writeln!(f, " scep key separate on {device}:")?,
+            Some(None) => writeln!(f, " scep key separate")?,
+            None => {}
+        }
+        if self.duplicates_new {
+            writeln!(f, " scep duplicates new")?;
+        }
+        if self.include_chain {
+            writeln!(f, " scep include-chain")?;
+        }
+        if self.max_pending != Self::default().max_pending {
+            writeln!(f, " scep max-pending {}", self.max_pending)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DatabaseLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Minimum => "minimum",
+            Self::Names => "names",
+            Self::Complete => "complete",
+        })
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manual => "manual",
+            Self::Auto => "auto",
+            Self::None => "none",
+        })
+    }
+}
