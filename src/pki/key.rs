@@ -159,6 +159,16 @@ impl PublicKey {
         Some(parts.modulus.as_bytes())
     }
 
+    /// The point of an EC key, uncompressed (`04 || X || Y`, SEC 1, 2.3.3); `None` for other keys.
+    pub fn ec_point(&self) -> Option<Vec<u8>> {
+        match &self.key {
+            Key::Rsa(_) => None,
+            Key::P256(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
+            Key::P384(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
+            Key::P521(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
+        }
+    }
+
     /// SHA-1 over the bits of the key: the usual `SubjectKeyIdentifier` (RFC 5280, 4.2.1.2, method 1).
     pub fn key_identifier(&self) -> Vec<u8> {
         Hash::Sha1.digest(&[&self.key_bits])

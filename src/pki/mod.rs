@@ -13,6 +13,7 @@ mod csr;
 pub mod extension;
 mod key;
 mod name;
+mod private_key;
 pub mod profile;
 mod serial;
 pub mod tbs;
@@ -27,6 +28,7 @@ pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };
 pub use name::{Name, NameError};
+pub use private_key::{EcPrivateKey, PrivateKey, PrivateKeyError, RsaPrivateKey};
 pub use profile::Class;
 pub use serial::{Serial, SerialError};
 pub use time::Time;
