@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use super::{Call, Command, CommandError, Output, Run};
-use crate::pki::{Certificate, Hash, Name, Serial, Time};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, hex};
 
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -102,10 +102,6 @@ fn usage(certificate: &Certificate) -> &'static str {
         (false, true) => "Encryption",
         _ => "Signature",
     }
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
 /// RFC 7468: lines of 64 characters.

@@ -4,11 +4,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{DatabaseLevel, Grant};
-use crate::pki::{Certificate, Hash, Name, Serial, Time, chain};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, hex};
 use crate::ra::challenge_digest;
 use crate::store::{Crl, Enrollment, Password, Role, State, StoreError};
 
-use super::report::hex;
 use super::server::{CertServer, parse};
 use super::{CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus};
 

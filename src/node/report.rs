@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::pki::{Serial, Time};
+use crate::pki::{Serial, Time, hex};
 use crate::store::{Class, Cost, State};
 use crate::token::KeyInfo;
 
@@ -218,11 +218,6 @@ impl KeyReport {
             public_key: hex(key.public_key.spki_der()),
         }
     }
-}
-
-/// Upper-case hex digits.
-pub(super) fn hex(octets: &[u8]) -> String {
-    octets.iter().fold(String::with_capacity(octets.len() * 2), |text, octet| text + &format!("{octet:02X}"))
 }
 
 fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

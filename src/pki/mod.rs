@@ -11,6 +11,7 @@ mod chain;
 pub mod crl;
 mod csr;
 pub mod extension;
+mod hex;
 mod key;
 mod name;
 mod private_key;
@@ -24,6 +25,7 @@ pub use algorithm::{Hash, KeyTransport, SignatureAlgorithm};
 pub use certificate::{BasicConstraints, Certificate, CertificateError, Extension, Extensions};
 pub use chain::chain;
 pub use csr::{Csr, CsrError, VerifiedCsr};
+pub use hex::hex;
 pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };

@@ -2,6 +2,7 @@
 
 mod answer;
 mod challenge;
+mod enroll;
 mod operation;
 mod replies;
 mod told;

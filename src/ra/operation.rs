@@ -2,16 +2,15 @@
 
 use std::net::IpAddr;
 
-use crate::ca::{self, Application, CaError, Meter, identity};
+use crate::ca::{self, Application, CaError, Meter};
 use crate::pki::ber::Limits;
-use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Name, Serial, Time, chain};
-use crate::policy::{self, Decision, Intention, Requester};
+use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
+use crate::policy::{Intention, Requester};
 use crate::scep::{
     self, Facts, MessageType, OpenError, Outcome, PkiMessage, Recipient, Rejected, Request, Sealed, Signed,
 };
 use crate::store;
 
-use super::challenge::look_up;
 use super::told::{Refused, Told, decode_told};
 use super::{Answer, Body, Ra};
 
@@ -187,17 +186,7 @@ impl Ra {
             signed_with: record.as_ref().map(|record| record.serial.clone()),
             source: peer.to_string(),
         };
-        let identity = identity(csr.der(), &application);
-        let subject = Name::from_der(csr.subject_raw());
-        let challenge =
-            look_up(self.store.as_ref(), self.ca.label(), csr.challenge(), &subject, &identity, now)
-                .map_err(CaError::from)?;
-        let rules = &self.ca.settings().rules;
-        let outcome = match policy::decide(csr, intention, &requester, challenge, rules, now) {
-            Decision::Issue(approved) => self.ca.issue(approved, application, meter, now)?,
-            Decision::Pend(examined) => self.ca.pend(&examined, application, meter, now)?,
-            Decision::Reject(refusal) => return Err(refusal.into()),
-        };
+        let outcome = self.decided(csr, intention, &requester, application, meter, now)?;
         done(outcome, Repeatable::Yes)
     }
 
