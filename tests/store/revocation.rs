@@ -1,0 +1,108 @@
+//! Revocation and CRLs.
+
+use super::*;
+
+pub fn a_certificate_is_revoked_once(db: &dyn Database) {
+    let store = db.open();
+    let serial = Serial::from(1);
+    let revocation = |reason| Revocation { at: NOW.plus(HOUR), reason };
+    assert_not_found(store.revoke(CA, &serial, revocation(0)));
+    assert_not_found(store.unrevoke(CA, &serial));
+    store.intend(new_intent(), None).unwrap();
+    assert_not_found(store.revoke(CA, &serial, revocation(0)));
+    store.keep(CA, issued(&serial)).unwrap();
+    assert_conflict(store.unrevoke(CA, &serial));
+
+    store.revoke(CA, &serial, revocation(6)).unwrap();
+    assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, Some(revocation(6)));
+    assert_conflict(store.revoke(CA, &serial, revocation(1)));
+    store.unrevoke(CA, &serial).unwrap();
+    assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, None);
+
+    store.revoke(CA, &serial, revocation(1)).unwrap();
+    assert_conflict(store.unrevoke(CA, &serial));
+    assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, Some(revocation(1)));
+}
+
+pub fn revoked_certificates_are_listed_per_authority(db: &dyn Database) {
+    let store = db.open();
+    let old = store.install(new_authority(Role::Ca, 1), None).unwrap().id;
+    let new = store.install(new_authority(Role::Ca, 2), Some(old)).unwrap().id;
+    let make = |authority, days: u32, serial| {
+        let intent = NewIntent { authority: Some(authority), serial, ..new_intent() };
+        let serial = store.intend(intent, None).unwrap().serial;
+        store.keep(CA, Issued { not_after: NOW.plus(DAY * days), ..issued(&serial) }).unwrap();
+        serial
+    };
+    let mut expected = Vec::new();
+    for n in 0..40 {
+        let rule = if n % 2 == 0 { SerialRule::Sequential } else { SerialRule::Random };
+        let revocation = Revocation { at: NOW.plus(HOUR * n), reason: 4 };
+        let serial = make(old, 10, rule);
+        store.revoke(CA, &serial, revocation).unwrap();
+        expected.push((serial, revocation));
+        make(old, 10, rule); // unrevoked
+        let serial = make(new, 10, rule);
+        store.revoke(CA, &serial, revocation).unwrap();
+        let serial = make(old, 5, rule);
+        store.revoke(CA, &serial, revocation).unwrap();
+    }
+    expected.sort_by(|a, b| a.0.as_be_bytes().len().cmp(&b.0.as_be_bytes().len()).then(a.0.cmp(&b.0)));
+    assert_eq!(revoked(&*store, old, NOW.plus(DAY * 5)), expected);
+    assert_eq!(revoked(&*store, old, NOW.plus(DAY * 5).minus(HOUR)).len(), 80);
+    assert_eq!(revoked(&*store, old, NOW.plus(DAY * 10)), []);
+    assert_eq!(revoked(&*store, new, NOW).len(), 40);
+    assert_eq!(revoked(&*store, new + 100, NOW), []);
+}
+
+pub fn the_list_is_a_snapshot(db: &dyn Database) {
+    let store = db.open();
+    let ca = store.install(new_authority(Role::Ca, 1), None).unwrap().id;
+    let serials: Vec<Serial> = (0..1000)
+        .map(|_| {
+            let intent = NewIntent { authority: Some(ca), ..new_intent() };
+            let serial = store.intend(intent, None).unwrap().serial;
+            store.keep(CA, issued(&serial)).unwrap();
+            serial
+        })
+        .collect();
+    let hold = Revocation { at: NOW, reason: 6 };
+    serials.iter().step_by(2).for_each(|serial| store.revoke(CA, serial, hold).unwrap());
+    let mut seen = Vec::new();
+    store
+        .revoked(CA, ca, NOW, &mut |serial, _| {
+            if seen.is_empty() {
+                store.revoke(CA, &serials[501], hold).unwrap();
+                store.unrevoke(CA, &serials[998]).unwrap();
+                assert_eq!(store.certificate(CA, &serials[501]).unwrap().unwrap().revocation, Some(hold));
+            }
+            seen.push(serial.clone());
+        })
+        .unwrap();
+    assert!(seen.iter().eq(serials.iter().step_by(2)));
+    assert_eq!(revoked(&*store, ca, NOW).len(), 500);
+}
+
+pub fn crl_numbers_ascend(db: &dyn Database) {
+    let store = db.open();
+    let crl = |authority, number, byte| Crl {
+        authority,
+        number,
+        this_update: NOW,
+        next_update: NOW.plus(DAY),
+        der: vec![byte; 30],
+    };
+    assert_not_found(store.keep_crl(CA, crl(1, 1, 1)));
+    let old = store.install(new_authority(Role::Ca, 1), None).unwrap().id;
+    let new = store.install(new_authority(Role::Ca, 2), Some(old)).unwrap().id;
+    assert_eq!(store.crl(CA, old).unwrap(), None);
+    store.keep_crl(CA, crl(old, 5, 1)).unwrap();
+    assert_conflict(store.keep_crl(CA, crl(old, 5, 2)));
+    assert_conflict(store.keep_crl(CA, crl(old, 4, 2)));
+    assert_eq!(store.crl(CA, old).unwrap(), Some(crl(old, 5, 1)));
+    store.keep_crl(CA, crl(old, 6, 3)).unwrap();
+    store.keep_crl(CA, crl(new, 1, 4)).unwrap();
+    assert_eq!(store.crl(CA, old).unwrap(), Some(crl(old, 6, 3)));
+    assert_eq!(store.crl(CA, new).unwrap(), Some(crl(new, 1, 4)));
+    assert_eq!(store.crl(OTHER, old).unwrap(), None);
+}
