@@ -11,6 +11,8 @@ mod command;
 mod keys;
 mod protocol;
 mod reference;
+mod requests;
+mod revocation;
 mod server;
 mod show;
 mod socket;
@@ -182,8 +184,17 @@ fn confirm(options: Options, console: &mut dyn Console, question: &str) -> Resul
 
 /// The table of exec commands.
 static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
-    let files = [show::COMMANDS, server::COMMANDS, certificates::COMMANDS, keys::COMMANDS, tokens::COMMANDS];
-    Table::new(files.into_iter().chain([startup::COMMANDS]).flatten())
+    let files = [
+        show::COMMANDS,
+        server::COMMANDS,
+        requests::COMMANDS,
+        revocation::COMMANDS,
+        certificates::COMMANDS,
+        keys::COMMANDS,
+        tokens::COMMANDS,
+        startup::COMMANDS,
+    ];
+    Table::new(files.into_iter().flatten())
 });
 
 #[cfg(test)]

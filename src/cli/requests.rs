@@ -1,0 +1,213 @@
+//! `crypto pki server L …`: enrollment requests and one-time passwords.
+
+use std::fmt;
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use super::server::server;
+use super::{Call, Command, CommandError, Output, Run};
+use crate::node::{Decision, Node, RequestRow, Selection};
+use crate::pki::Name;
+use crate::store::Class;
+
+pub const COMMANDS: &[Command] = &[
+    Command {
+        words: "show crypto pki/ca server <label> requests",
+        about: "The same as `crypto pki server <label> info requests`",
+        help: &[("server", "Certificate servers"), ("requests", "Enrollment requests")],
+        run: Run::OnNode(|node, call| Ok(Output::of(Requests(server(node, call)?.requests()?)))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> info requests",
+        about: "Lists the enrollment requests with their states",
+        help: &[("info", "Show what the server has"), ("requests", "Enrollment requests")],
+        run: Run::OnNode(|node, call| Ok(Output::of(Requests(server(node, call)?.requests()?)))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> grant {all | <ids>}",
+        about: "Issues the certificates of pending requests",
+        help: &[
+            ("grant", "Grant requests"),
+            ("all", "All pending requests"),
+            ("<ids>", "ReqID, as 3 or 3-7"),
+        ],
+        run: Run::OnNode(|node, call| Ok(decisions(server(node, call)?.grant(selection(call)?)?))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> reject {all | <ids>}",
+        about: "Denies pending requests",
+        help: &[
+            ("reject", "Deny requests"),
+            ("all", "All pending requests"),
+            ("<ids>", "ReqID, as 3 or 3-7"),
+        ],
+        run: Run::OnNode(|node, call| Ok(decisions(server(node, call)?.reject(selection(call)?)?))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> remove {all | <ids>}",
+        about: "Forgets requests; certificates issued stay",
+        help: &[("remove", "Forget requests"), ("all", "All requests"), ("<ids>", "ReqID, as 3 or 3-7")],
+        run: Run::OnNode(|node, call| Ok(decisions(server(node, call)?.remove(selection(call)?)?))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> password generate [<minutes:1-1440>] [subject <dn...>]",
+        about: "Makes a one-time password that authorizes a request, valid for an hour by default; a new one \
+                replaces the last, unless they are bound to subjects",
+        help: &[
+            ("password", "One-time passwords"),
+            ("generate", "Make one"),
+            ("<minutes>", "How long it is valid"),
+            ("subject", "For a request with this subject only"),
+            ("<dn>", "As in CN=r1, O=Example"),
+        ],
+        run: Run::OnNode(password),
+    },
+];
+
+/// `all`, `3` or `3-7`.
+fn selection(call: &Call<'_>) -> Result<Selection, CommandError> {
+    let Some(ids) = call.args.get("ids") else { return Ok(Selection::All) };
+    let (first, last) = ids.split_once('-').unwrap_or((ids, ids));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok(Selection::Range(first, last)),
+        _ => Err(call.refuse("ids", "requests are named all, 3 or 3-7")),
+    }
+}
+
+fn password(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
+    // 1440 at most.
+    let minutes = call.args.number("minutes").and_then(|minutes| u32::try_from(minutes).ok()).unwrap_or(60);
+    let subject = call.args.get("dn");
+    let name = subject.map(Name::parse).transpose().map_err(|error| call.refuse("dn", error.to_string()))?;
+    let password = server(node, call)?.generate_password(minutes, subject)?;
+    let subject = name.map(|name| name.to_string());
+    Ok(Output::of(Password { password: password.expose_secret().to_owned(), minutes, subject }))
+}
+
+#[derive(Serialize)]
+struct Requests(Vec<RequestRow>);
+
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Enrollment Request Database:\n")?;
+        let groups = [
+            ("Subordinate CA certificate requests:", Class::SubordinateCa),
+            ("RA certificate requests:", Class::Ra),
+            ("Router certificates requests:", Class::Router),
+        ];
+        for (title, class) in groups {
+            writeln!(f, "{title}")?;
+            writeln!(f, "{:<7}{:<11}{:<33}SubjectName", "ReqID", "State", "Fingerprint")?;
+            writeln!(f, "{:-<62}", "")?;
+            for row in self.0.iter().filter(|row| row.class == class) {
+                let fingerprint = row.fingerprint.to_ascii_uppercase();
+                writeln!(f, "{:<7}{:<11}{fingerprint:<33}{}", row.id, row.state, row.subject)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn decisions(decisions: Vec<Decision>) -> Output {
+    let failed = decisions.iter().any(|decision| decision.error.is_some());
+    let mut output = Output::of(Decisions(decisions));
+    output.failed = failed;
+    output
+}
+
+#[derive(Serialize)]
+struct Decisions(Vec<Decision>);
+
+impl fmt::Display for Decisions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            writeln!(f, "% There are no such requests.")?;
+        }
+        for decision in &self.0 {
+            let id = decision.id;
+            match (&decision.error, &decision.state, &decision.serial) {
+                (Some(error), ..) => writeln!(f, "% reqID={id}: {error}")?,
+                (None, Some(state), Some(serial)) => {
+                    writeln!(f, "% reqID={id} {state}, serial number {serial}")?
+                }
+                (None, Some(state), None) => writeln!(f, "% reqID={id} {state}")?,
+                (None, None, _) => writeln!(f, "% reqID={id} removed")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Password {
+    password: String,
+    minutes: u32,
+    subject: Option<String>,
+}
+
+impl fmt::Display for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "% New password is {}, valid for {} minutes", self.password, self.minutes)?;
+        self.subject.iter().try_for_each(|subject| writeln!(f, "% for the subject {subject}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Serial, Time};
+    use crate::store::{Cost, State};
+
+    #[test]
+    fn requests_are_listed_by_group() {
+        let row = |id, class, state, subject: &str| RequestRow {
+            id,
+            class,
+            state,
+            fingerprint: "1b07f3021daab0f19f35da25d01d8567".into(),
+            fingerprint_sha256: String::new(),
+            subject: subject.into(),
+            transaction: String::new(),
+            source: String::new(),
+            created: Time::default(),
+            serial: None,
+            reason: None,
+            cost: Cost::default(),
+        };
+        let rows = vec![
+            row(3, Class::Ra, State::Denied, "cn=myra,ou=ioscs RA"),
+            row(2, Class::Router, State::Pending, "hostname=host1.company.com"),
+        ];
+        let head = "ReqID  State      Fingerprint                      SubjectName\n\
+                    --------------------------------------------------------------\n";
+        assert_eq!(
+            Requests(rows).to_string(),
+            format!(
+                "Enrollment Request Database:\n\n\
+                 Subordinate CA certificate requests:\n{head}\n\
+                 RA certificate requests:\n{head}\
+                 3      denied     1B07F3021DAAB0F19F35DA25D01D8567 cn=myra,ou=ioscs RA\n\n\
+                 Router certificates requests:\n{head}\
+                 2      pending    1B07F3021DAAB0F19F35DA25D01D8567 hostname=host1.company.com\n\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_decision_that_failed_fails_the_command() {
+        let granted =
+            Decision { id: 1, state: Some(State::Granted), serial: Some(Serial::from(2)), error: None };
+        let denied = Decision { id: 2, state: None, serial: None, error: Some("it is denied".into()) };
+        let output = decisions(vec![granted.clone()]);
+        assert_eq!(
+            (output.render(false), output.failed),
+            ("% reqID=1 granted, serial number 0x2\n".into(), false)
+        );
+        let output = decisions(vec![granted, denied]);
+        assert!(output.failed);
+        assert!(output.render(false).ends_with("% reqID=2: it is denied\n"));
+        assert!(output.render(true).contains("\"serial\": \"0x2\""));
+    }
+}
