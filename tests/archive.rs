@@ -26,10 +26,6 @@ impl Desk {
         fs::read(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.file(name), content).unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-
     /// Runs openssl with these words; `@name` is a file here.
     #[track_caller]
     fn openssl(&self, words: &str) -> Ran {
@@ -102,7 +98,7 @@ fn a_spoiled_key_is_refused_or_the_same_key() {
 #[test]
 fn keys_that_are_not_for_us_say_why() {
     let desk = Desk::new();
-    let mut refused = |how: &str| {
+    let refused = |how: &str| {
         desk.openssl(&format!("genpkey -algorithm {how} -out @key.pem")).success();
         desk.openssl("pkcs8 -topk8 -nocrypt -in @key.pem -outform DER -out @key.p8").success();
         PrivateKey::from_pkcs8_der(&desk.read("key.p8")).unwrap_err()

@@ -5,9 +5,11 @@
 //! [`SigningKey`] and [`DecryptionKey`].
 
 mod algorithm;
+pub(crate) mod asn1;
 pub mod ber;
 mod certificate;
 mod chain;
+mod cipher;
 pub mod crl;
 mod csr;
 pub mod extension;
@@ -24,6 +26,7 @@ pub mod unpad;
 pub use algorithm::{Hash, KeyTransport, SignatureAlgorithm};
 pub use certificate::{BasicConstraints, Certificate, CertificateError, Extension, Extensions};
 pub use chain::chain;
+pub use cipher::Cipher;
 pub use csr::{Csr, CsrError, VerifiedCsr};
 pub use hex::hex;
 pub use key::{

@@ -3,12 +3,11 @@
 use const_oid::db::rfc5911;
 use der::asn1::ObjectIdentifier;
 
+use crate::pki::asn1::{self, tlv};
 use crate::pki::ber::Limits;
-use crate::pki::{Certificate, DecryptionKey, Hash, KeyError, KeyTransport, SigningKey};
+use crate::pki::{Certificate, Cipher, DecryptionKey, Hash, KeyError, KeyTransport, SigningKey};
 
-use super::asn1::{self, tlv};
 use super::attributes::{self, FailInfo, MessageType, PkiStatus, TransactionId};
-use super::cipher::Cipher;
 use super::enveloped::{Envelope, OpenError, Recipient, seal};
 use super::error::DecodeError;
 use super::pki_message::{Facts, Signed};

@@ -1,9 +1,9 @@
 //! How CMS names a certificate: `SignerIdentifier` and `RecipientIdentifier` (RFC 5652, 5.3 and 6.2.1).
 
+use crate::pki::asn1::{self, sequence, tlv};
 use crate::pki::ber::{Reader, Tag};
 use crate::pki::{Certificate, Serial};
 
-use super::asn1::{self, sequence, tlv};
 use super::error::DecodeError;
 
 /// A certificate as a message names it, signer's or recipient's.

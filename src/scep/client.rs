@@ -4,16 +4,15 @@
 use const_oid::db::rfc5912;
 use der::asn1::{ObjectIdentifier, PrintableStringRef};
 
+use crate::pki::asn1::{self, context, sequence, set_of, tlv};
 use crate::pki::{
-    Certificate, CertificateError, Hash, KeyError, KeyKind, KeyTransport, Name, SignatureAlgorithm,
+    Certificate, CertificateError, Cipher, Hash, KeyError, KeyKind, KeyTransport, Name, SignatureAlgorithm,
     SigningKey, Time,
 };
 
-use super::asn1::{self, context, sequence, set_of, tlv};
 use super::attributes::{self, MessageType, TransactionId};
 /// The content of GetCert and GetCRL.
 pub use super::certificate_id::issuer_and_serial;
-use super::cipher::Cipher;
 use super::enveloped::seal;
 use super::signed;
 

@@ -3,12 +3,11 @@
 use const_oid::db::{rfc5911, rfc5912};
 use zeroize::Zeroizing;
 
+use crate::pki::asn1::{self, context, sequence, tlv};
 use crate::pki::ber::{self, Element, Limits, Tag};
-use crate::pki::{Certificate, DecryptionKey, Hash, KeyError, KeyTransport};
+use crate::pki::{Certificate, Cipher, DecryptionKey, Hash, KeyError, KeyTransport};
 
-use super::asn1::{self, context, sequence, tlv};
 use super::certificate_id::{CertificateId, issuer_and_serial};
-use super::cipher::Cipher;
 use super::error::DecodeError;
 use super::signed::{content_info, content_of};
 

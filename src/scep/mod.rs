@@ -7,12 +7,10 @@
 //! [`Outcome`], [`Sealed`] and then signed by [`encode`]. What is read is read tolerantly and kept as it
 //! came; what is written is DER.
 
-mod asn1;
 mod attributes;
 mod capabilities;
 mod cert_rep;
 mod certificate_id;
-mod cipher;
 pub mod client;
 mod enveloped;
 mod error;
@@ -20,10 +18,10 @@ pub mod operation;
 mod pki_message;
 mod signed;
 
+pub use crate::pki::Cipher;
 pub use attributes::{FailInfo, MessageType, PkiStatus, TransactionId};
 pub use capabilities::Capabilities;
 pub use cert_rep::{CertRep, Issued, Outcome, Sealed, encode};
-pub use cipher::Cipher;
 pub use enveloped::{Envelope, OpenError, Recipient, seal};
 pub use error::DecodeError;
 pub use pki_message::{AlgorithmPolicy, Facts, PkiMessage, Rejected, Request, Signed};

@@ -3,10 +3,9 @@
 use const_oid::db::rfc5911;
 
 use crate::pki::ber::{self, Limits, Tag};
-use crate::pki::{Certificate, Csr, Hash, KeyTransport, PublicKey, Serial, SignatureAlgorithm};
+use crate::pki::{Certificate, Cipher, Csr, Hash, KeyTransport, PublicKey, Serial, SignatureAlgorithm};
 
 use super::attributes::{self, MessageType, TransactionId};
-use super::cipher::Cipher;
 use super::enveloped::{Envelope, OpenError, Recipient};
 use super::error::DecodeError;
 use super::signed::SignedData;

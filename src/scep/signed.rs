@@ -3,10 +3,10 @@
 use const_oid::db::{rfc5911, rfc5912};
 use der::asn1::ObjectIdentifier;
 
+use crate::pki::asn1::{self, context, sequence, set_of, tlv};
 use crate::pki::ber::{self, Element, Limits, Tag};
 use crate::pki::{Certificate, Hash, KeyError, KeyKind, SignatureAlgorithm, SigningKey};
 
-use super::asn1::{self, context, sequence, set_of, tlv};
 use super::certificate_id::{CertificateId, issuer_and_serial};
 use super::error::DecodeError;
 

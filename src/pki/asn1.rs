@@ -1,5 +1,5 @@
 //! The little DER that the `der` crate cannot write for us: issuers and serial numbers copied octet for
-//! octet, certificates in an order of our own.
+//! octet, certificates in an order of our own, archives in layers of octet strings.
 
 use der::asn1::ObjectIdentifier;
 

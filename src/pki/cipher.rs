@@ -1,4 +1,4 @@
-//! Content-encryption algorithms: the closed set of RFC 8894 and its past.
+//! Block ciphers in CBC mode: the content encryption of RFC 8894 and its past, and that of private keys.
 
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::NoPadding};
 use der::asn1::ObjectIdentifier;
@@ -56,7 +56,9 @@ impl Cipher {
     /// Encrypts with PKCS#7 padding (RFC 5652, 6.3). `key` and `iv` have the lengths above.
     pub fn encrypt(self, key: &[u8], iv: &[u8], plain: &[u8]) -> Vec<u8> {
         let pad = self.block_len() - plain.len() % self.block_len();
-        let mut buffer = plain.to_vec();
+        // Never moved: `plain` may be a private key, and it is overwritten where it stands.
+        let mut buffer = Vec::with_capacity(plain.len() + pad);
+        buffer.extend_from_slice(plain);
         buffer.resize(plain.len() + pad, pad as u8);
         let length = buffer.len();
         macro_rules! run {
@@ -80,8 +82,16 @@ impl Cipher {
     /// Decrypts and takes the padding away. `None` when the padding is wrong, found out in a time that
     /// depends on the length alone; `None` also for a length that no encryption has.
     pub fn decrypt(self, key: &[u8], iv: &[u8], encrypted: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let block = self.block_len();
-        if encrypted.is_empty() || !encrypted.len().is_multiple_of(block) || iv.len() != block {
+        let mut buffer = self.decrypt_blocks(key, iv, encrypted)?;
+        let length = unpadded(&buffer, self.block_len());
+        buffer.truncate(length.unwrap_or(0));
+        length.is_some().then_some(buffer)
+    }
+
+    /// Decrypts and leaves the padding. `None` for a length that no encryption has, and for a key or
+    /// initialisation vector of another length than the cipher's.
+    pub fn decrypt_blocks(self, key: &[u8], iv: &[u8], encrypted: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        if encrypted.is_empty() || !encrypted.len().is_multiple_of(self.block_len()) {
             return None;
         }
         let mut buffer = Zeroizing::new(encrypted.to_vec());
@@ -100,9 +110,7 @@ impl Cipher {
             Self::Aes192 => run!(aes::Aes192),
             Self::Aes256 => run!(aes::Aes256),
         };
-        let length = unpadded(&buffer, block);
-        buffer.truncate(length.unwrap_or(0));
-        (whole && length.is_some()).then_some(buffer)
+        whole.then_some(buffer)
     }
 }
 
