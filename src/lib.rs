@@ -11,6 +11,7 @@
 //! ca                               issue, revoke, CRL: knows neither SCEP nor HTTP nor PKCS#11
 //! policy   scep   token   store    decisions, RFC 8894 codec, PKCS#11, database
 //! pki                              X.509 values and rules: no I/O, no clock, no token
+//! log                              the log, debugging, terminals that watch: everybody emits, only edges set up
 //! ```
 
 pub mod ca;
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod http;
+pub mod log;
 pub mod node;
 pub mod pki;
 pub mod policy;

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 2),
     ("token", 2),
     ("pki", 1),
+    ("log", 0),
 ];
 
 /// Crates that one layer alone may name.

@@ -6,9 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::command::Messages;
 use super::protocol::{Answer, Event, Request, Task, events, receive, send};
-use super::{CommandError, Console, Options, Output, SOCKET, configured, execute_on, startup};
+use super::{CommandError, Console, Options, Output, Pasted, SOCKET, configured, execute_on, startup};
 use crate::node::Node;
 
 /// Runs one exec command. Returns what the program exits with.
@@ -77,6 +79,14 @@ fn talk(stream: UnixStream, request: &Request) -> io::Result<u8> {
                 let answer = Terminal.ask(&question)?;
                 send(&mut writer, &Answer { answer })?;
             }
+            Event::Secret(question) => {
+                let answer = Terminal.ask_secret(&question)?.expose_secret().to_owned();
+                send(&mut writer, &Answer { answer })?;
+            }
+            Event::Paste(prompt) => {
+                let answer = Terminal.paste(&prompt)?;
+                send(&mut writer, &Answer { answer })?;
+            }
             event => {
                 if let Some(code) = show(event) {
                     return Ok(code);
@@ -123,7 +133,7 @@ fn show(event: Event) -> Option<u8> {
             let mut out = io::stdout().lock();
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
-        Event::Question(text) | Event::Error(text) => {
+        Event::Question(text) | Event::Secret(text) | Event::Paste(text) | Event::Error(text) => {
             let _ = writeln!(io::stderr(), "{text}");
         }
         Event::Exit(code) => return Some(code),
@@ -150,6 +160,23 @@ impl Console for Terminal {
             writeln!(err)?;
         }
         Ok(answer.trim().to_owned())
+    }
+
+    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString> {
+        if io::stdin().is_terminal() {
+            return rpassword::prompt_password(question).map(SecretString::from);
+        }
+        self.ask(question).map(SecretString::from)
+    }
+
+    fn paste(&mut self, prompt: &str) -> io::Result<String> {
+        writeln!(io::stderr(), "{prompt}")?;
+        let mut pasted = Pasted::default();
+        let mut line = String::new();
+        while io::stdin().read_line(&mut line)? > 0 && pasted.line(&line) {
+            line.clear();
+        }
+        Ok(pasted.text)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use secrecy::SecretString;
 use serde::Serialize;
 
 use super::{CommandError, Console, Options};
@@ -70,6 +71,16 @@ impl Call<'_> {
     /// Asks a yes/no question; anything but yes is a refusal.
     pub fn confirm(&mut self, question: &str) -> Result<(), CommandError> {
         super::confirm(self.options, self.console, question)
+    }
+
+    /// Asks for a password.
+    pub fn ask_secret(&mut self, question: &str) -> Result<SecretString, CommandError> {
+        Ok(self.console.ask_secret(question)?)
+    }
+
+    /// Lines pasted after this prompt: see [`Console::paste`].
+    pub fn paste(&mut self, prompt: &str) -> Result<String, CommandError> {
+        Ok(self.console.paste(prompt)?)
     }
 
     /// A refusal that points at this value.

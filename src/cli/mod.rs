@@ -23,6 +23,8 @@ use std::io;
 use std::ops::Deref;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use secrecy::SecretString;
+
 use crate::config::ConfigError;
 use crate::config::grammar::{LineError, Match, Problem, Table, tokens};
 use crate::node::{Node, NodeError};
@@ -50,6 +52,49 @@ pub trait Console {
 
     /// Shows a question and waits for a line; an empty one when nobody can answer.
     fn ask(&mut self, question: &str) -> io::Result<String>;
+
+    /// The same for a password: what is typed is not shown.
+    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString>;
+
+    /// Shows what is to be pasted and takes lines until a blank one or `quit`; blank lines within a PEM block
+    /// are its own. Each line ends with a newline.
+    fn paste(&mut self, prompt: &str) -> io::Result<String>;
+
+    /// Asks a yes/no question, unless `yes` is the answer anyway.
+    fn confirm(&mut self, question: &str, yes: bool) -> io::Result<bool> {
+        Ok(yes || is_yes(&self.ask(question)?))
+    }
+}
+
+/// `y`, `ye`, `yes`.
+fn is_yes(answer: &str) -> bool {
+    let answer = answer.trim().to_ascii_lowercase();
+    !answer.is_empty() && "yes".starts_with(&answer)
+}
+
+/// Lines that are pasted: until a blank one or `quit`, but a PEM block is taken whole.
+#[derive(Default)]
+struct Pasted {
+    text: String,
+    in_block: bool,
+}
+
+impl Pasted {
+    /// Takes a line; false when it ends the text.
+    fn line(&mut self, line: &str) -> bool {
+        let line = line.trim_end();
+        if line == "quit" || (line.trim().is_empty() && !self.in_block) {
+            return false;
+        }
+        match line.trim_start() {
+            start if start.starts_with("-----BEGIN ") => self.in_block = true,
+            end if end.starts_with("-----END ") => self.in_block = false,
+            _ => {}
+        }
+        self.text.push_str(line);
+        self.text.push('\n');
+        true
+    }
 }
 
 /// Why a command was not done.
@@ -171,12 +216,7 @@ fn help(line: &str) -> Result<Option<Output>, LineError> {
 
 /// Asks a yes/no question; anything but yes is a refusal.
 fn confirm(options: Options, console: &mut dyn Console, question: &str) -> Result<(), CommandError> {
-    if options.yes {
-        return Ok(());
-    }
-    let answer = console.ask(question)?;
-    let answer = answer.trim().to_ascii_lowercase();
-    if !answer.is_empty() && "yes".starts_with(&answer) {
+    if console.confirm(question, options.yes)? {
         return Ok(());
     }
     Err(CommandError::Refused("not confirmed, nothing was done; answer yes, or use --yes".into()))

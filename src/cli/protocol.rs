@@ -49,14 +49,18 @@ pub enum Event {
     Out(String),
     /// A question; an [`Answer`] is waited for.
     Question(String),
+    /// The same; what is typed is not shown.
+    Secret(String),
+    /// What is to be pasted; the lines are the [`Answer`].
+    Paste(String),
     /// For standard error, without its newline.
     Error(String),
     /// The end, and what the program exits with.
     Exit(u8),
 }
 
-/// The line typed after a question.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What was typed after a question. May be a password: not in `Debug`.
+#[derive(Serialize, Deserialize)]
 pub struct Answer {
     pub answer: String,
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::protocol::{Answer, Event, Request, Task, events, receive, send};
 use super::{CommandError, Console, configure, execute};
 use crate::node::Node;
@@ -158,9 +160,23 @@ impl Console for Peer {
     }
 
     fn ask(&mut self, question: &str) -> io::Result<String> {
-        send(&mut self.writer, &Event::Question(question.to_owned()))?;
+        self.answer(Event::Question(question.to_owned()), MAX_ANSWER)
+    }
+
+    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString> {
+        self.answer(Event::Secret(question.to_owned()), MAX_ANSWER).map(SecretString::from)
+    }
+
+    fn paste(&mut self, prompt: &str) -> io::Result<String> {
+        self.answer(Event::Paste(prompt.to_owned()), MAX_REQUEST)
+    }
+}
+
+impl Peer {
+    fn answer(&mut self, question: Event, limit: u64) -> io::Result<String> {
+        send(&mut self.writer, &question)?;
         self.writer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(receive::<Answer>(&mut self.reader, MAX_ANSWER)?.answer)
+        Ok(receive::<Answer>(&mut self.reader, limit)?.answer)
     }
 }
 

@@ -22,6 +22,29 @@ impl Console for Typist {
         self.asked += question;
         Ok(self.answer.to_owned())
     }
+
+    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString> {
+        self.ask(question).map(SecretString::from)
+    }
+
+    fn paste(&mut self, prompt: &str) -> io::Result<String> {
+        self.ask(prompt)
+    }
+}
+
+#[test]
+fn what_is_pasted_ends_with_a_blank_line_or_quit() {
+    let pasted = |text: &str| {
+        let mut pasted = Pasted::default();
+        let taken = text.lines().take_while(|line| pasted.line(line)).count();
+        (pasted.text, taken)
+    };
+    assert_eq!(pasted("MII\r\nAB  \n\nhostname a"), ("MII\nAB\n".into(), 2));
+    assert_eq!(pasted("MII\nquit\nhostname a"), ("MII\n".into(), 1));
+    // An encrypted key of RFC 1421 has a blank line after its headers.
+    let key =
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMII\n-----END RSA PRIVATE KEY-----\n";
+    assert_eq!(pasted(&format!("{key}\nhostname a")), (key.into(), 5));
 }
 
 fn typist(answer: &'static str) -> Typist {

@@ -17,13 +17,14 @@ use tokio::sync::mpsc;
 use crate::cli::{self, SOCKET, STARTUP_CONFIG};
 use crate::config::{ConfigError, Configuration, Http};
 use crate::http::{Limits, Server};
+use crate::log;
 use crate::node::{Node, NodeError};
 use crate::pki::Time;
 
 /// Runs the server on the state directory `state` until it is told to stop. The configuration is that of
 /// `config`, else `startup-config` in the state directory; without either it is empty.
 pub fn run(state: PathBuf, config: Option<PathBuf>) -> Result<(), DaemonError> {
-    log();
+    log::setup();
     let configuration = read_configuration(&state, config)?;
     let node = Node::start(state, configuration)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -136,14 +137,6 @@ pub fn read_configuration(state: &Path, config: Option<PathBuf>) -> Result<Confi
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Configuration::default()),
         Err(source) => Err(DaemonError::Io { what: format!("reading {}", path.display()), source }),
     }
-}
-
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TOKENCA_LOG")
-        .unwrap_or_else(|_| "info,cryptoki=off".into());
-    // A second call in one process keeps the first subscriber.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
 }
 
 /// Why the server does not run.
