@@ -2,12 +2,18 @@
 
 use super::grammar::{LineError, Problem, Row, Table, Token, tokens};
 use super::line::{self, Line, Verb, abbreviates};
-use super::{Configuration, global, server, token, trustpoint};
+use super::query::{self, Query};
+use super::{ConfigError, Configuration, global, server, token, trustpoint};
 
 /// A configuration being typed.
+#[derive(Clone)]
 pub struct Editor {
     pub(super) configuration: Configuration,
     pub(super) mode: Mode,
+    ended: bool,
+    notes: Vec<String>,
+    // As it was before the last line, and the mode then.
+    before: Option<Box<(Configuration, Mode)>>,
 }
 
 /// Where a line is typed.
@@ -38,7 +44,7 @@ pub struct ReferenceLine {
 impl Editor {
     /// At the start of `configure terminal`.
     pub fn new(configuration: Configuration) -> Self {
-        Self { configuration, mode: Mode::Global }
+        Self { configuration, mode: Mode::Global, ended: false, notes: Vec::new(), before: None }
     }
 
     /// The mode for the next line.
@@ -56,17 +62,53 @@ impl Editor {
         }
     }
 
+    /// The configuration so far; [`Editor::finish`] checks it.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Whether the last line left the configuration: `end`, Ctrl-Z, or `exit` outside of every section.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// Applies one line. A line that does not belong to the section leaves it when it is a global line.
-    pub fn line(&mut self, text: &str) -> Result<(), LineError> {
-        if text.trim_start().starts_with('!') {
-            return Ok(());
+    /// Returns the question that IOS asks after it; [`Editor::undo`] if the answer is no.
+    pub fn line(&mut self, text: &str) -> Result<Option<Query>, LineError> {
+        self.ended = false;
+        let before = Box::new((self.configuration.clone(), self.mode.clone()));
+        // Ctrl-Z after a line does the line and ends; Ctrl-V lets a `?` be typed on IOS.
+        let (typed, ended) = text.split_once(CTRL_Z).map_or((text, false), |(typed, _)| (typed, true));
+        let typed = typed.replace(CTRL_V, "");
+        if !typed.trim_start().starts_with('!') {
+            tokens(&typed).and_then(|words| self.words(&words)).map_err(|problem| problem.at(&typed))?;
         }
-        tokens(text).and_then(|words| self.words(&words)).map_err(|problem| problem.at(text))
+        if ended {
+            self.end();
+        }
+        self.notes.extend(query::notes(&before.0, &self.configuration));
+        let query = query::query(&before.0, &self.configuration);
+        self.before = Some(before);
+        Ok(query)
+    }
+
+    /// Takes the last line back, as if it had not been typed.
+    pub fn undo(&mut self) {
+        if let Some(before) = self.before.take() {
+            (self.configuration, self.mode) = *before;
+            self.ended = false;
+            self.notes.clear();
+        }
+    }
+
+    /// What is to be shown after the lines since the last call.
+    pub fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// The configuration, when its sections agree with each other.
-    pub fn finish(self) -> Result<Configuration, String> {
-        self.configuration.check()?;
+    pub fn finish(self) -> Result<Configuration, ConfigError> {
+        self.configuration.check().map_err(ConfigError::Whole)?;
         Ok(self.configuration)
     }
 
@@ -100,10 +142,20 @@ impl Editor {
         }
     }
 
+    fn end(&mut self) {
+        self.mode = Mode::Global;
+        self.ended = true;
+    }
+
     fn words(&mut self, words: &[Token<'_>]) -> Result<(), Problem> {
         match words {
             [] => return Ok(()),
-            [only] if abbreviates(only.text, "exit", 2) || abbreviates(only.text, "end", 3) => {
+            [only] if abbreviates(only.text, "end", 3) => {
+                self.end();
+                return Ok(());
+            }
+            [only] if abbreviates(only.text, "exit", 2) => {
+                self.ended = self.mode == Mode::Global;
                 self.mode = Mode::Global;
                 return Ok(());
             }
@@ -167,6 +219,9 @@ fn next<S>(
     let (verb, tail) = Verb::split(words);
     table.next(tail, unfinished, |notation| verb != Verb::Set || notation == 0)
 }
+
+const CTRL_V: char = '\u{16}';
+const CTRL_Z: char = '\u{1a}';
 
 const CONTROL: &[(&str, &str)] = &[
     ("default", "Set to its default"),

@@ -9,19 +9,29 @@ mod edit;
 mod global;
 pub mod grammar;
 mod line;
+mod query;
+mod secret;
 mod server;
 mod token;
 mod trustpoint;
+mod url;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use grammar::{Args, LineError, Refusal};
 
 pub use edit::{Editor, Mode, ReferenceLine, reference};
-pub use global::Http;
+pub use global::{Clock, Ftp, Http};
 pub use line::Verb;
-pub use server::{DatabaseLevel, Grant, Legacy, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+pub use query::Query;
+pub use secret::{Login, Password, Vault, VaultError};
+pub use server::{
+    Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, Legacy, Lifetime, Lifetimes, Publish,
+    Scep, SerialNumber, ServerSection,
+};
 pub use token::{PinSource, TokenSection};
 pub use trustpoint::{KeyPair, TrustpointSection};
 
@@ -32,6 +42,18 @@ pub struct Configuration {
     pub hostname: String,
     /// `ip domain name`.
     pub domain_name: Option<String>,
+    /// `ip host`: addresses by host name, in lower case.
+    pub hosts: BTreeMap<String, IpAddr>,
+    /// `ip ftp …`.
+    pub ftp: Ftp,
+    /// `clock …`.
+    pub clock: Clock,
+    /// `ntp …`: what follows that word.
+    pub ntp: BTreeSet<String>,
+    /// `file system`: directories by the name of their file system, without the colon.
+    pub directories: BTreeMap<String, PathBuf>,
+    /// `socket group`: the group of the host that may use the command socket.
+    pub socket_group: Option<String>,
     /// `ip http …`.
     pub http: Http,
     /// `crypto pki token`, by name without a colon.
@@ -55,7 +77,7 @@ impl Configuration {
         for (index, line) in text.lines().enumerate() {
             editor.line(line).map_err(|error| ConfigError::Line { number: index + 1, error })?;
         }
-        editor.finish().map_err(ConfigError::Whole)
+        editor.finish()
     }
 
     /// The text that reads back to this value.
@@ -69,6 +91,17 @@ impl Configuration {
             Some(domain) => format!("{}.{domain}", self.hostname),
             None => self.hostname.clone(),
         }
+    }
+
+    /// With every password sealed: what becomes the running configuration.
+    #[must_use]
+    pub fn sealed(mut self, vault: &Vault) -> Self {
+        let seal = |password: Password| password.sealed(vault);
+        for server in self.servers.values_mut() {
+            server.database = std::mem::take(&mut server.database).sealed(&seal);
+        }
+        self.ftp.password = self.ftp.password.take().map(seal);
+        self
     }
 
     /// Rules that concern several sections, in words when one is broken.
@@ -92,6 +125,12 @@ impl Default for Configuration {
         Self {
             hostname: DEFAULT_HOSTNAME.to_owned(),
             domain_name: None,
+            hosts: BTreeMap::new(),
+            ftp: Ftp::default(),
+            clock: Clock::default(),
+            ntp: BTreeSet::new(),
+            directories: BTreeMap::new(),
+            socket_group: None,
             http: Http::default(),
             tokens: BTreeMap::new(),
             trustpoints: BTreeMap::new(),
@@ -103,9 +142,11 @@ impl Default for Configuration {
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "hostname {}\n!", self.hostname)?;
+        block(f, &self.clock)?;
         if let Some(name) = &self.domain_name {
             writeln!(f, "ip domain name {name}\n!")?;
         }
+        block(f, &global::Host(self))?;
         for (name, section) in &self.tokens {
             write!(f, "crypto pki token {name}\n{section}!\n")?;
         }
@@ -116,7 +157,10 @@ impl fmt::Display for Configuration {
         for (label, section) in &self.servers {
             write!(f, "crypto pki server {label}\n{section}!\n")?;
         }
-        write!(f, "{}!\nend\n", self.http)
+        write!(f, "{}!\n", self.http)?;
+        let ntp: String = self.ntp.iter().map(|line| format!("ntp {line}\n")).collect();
+        block(f, &ntp)?;
+        f.write_str("end\n")
     }
 }
 
@@ -134,6 +178,14 @@ pub enum ConfigError {
     /// Because of all lines together.
     #[error("% {0}")]
     Whole(String),
+}
+
+/// Lines with a `!` after them, when there are any.
+fn block(f: &mut fmt::Formatter<'_>, lines: &impl fmt::Display) -> fmt::Result {
+    match lines.to_string() {
+        lines if lines.is_empty() => Ok(()),
+        lines => write!(f, "{lines}!\n"),
+    }
 }
 
 const DEFAULT_HOSTNAME: &str = "tokenca";

@@ -62,9 +62,9 @@ fn a_bad_line_is_shown_with_its_number_and_a_caret() {
          % 400 is not in the range <1-336> (hours)"
     );
     assert_eq!(
-        error("crypto pki server x\n database url tftp://a\n"),
-        "line 2:\n database url tftp://a\n              ^\n% only nvram: (the state directory) can be used in \
-         this version"
+        error("crypto pki server x\n cdp-url tftp://a\n"),
+        "line 2:\n cdp-url tftp://a\n         ^\n% a distribution point is an http, https, ldap or ftp URL \
+         in ASCII"
     );
     // In a section: whichever mode understood more of the line.
     assert!(error("crypto pki server x\ncrypto pki serve y z").contains("\n                   ^\n"));
@@ -123,6 +123,7 @@ fn written_text_reads_back_to_the_same_value() {
             accepted += usize::from(editor.line(&line).is_ok());
         }
         let Ok(configuration) = editor.finish() else { continue };
+        let configuration = configuration.sealed(&vault());
         let text = configuration.to_text();
         assert_eq!(Configuration::parse(&text).as_ref(), Ok(&configuration), "{text}");
     }
@@ -157,6 +158,10 @@ fn help_for_the_shell() {
     let words: Vec<_> = editor.next("", Some("e")).unwrap().into_iter().map(|(word, _)| word).collect();
     assert_eq!(words, ["end", "exit"]);
     assert_eq!(editor.next("no lifetime crl", None).unwrap()[1].0, "<cr>");
+}
+
+fn vault() -> Vault {
+    Vault::new(&[7; Vault::KEY_LEN])
 }
 
 // xorshift64: the same lines in every run.
@@ -204,6 +209,9 @@ impl Random {
                 pick(self, &["nvram:", "http://a.example/x.crl", "https://[::1]:8/?operation=GetCRL"])
             }
             (_, "address") => pick(self, &["192.0.2.1", "::1", "x"]),
+            (_, "hours") => pick(self, &["-5", "23", "24"]),
+            (_, "sealed") => vault().seal(&"secret".into()),
+            (_, "hidden") => pick(self, &["12141C0713181F13253920", "12", "02050D480809"]),
             (_, "device") => pick(self, &["usbtoken0:", "usbtoken1", ":"]),
             (_, "dn") => pick(self, &["CN=a", "cn = a b,  o=\"x, y\"", "no name"]),
             (Kind::Rest, _) => pick(self, &["a b  c", "/x y/z", "! x", "exit"]),

@@ -47,8 +47,8 @@ impl CertServer {
             last_serial: self.store.last_serial(&self.label)?,
             ca_expires: certificate.as_ref().map(Certificate::not_after),
             crl_next_update: crl.map(|crl| crl.next_update),
-            storage: status.section.database_url().into(),
-            database_level: match status.section.database_level {
+            storage: status.section.database.primary().into(),
+            database_level: match status.section.database.level {
                 DatabaseLevel::Minimum => "minimum",
                 DatabaseLevel::Names => "names",
                 DatabaseLevel::Complete => "complete",

@@ -2,14 +2,15 @@
 
 use std::sync::LazyLock;
 
-use super::{DatabaseLevel, Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+use super::{Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection, database};
 use crate::config::device;
 use crate::config::grammar::{Args, Refusal, Table};
 use crate::config::line::{Line, Verb};
 use crate::pki::{Hash, Name};
 
 /// The table of its lines.
-pub static TABLE: LazyLock<Table<Line<ServerSection>>> = LazyLock::new(|| Table::new(LINES));
+pub static TABLE: LazyLock<Table<Line<ServerSection>>> =
+    LazyLock::new(|| Table::new(LINES.iter().chain(database::LINES)));
 
 const LINES: &[Line<ServerSection>] = &[
     Line {
@@ -23,39 +24,6 @@ const LINES: &[Line<ServerSection>] = &[
                 _ => None,
             };
             Ok(())
-        },
-    },
-    Line {
-        words: "database level {minimum/minimal | names | complete}",
-        no: Some("database level"),
-        about: "Kept for the files that IOS writes for each certificate, which this version does not write; \
-                the database keeps everything in any case",
-        help: &[
-            ("database", "Files of this server"),
-            ("level", "What IOS writes for each certificate"),
-            ("minimum", "Nothing"),
-            ("names", "Subject name and expiration"),
-            ("complete", "The certificate as well"),
-        ],
-        run: |server, verb, args| {
-            server.database_level = match verb {
-                Verb::Set if args.has("names") => DatabaseLevel::Names,
-                Verb::Set if args.has("complete") => DatabaseLevel::Complete,
-                _ => DatabaseLevel::Minimum,
-            };
-            Ok(())
-        },
-    },
-    Line {
-        words: "database url <url>",
-        no: Some("database url"),
-        about: "Says where files go; only nvram:, the state directory, in this version",
-        help: &[("database", "Files of this server"), ("url", "Where they go"), ("<url>", "nvram:")],
-        run: |_, verb, args| match args.get("url") {
-            Some(url) if verb == Verb::Set && url != "nvram:" => {
-                Err(args.refuse("url", "only nvram: (the state directory) can be used in this version"))
-            }
-            _ => Ok(()),
         },
     },
     Line {

@@ -1,5 +1,6 @@
 //! `crypto pki server`: a certificate server.
 
+mod database;
 mod lines;
 mod text;
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use crate::pki::Hash;
 
+pub use database::{Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Publish};
 pub use lines::TABLE;
 
 /// A section `crypto pki server LABEL`.
@@ -15,8 +17,8 @@ pub struct ServerSection {
     issuer_name: Option<String>,
     hash: Hash,
     legacy: Legacy,
-    /// `database level`.
-    pub database_level: DatabaseLevel,
+    /// `database …`.
+    pub database: Database,
     /// `grant`.
     pub grant: Grant,
     /// `lifetime …`.
@@ -29,18 +31,6 @@ pub struct ServerSection {
     pub scep: Scep,
     /// Whether it is shut.
     pub shutdown: bool,
-}
-
-/// What is written to files for each certificate; the database keeps everything in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DatabaseLevel {
-    /// Nothing.
-    #[default]
-    Minimum,
-    /// Subject name and expiration.
-    Names,
-    /// The certificate as well.
-    Complete,
 }
 
 /// What happens to requests that nothing else authorizes.
@@ -126,11 +116,6 @@ impl ServerSection {
     pub const fn legacy(&self) -> Legacy {
         self.legacy
     }
-
-    /// Where files go. Only `nvram:`, the state directory.
-    pub const fn database_url(&self) -> &'static str {
-        "nvram:"
-    }
 }
 
 impl Lifetime {
@@ -166,7 +151,7 @@ impl Default for ServerSection {
             issuer_name: None,
             hash: Hash::Sha256,
             legacy: Legacy::default(),
-            database_level: DatabaseLevel::default(),
+            database: Database::default(),
             grant: Grant::default(),
             lifetime: Lifetimes::default(),
             cdp_url: None,

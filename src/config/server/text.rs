@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DatabaseLevel, Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+use super::{Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
 use crate::pki::Hash;
 
 impl fmt::Display for ServerSection {
@@ -14,9 +14,7 @@ impl fmt::Display for ServerSection {
             }
         }
         self.issuer_name.iter().try_for_each(|name| writeln!(f, " issuer-name {name}"))?;
-        if self.database_level != DatabaseLevel::default() {
-            writeln!(f, " database level {}", self.database_level)?;
-        }
+        write!(f, "{}", self.database)?;
         if self.grant != Grant::default() {
             writeln!(f, " grant {}", self.grant)?;
         }
@@ -88,16 +86,6 @@ impl fmt::Display for Scep {
             writeln!(f, " scep max-pending {}", self.max_pending)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for DatabaseLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Minimum => "minimum",
-            Self::Names => "names",
-            Self::Complete => "complete",
-        })
     }
 }
 

@@ -1,0 +1,126 @@
+//! What stands outside of every section.
+
+mod host;
+mod http;
+
+use std::sync::LazyLock;
+
+use super::grammar::{Args, Refusal, Table};
+use super::line::{Line, Verb};
+use super::{Editor, Mode, label};
+
+pub(super) use host::Host;
+pub use host::{Clock, Ftp};
+pub use http::Http;
+
+/// The table of global lines.
+pub static TABLE: LazyLock<Table<Line<Editor>>> =
+    LazyLock::new(|| Table::new(LINES.iter().chain(http::LINES).chain(host::LINES)));
+
+const LINES: &[Line<Editor>] = &[
+    Line {
+        words: "hostname <name>",
+        no: Some("hostname"),
+        about: "Names this host: the prompt, and the default name of keys",
+        help: &[("hostname", "Name of this host"), ("<name>", "Letters, digits and hyphens")],
+        run: |editor, verb, args| {
+            editor.configuration.hostname = match verb {
+                Verb::Set => host_name(args)?,
+                _ => crate::config::DEFAULT_HOSTNAME.to_owned(),
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "ip domain name <name>",
+        no: Some("ip domain name"),
+        about: "Names the domain that completes the host name",
+        help: &[
+            ("domain", "Domain of this host"),
+            ("name", "Its name"),
+            ("<name>", "Domain name, as in example.com"),
+        ],
+        run: |editor, verb, args| {
+            editor.configuration.domain_name = match verb {
+                Verb::Set => Some(domain_name(args)?),
+                _ => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto pki/ca token <name>",
+        no: Some("crypto pki/ca token <name>"),
+        about: "Configures a token",
+        help: &[("token", "Configure a token"), ("<name>", "Name of the token, as in usbtoken0")],
+        run: |editor, verb, args| {
+            let name = label(args, "name")?;
+            if verb == Verb::Set {
+                editor.configuration.tokens.entry(name.clone()).or_default();
+                editor.mode = Mode::Token(name);
+            } else {
+                let known = editor.configuration.tokens.remove(&name);
+                known.ok_or_else(|| args.refuse("name", "there is no such token"))?;
+                editor.leave(&Mode::Token(name));
+            }
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto pki/ca trustpoint <label>",
+        no: Some("crypto pki/ca trustpoint <label>"),
+        about: "Configures a trustpoint; that of a server, of the same name, says which key it uses",
+        help: &[("trustpoint", "Configure a trustpoint")],
+        run: |editor, verb, args| {
+            let name = label(args, "label")?;
+            if verb == Verb::Set {
+                editor.configuration.trustpoints.entry(name.clone()).or_default();
+                editor.mode = Mode::Trustpoint(name);
+            } else {
+                let known = editor.configuration.trustpoints.remove(&name);
+                known.ok_or_else(|| args.refuse("label", "there is no such trustpoint"))?;
+                editor.leave(&Mode::Trustpoint(name));
+            }
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto pki/ca server <label>",
+        no: Some("crypto pki/ca server <label>"),
+        about: "Configures a certificate server; `no` deletes it with its key and its database",
+        help: &[("server", "Configure a certificate server")],
+        run: |editor, verb, args| {
+            let name = label(args, "label")?;
+            if verb == Verb::Set {
+                editor.configuration.servers.entry(name.clone()).or_default();
+                editor.mode = Mode::Server(name);
+            } else {
+                let known = editor.configuration.servers.remove(&name);
+                known.ok_or_else(|| args.refuse("label", "there is no such certificate server"))?;
+                editor.leave(&Mode::Server(name));
+            }
+            Ok(())
+        },
+    },
+];
+
+fn host_name(args: &Args) -> Result<String, Refusal> {
+    let name = args.text("name");
+    if !is_host_label(name) {
+        return Err(args.refuse("name", "a name has letters, digits and hyphens, at most 63"));
+    }
+    Ok(name.to_owned())
+}
+
+fn domain_name(args: &Args) -> Result<String, Refusal> {
+    let name = args.text("name");
+    if name.len() > 253 || !name.split('.').all(is_host_label) {
+        return Err(args.refuse("name", "a name has parts of letters, digits and hyphens, at most 63 each"));
+    }
+    Ok(name.to_owned())
+}
+
+fn is_host_label(part: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=63).contains(&part.len()) && part.chars().all(inner) && !part.starts_with('-')
+}
