@@ -59,12 +59,19 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(wanted) = changes.recv() => if wanted != settings {
-                drop(http.take());
-                http = listen(&wanted, node).await.unwrap_or_else(|error| {
-                    tracing::error!(%error, "HTTP is not served");
-                    None
-                });
+            Some(wanted) = changes.recv() => {
+                match &http {
+                    // Connections are kept as long as the address is.
+                    Some(server) if place(&wanted) == place(&settings) => server.set_limits(limits(&wanted)),
+                    None if wanted == settings => {}
+                    _ => {
+                        drop(http.take());
+                        http = listen(&wanted, node).await.unwrap_or_else(|error| {
+                            tracing::error!(%error, "HTTP is not served");
+                            None
+                        });
+                    }
+                }
                 settings = wanted;
             }
         }
@@ -89,6 +96,15 @@ async fn upkeep(node: Arc<Node>) {
     }
 }
 
+/// Where HTTP is to be served, when it is.
+fn place(settings: &Http) -> Option<(Option<IpAddr>, u16)> {
+    settings.server.then_some((settings.bind, settings.port))
+}
+
+fn limits(settings: &Http) -> Limits {
+    Limits { body: settings.max_body }
+}
+
 /// Listens as configured, and tells the node where.
 async fn listen(settings: &Http, node: &Arc<Node>) -> Result<Option<Server>, DaemonError> {
     node.set_http_address(None);
@@ -103,7 +119,7 @@ async fn listen(settings: &Http, node: &Arc<Node>) -> Result<Option<Server>, Dae
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(*address, settings.port);
-        match Server::start(address, Limits { body: settings.max_body }, node.clone()).await {
+        match Server::start(address, limits(settings), node.clone()).await {
             Ok(server) => {
                 node.set_http_address(Some(server.address()));
                 tracing::info!(address = %server.address(), "HTTP is served");

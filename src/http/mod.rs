@@ -8,7 +8,7 @@ mod route;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ pub use route::{Route, Server as ServerName, route};
 /// A listener that serves until it is dropped; connections then get a little time to finish.
 pub struct Server {
     address: SocketAddr,
+    service: Arc<Service>,
     stop: watch::Sender<bool>,
 }
 
@@ -45,9 +46,15 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let service = Arc::new(Service { node, limits, work: Arc::new(Semaphore::new(MAX_WAITING)) });
-        tokio::spawn(accept(listener, service, stopped));
-        Ok(Self { address, stop })
+        let work = Arc::new(Semaphore::new(MAX_WAITING));
+        let service = Arc::new(Service { node, limits: RwLock::new(limits), work });
+        tokio::spawn(accept(listener, service.clone(), stopped));
+        Ok(Self { address, service, stop })
+    }
+
+    /// What clients may take from now on, on the connections that there are as well.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.service.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// Where it listens; the port is a real one even when 0 was asked for.
@@ -64,7 +71,7 @@ impl Drop for Server {
 
 struct Service {
     node: Arc<Node>,
-    limits: Limits,
+    limits: RwLock<Limits>,
     work: Arc<Semaphore>,
 }
 
@@ -175,19 +182,17 @@ impl Service {
         headers: &header::HeaderMap,
         body: Incoming,
     ) -> Result<Vec<u8>, Response<Full<Bytes>>> {
+        let limit = self.limits.read().unwrap_or_else(PoisonError::into_inner).body;
         let too_large = || {
-            let text = format!(
-                "the request is larger than {} octets (\"ip http max-request-size\")\n",
-                self.limits.body
-            );
+            let text = format!("the request is larger than {limit} octets (\"ip http max-request-size\")\n");
             closing(plain(StatusCode::PAYLOAD_TOO_LARGE, &text))
         };
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > self.limits.body as u64) {
+        if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
-        match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, self.limits.body).collect()).await {
+        match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, limit).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(closing(plain(StatusCode::BAD_REQUEST, "the request ended early\n"))),
