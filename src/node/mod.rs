@@ -6,6 +6,7 @@ mod report;
 mod server;
 mod start;
 mod tokens;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::CaError;
-use crate::config::Configuration;
+use crate::config::{Configuration, Vault};
 use crate::pki::{KeyKind, Time, chain};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
@@ -33,6 +34,8 @@ use tokens::Tokens;
 pub struct Node {
     state: PathBuf,
     store: Arc<dyn Store>,
+    /// Seals the passwords of the configuration.
+    vault: Vault,
     running: RwLock<Running>,
     /// Held while the configuration changes.
     changing: Mutex<()>,
@@ -59,8 +62,10 @@ impl Node {
         create().map_err(io(format!("creating the state directory {}", state.display())))?;
         let lock = lock(&state)?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&state.join(DATABASE))?);
+        let vault = vault::open(&state)?;
         let node = Arc::new(Self {
             store,
+            vault,
             running: RwLock::new(Running {
                 configuration: Configuration::default(),
                 tokens: Arc::default(),
@@ -89,6 +94,7 @@ impl Node {
     pub fn apply(&self, new: Configuration) -> Result<Vec<String>, NodeError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Time::now();
+        let new = new.sealed(&self.vault);
         let (old, old_tokens, mut servers) = {
             let running = self.running();
             (running.configuration.clone(), running.tokens.clone(), running.servers.clone())
