@@ -10,6 +10,7 @@
 //! config     ra                    running-config text, one SCEP request whole
 //! ca                               issue, revoke, CRL: knows neither SCEP nor HTTP nor PKCS#11
 //! policy   scep   token   store    decisions, RFC 8894 codec, PKCS#11, database
+//! files                            nvram:, usbtoken0:, tftp://, ftp://, https://, s3://
 //! pki                              X.509 values and rules: no I/O, no clock, no token
 //! log                              the log, debugging, terminals that watch: everybody emits, only edges set up
 //! ```
@@ -18,6 +19,7 @@ pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod files;
 pub mod http;
 pub mod log;
 pub mod node;

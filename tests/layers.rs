@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 4),
     ("ra", 4),
     ("ca", 3),
+    ("files", 2),
     ("policy", 2),
     ("scep", 2),
     ("store", 2),
@@ -29,6 +30,9 @@ const OWNED: &[(&str, &str)] = &[
     ("hyper", "http"),
     ("hyper_util", "http"),
     ("http_body_util", "http"),
+    ("ureq", "files"),
+    ("suppaftp", "files"),
+    ("rusty_s3", "files"),
 ];
 
 /// Layers without files, sockets, processes or a clock of their own.

@@ -1,0 +1,38 @@
+//! The file systems: what is written is read back, on this host and on other makers' servers.
+
+mod support;
+
+#[path = "files/local.rs"]
+mod local;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tokenca::files::{FileUrl, Files, Places};
+
+/// `nvram:` in `dir/nvram`, `flash:` in `dir/flash`.
+fn places(dir: &Path) -> Places {
+    for name in ["nvram", "flash"] {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    Places {
+        nvram: dir.join("nvram"),
+        reserved: ["tokenca.db*", "lock", "*.new"].map(str::to_owned).to_vec(),
+        directories: BTreeMap::from([("flash".to_owned(), dir.join("flash"))]),
+        ..Places::default()
+    }
+}
+
+fn files(dir: &Path) -> Files {
+    Files::new(places(dir))
+}
+
+#[track_caller]
+fn url(text: &str) -> FileUrl {
+    FileUrl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[track_caller]
+fn names(files: &Files, directory: &str) -> Vec<String> {
+    files.list(&url(directory), None).unwrap().entries.into_iter().map(|entry| entry.name).collect()
+}
