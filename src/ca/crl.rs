@@ -1,10 +1,11 @@
 //! Revocation and the CRL.
 
-use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::pki::crl::{CrlBuilder, CrlHeader};
 use crate::pki::{Serial, SigningKey, Time, tbs};
-use crate::store::{Crl, Revocation};
+use crate::store::{Crl, CrlFacts, Omit, Revocation};
 
 use super::{Ca, CaError, Meter};
 
@@ -15,79 +16,102 @@ impl Ca {
         if !matches!(reason, 0..=6 | 9 | 10) {
             return Err(CaError::Reason(reason));
         }
-        self.store.revoke(&self.label, serial, Revocation { at: now, reason })?;
-        self.crl_is_stale.store(true, Ordering::Release);
-        Ok(())
+        Ok(self.store.revoke(&self.label, serial, Revocation { at: now, reason })?)
     }
 
     /// Takes a hold back; the CRL that says so is the next one.
     pub fn unrevoke(&self, serial: &Serial) -> Result<(), CaError> {
-        self.store.unrevoke(&self.label, serial)?;
-        self.crl_is_stale.store(true, Ordering::Release);
-        Ok(())
+        Ok(self.store.unrevoke(&self.label, serial)?)
     }
 
-    /// The newest CRL.
+    /// The newest CRL. Its octets are read once, however often it is asked for.
     pub fn crl(&self) -> Result<Option<Crl>, CaError> {
-        Ok(self.store.crl(&self.label, self.authority)?)
+        let Some(facts) = self.crl_facts()? else { return Ok(None) };
+        // Held while the octets are read: of many that ask at once one reads.
+        let mut newest = self.newest();
+        if newest.as_ref().is_none_or(|crl| crl.number != facts.number) {
+            *newest = self.store.crl(&self.label, self.authority)?;
+        }
+        Ok(newest.clone())
     }
 
-    /// Whether a CRL is due: there is none, a quarter of its life is left, or it lacks a revocation.
+    /// The newest CRL without its octets.
+    pub fn crl_facts(&self) -> Result<Option<CrlFacts>, CaError> {
+        Ok(self.store.crl_facts(&self.label, self.authority)?)
+    }
+
+    /// Whether a CRL is due: there is none, a quarter of its life is left, or it lacks a revocation or that
+    /// one was taken back.
     pub fn crl_is_due(&self, now: Time) -> Result<bool, CaError> {
-        let Some(crl) = self.crl()? else { return Ok(true) };
+        let Some(crl) = self.crl_facts()? else { return Ok(true) };
         let life = crl.next_update.since(crl.this_update);
-        Ok(self.crl_is_stale.load(Ordering::Acquire) || now >= crl.next_update.minus(life / 4))
-    }
-
-    /// Whether a revocation is younger than the newest CRL: one that a crash kept from being listed.
-    pub(super) fn lacks_revocation(&self, now: Time) -> Result<bool, CaError> {
-        let Some(crl) = self.crl()? else { return Ok(true) };
-        let mut younger = false;
-        self.store.revoked(&self.label, self.authority, now, &mut |_, revocation| {
-            younger |= revocation.at >= crl.this_update;
-        })?;
-        Ok(younger)
+        Ok(self.store.revision(&self.label)? != crl.revision || now >= crl.next_update.minus(life / 4))
     }
 
     /// Makes, signs and keeps a CRL.
     pub fn issue_crl(&self, meter: &Meter, now: Time) -> Result<Crl, CaError> {
-        let _guard = self.crl.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let number = self.crl()?.map_or(1, |crl| crl.number + 1);
-        // Cleared before the list is read: a revocation from here on makes the next CRL due again.
-        let was_stale = self.crl_is_stale.swap(false, Ordering::AcqRel);
-        let crl = self.sign_crl(number, meter, now);
-        if crl.is_err() {
-            self.crl_is_stale.fetch_or(was_stale, Ordering::AcqRel);
-        }
-        crl
+        let _guard = self.crl.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.crl_facts()?;
+        let crl = self.sign_crl(last, meter, now)?;
+        self.store.keep_crl(&self.label, crl.clone())?;
+        *self.newest() = Some(crl.clone());
+        Ok(crl)
     }
 
-    fn sign_crl(&self, number: u64, meter: &Meter, now: Time) -> Result<Crl, CaError> {
+    fn sign_crl(&self, last: Option<CrlFacts>, meter: &Meter, now: Time) -> Result<Crl, CaError> {
         let mut list = CrlBuilder::new();
         let mut failed = None;
-        self.store.revoked(&self.label, self.authority, now, &mut |serial, revocation| {
-            if let Err(error) = list.push(serial, revocation.at, revocation.reason) {
-                failed = Some(error);
-            }
-        })?;
+        let revision = self.store.revoked(
+            &self.label,
+            self.authority,
+            self.omit(last, now),
+            &mut |serial, revocation| {
+                if let Err(error) = list.push(serial, revocation.at, revocation.reason) {
+                    failed = Some(error);
+                }
+            },
+        )?;
         if let Some(error) = failed {
             return Err(error.into());
         }
+        let this_update = this_update(last, now);
         let header = CrlHeader {
             algorithm: self.algorithm(),
             issuer: &self.name,
             issuer_key: &self.key_id,
-            number,
-            this_update: now,
-            next_update: now.plus(self.settings.crl_lifetime),
+            number: last.map_or(1, |last| last.number + 1),
+            this_update,
+            next_update: this_update.plus(self.settings.crl_lifetime),
         };
         let tbs = list.finalize(&header)?;
         let signature = meter.signing(self.key.as_ref()).sign(self.settings.hash, &tbs)?;
         self.key.public_key().verify(header.algorithm, &tbs, &signature)?;
-        let der = tbs::assemble(&tbs, header.algorithm, &signature)?;
-        let (this_update, next_update) = (header.this_update, header.next_update);
-        let crl = Crl { authority: self.authority, number, this_update, next_update, der };
-        self.store.keep_crl(&self.label, crl.clone())?;
-        Ok(crl)
+        let der = tbs::assemble(&tbs, header.algorithm, &signature)?.into();
+        let CrlHeader { number, next_update, .. } = header;
+        Ok(Crl { authority: self.authority, number, this_update, next_update, revision, der })
+    }
+
+    /// What has been on a CRL issued after its expiry may leave the list (RFC 5280, 3.3). Regularly one is
+    /// issued within each life of a CRL, so an entry stays for that long after the expiry, and until it was
+    /// on one.
+    fn omit(&self, last: Option<CrlFacts>, now: Time) -> Omit {
+        let Some(last) = last else { return Omit::NOTHING };
+        let life = self.settings.crl_lifetime.max(last.next_update.since(last.this_update));
+        Omit { expired_before: last.this_update.min(now.minus(life)), revision: last.revision }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Crl>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Now; but when the clock went back a little, not before the last CRL, which relying parties would prefer.
+fn this_update(last: Option<CrlFacts>, now: Time) -> Time {
+    match last {
+        Some(last) if last.this_update.since(now) <= STEP => last.this_update.max(now),
+        _ => now,
+    }
+}
+
+/// By how much a clock may be set back without anything being wrong.
+const STEP: Duration = Duration::from_secs(3600);

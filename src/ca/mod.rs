@@ -9,14 +9,13 @@ mod found;
 mod issue;
 mod meter;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::pki::profile::IssuerFacts;
 use crate::pki::{Certificate, Hash, KeyError, Name, SignatureAlgorithm, SigningKey, Time, VerifyError};
 use crate::policy::{self, Refusal};
-use crate::store::{self, Reuse, SerialRule, Store, StoreError};
+use crate::store::{self, Crl, Reuse, SerialRule, Store, StoreError};
 
 pub use found::Founding;
 pub use issue::{Application, Outcome, identity};
@@ -34,8 +33,8 @@ pub struct Ca {
     settings: Settings,
     /// Held while a CRL is made: its number must be above that of the newest.
     crl: Mutex<()>,
-    /// Whether something was revoked since the newest CRL.
-    crl_is_stale: AtomicBool,
+    /// The newest CRL that was asked for.
+    newest: Mutex<Option<Crl>>,
 }
 
 /// What the operator configured about issuing.
@@ -62,14 +61,13 @@ pub struct Settings {
 }
 
 impl Ca {
-    /// Opens the CA whose certificate `authority` holds, at `now`. `key` must be that certificate's.
+    /// Opens the CA whose certificate `authority` holds. `key` must be that certificate's.
     pub fn open(
         label: &str,
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
         settings: Settings,
-        now: Time,
     ) -> Result<Self, CaError> {
         let certificate =
             Certificate::parse(&authority.certificate).map_err(|e| CaError::Damaged(e.to_string()))?;
@@ -79,7 +77,7 @@ impl Ca {
                 label: authority.key_label.clone(),
             });
         }
-        let ca = Self {
+        Ok(Self {
             label: label.to_owned(),
             store,
             authority: authority.id,
@@ -89,10 +87,8 @@ impl Ca {
             key,
             settings,
             crl: Mutex::new(()),
-            crl_is_stale: AtomicBool::new(false),
-        };
-        ca.crl_is_stale.store(ca.lacks_revocation(now)?, Ordering::Release);
-        Ok(ca)
+            newest: Mutex::new(None),
+        })
     }
 
     /// Its certificate.

@@ -217,7 +217,7 @@ fn answer(node: &Node, route: Route, peer: IpAddr) -> Answer {
 fn render(answer: Answer, request: &header::HeaderMap) -> Response<Full<Bytes>> {
     let (status, body) = match answer.body {
         Body::Ok { content_type, octets } => {
-            let mut response = Response::new(Full::new(Bytes::from(octets)));
+            let mut response = Response::new(Full::new(octets));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             return match answer.cache {
                 None => uncached(response),

@@ -6,7 +6,7 @@ use crate::ca::{Ca, CaError, Meter};
 use crate::config::{DatabaseLevel, Grant};
 use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, hex};
 use crate::ra::challenge_digest;
-use crate::store::{Crl, Enrollment, Password, Role, State, StoreError};
+use crate::store::{Crl, Enrollment, Omit, Password, Role, State, StoreError};
 
 use super::server::{CertServer, parse};
 use super::{CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus};
@@ -19,7 +19,7 @@ impl CertServer {
         let certificate = authority.as_ref().map(|a| parse(&a.certificate)).transpose()?;
         let fingerprint = |hash: Hash| certificate.as_ref().map(|c| hex(&hash.digest(&[c.der()])));
         let crl = match &authority {
-            Some(authority) => self.store.crl(&self.label, authority.id)?,
+            Some(authority) => self.store.crl_facts(&self.label, authority.id)?,
             None => None,
         };
         Ok(ServerReport {
@@ -168,7 +168,7 @@ impl CertServer {
 
     fn crl_report(&self, ca: &Ca, crl: Crl) -> Result<CrlReport, NodeError> {
         let (mut entries, mut revoked) = (0, Vec::new());
-        self.store.revoked(&self.label, crl.authority, crl.this_update, &mut |serial, revocation| {
+        self.store.revoked(&self.label, crl.authority, Omit::NOTHING, &mut |serial, revocation| {
             if revocation.at > crl.this_update {
                 return;
             }

@@ -52,8 +52,7 @@ impl Start<'_> {
             }
             None => self.found(&settings, &meter)?,
         };
-        let ca =
-            Ca::open(self.label, self.store.clone(), &authority, Arc::new(key.clone()), settings, self.now)?;
+        let ca = Ca::open(self.label, self.store.clone(), &authority, Arc::new(key.clone()), settings)?;
         ca.recover(&meter, self.now)?;
         let keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,

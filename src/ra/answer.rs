@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::pki::Time;
 
 /// An answer, before HTTP makes a response of it.
@@ -21,7 +23,7 @@ pub enum Body {
         /// Content-Type.
         content_type: &'static str,
         /// The content.
-        octets: Vec<u8>,
+        octets: Bytes,
     },
     /// 400: it is not SCEP at all.
     BadRequest(String),
@@ -49,8 +51,8 @@ pub struct Cache {
 
 impl Answer {
     /// 200 with this content.
-    pub fn ok(content_type: &'static str, octets: Vec<u8>) -> Self {
-        Body::Ok { content_type, octets }.into()
+    pub fn ok(content_type: &'static str, octets: impl Into<Bytes>) -> Self {
+        Body::Ok { content_type, octets: octets.into() }.into()
     }
 
     /// 400, and why.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 use crate::ca::{self, Application, CaError, Meter};
 use crate::pki::ber::Limits;
 use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
@@ -19,7 +21,7 @@ enum Done {
     /// The certificate asked for, and whether the same message may get the same reply again.
     Certificate(store::Certificate, Repeatable),
     /// The CRL.
-    Crl(Vec<u8>),
+    Crl(Bytes),
     /// It waits for the operator.
     Pending,
 }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
+use bytes::Bytes;
+
 use crate::pki::Serial;
 
 /// The last successful replies by the SHA-256 of their requests. Bounded; the oldest go first.
@@ -11,19 +13,19 @@ pub struct Replies(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    replies: HashMap<[u8; 32], (Serial, Vec<u8>)>,
+    replies: HashMap<[u8; 32], (Serial, Bytes)>,
     order: VecDeque<[u8; 32]>,
     octets: usize,
 }
 
 impl Replies {
     /// The reply to this request and the certificate in it.
-    pub fn find(&self, request: &[u8; 32]) -> Option<(Serial, Vec<u8>)> {
+    pub fn find(&self, request: &[u8; 32]) -> Option<(Serial, Bytes)> {
         self.kept().replies.get(request).cloned()
     }
 
     /// Keeps a reply.
-    pub fn keep(&self, request: [u8; 32], serial: Serial, reply: Vec<u8>) {
+    pub fn keep(&self, request: [u8; 32], serial: Serial, reply: Bytes) {
         let mut kept = self.kept();
         kept.octets += reply.len();
         match kept.replies.insert(request, (serial, reply)) {
@@ -55,12 +57,12 @@ mod tests {
         let replies = Replies::default();
         let id = |n: u32| -> [u8; 32] { std::array::from_fn(|i| n.to_be_bytes()[i % 4]) };
         for n in 0..10 {
-            replies.keep(id(n), Serial::from(u64::from(n)), vec![0; MAX_OCTETS / 5]);
+            replies.keep(id(n), Serial::from(u64::from(n)), vec![0; MAX_OCTETS / 5].into());
         }
         assert!(replies.find(&id(4)).is_none());
         assert_eq!(replies.find(&id(9)).map(|(serial, _)| serial), Some(Serial::from(9)));
         assert!(replies.kept().octets <= MAX_OCTETS);
-        replies.keep(id(9), Serial::from(1), vec![1]);
-        assert_eq!(replies.find(&id(9)), Some((Serial::from(1), vec![1])));
+        replies.keep(id(9), Serial::from(1), vec![1].into());
+        assert_eq!(replies.find(&id(9)), Some((Serial::from(1), vec![1].into())));
     }
 }

@@ -2,6 +2,10 @@
 
 use serde::Serialize;
 
+use crate::pki::{Serial, Time};
+
+use super::{Crl, Revocation};
+
 /// In what capacity a certificate acts for its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,4 +48,67 @@ pub struct NewAuthority {
     pub key_label: String,
     /// The certificate, DER.
     pub certificate: Vec<u8>,
+}
+
+/// A CA that was another's, to be taken over.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// Its certificate, and where its key is now. The role is that of a CA.
+    pub authority: NewAuthority,
+    /// What is known of the certificates it issued, its own among them if it is self-signed. What stands
+    /// twice is one: the octets of a certificate tell more than what was written about it, and of the rest
+    /// what comes first.
+    pub certificates: Vec<Adopted>,
+    /// The serial number it gave out last, as far as its files say.
+    pub last_serial: Serial,
+    /// Its newest CRL. Authority and revision are filled in.
+    pub crl: Option<Crl>,
+    /// Now.
+    pub now: Time,
+}
+
+/// What is known of a certificate that an adopted CA issued.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// Serial number.
+    pub serial: Serial,
+    /// The certificate, DER. With it everything below must be known but the revocation.
+    pub der: Option<Vec<u8>>,
+    /// Subject, in the notation of IOS.
+    pub subject: Option<String>,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub key: Option<[u8; 32]>,
+    /// notBefore.
+    pub not_before: Option<Time>,
+    /// notAfter.
+    pub not_after: Option<Time>,
+    /// Whether and how it was revoked.
+    pub revocation: Option<Revocation>,
+}
+
+/// A certificate of a trustpoint: of the CA it trusts, or its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedCertificate {
+    /// Name of the trustpoint.
+    pub trustpoint: String,
+    /// Whose it is.
+    pub kind: TrustedKind,
+    /// Serial number.
+    pub serial: Serial,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// Name of the token in the configuration with its key, when the key is ours.
+    pub token: Option<String>,
+    /// Label of the key pair on that token.
+    pub key_label: Option<String>,
+}
+
+/// Whose a certificate of a trustpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustedKind {
+    /// The CA's.
+    Ca,
+    /// The trustpoint's own.
+    Own,
 }

@@ -1,5 +1,7 @@
 //! Serial numbers, intents, certificates, and what is revoked.
 
+use bytes::Bytes;
+
 use crate::pki::{Serial, Time};
 
 use super::Cost;
@@ -88,6 +90,47 @@ pub struct Certificate {
     pub revocation: Option<Revocation>,
 }
 
+/// What is on record of a serial number: a certificate whole, or what is known of one that an adopted CA
+/// gave out before it was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Serial number.
+    pub serial: Serial,
+    /// Who signed it; `None` for a CA's own self-signed one.
+    pub authority: Option<u64>,
+    /// The enrollment it answers.
+    pub enrollment: Option<u64>,
+    /// The certificate, DER. With it, subject, key and validity are known.
+    pub der: Option<Vec<u8>>,
+    /// Subject, in the notation of IOS.
+    pub subject: Option<String>,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub key: Option<[u8; 32]>,
+    /// notBefore.
+    pub not_before: Option<Time>,
+    /// notAfter.
+    pub not_after: Option<Time>,
+    /// Whether and how it was revoked.
+    pub revocation: Option<Revocation>,
+}
+
+impl Record {
+    /// The certificate, when it is known whole.
+    pub fn whole(self) -> Option<Certificate> {
+        Some(Certificate {
+            serial: self.serial,
+            authority: self.authority,
+            enrollment: self.enrollment,
+            der: self.der?,
+            subject: self.subject?,
+            key: self.key?,
+            not_before: self.not_before?,
+            not_after: self.not_after?,
+            revocation: self.revocation,
+        })
+    }
+}
+
 /// When and why a certificate was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
@@ -97,17 +140,49 @@ pub struct Revocation {
     pub reason: u8,
 }
 
+/// Which revoked certificates a list may leave out: those that expired before one instant and were revoked
+/// no later than with one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Omit {
+    /// notAfter of what may be left out is before this. A certificate whose notAfter is unknown stays.
+    pub expired_before: Time,
+    /// The revision of what may be left out is not above this.
+    pub revision: u64,
+}
+
+impl Omit {
+    /// Every revoked certificate is listed.
+    pub const NOTHING: Self = Self { expired_before: Time::from_unix(0), revision: 0 };
+}
+
 /// A CRL that was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crl {
     /// Who signed it.
     pub authority: u64,
-    /// cRLNumber.
+    /// cRLNumber; 0 for an adopted one without.
     pub number: u64,
     /// thisUpdate.
     pub this_update: Time,
     /// nextUpdate.
     pub next_update: Time,
+    /// How far it takes account of revocations: what [`super::Store::revoked`] returned.
+    pub revision: u64,
     /// The CRL, DER.
-    pub der: Vec<u8>,
+    pub der: Bytes,
+}
+
+/// What is known of a CRL without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrlFacts {
+    /// cRLNumber; 0 for an adopted one without.
+    pub number: u64,
+    /// thisUpdate.
+    pub this_update: Time,
+    /// nextUpdate.
+    pub next_update: Time,
+    /// How far it takes account of revocations.
+    pub revision: u64,
+    /// Octets of its DER.
+    pub size: u64,
 }

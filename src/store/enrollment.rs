@@ -138,7 +138,7 @@ pub struct NewEnrollment {
     pub reuse: Reuse,
     /// The digest of the one-time password that authorizes it, to be claimed.
     pub claim: Option<[u8; 32]>,
-    /// Pending enrollments beyond which no new one is taken.
+    /// Pending enrollments beyond which no new one is taken. As many malformed ones are kept, the newest.
     pub max_pending: u64,
     /// What policy decided.
     pub submission: Submission,
@@ -162,6 +162,8 @@ pub enum Submission {
     Pend,
     /// It is issued at once: this is its intent.
     Issue(NewIntent),
+    /// It is cryptographically invalid, for this reason.
+    Malformed(String),
 }
 
 /// What [`Store::submit`] did.

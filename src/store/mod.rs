@@ -18,16 +18,21 @@
 mod authority;
 mod certificate;
 mod enrollment;
+mod journal;
 pub mod sqlite;
 
 pub use crate::pki::Class;
 use crate::pki::{Serial, Time};
 
-pub use authority::{Authority, NewAuthority, Role};
-pub use certificate::{Certificate, Crl, Intent, Issued, NewIntent, Revocation, SerialRule, TbsBuilder};
+pub use authority::{Adopted, Adoption, Authority, NewAuthority, Role, TrustedCertificate, TrustedKind};
+pub use certificate::{
+    Certificate, Crl, CrlFacts, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, TbsBuilder,
+};
 pub use enrollment::{Cost, Enrollment, NewEnrollment, Reuse, State, Submission, Submitted};
+pub use journal::JournalEntry;
 
-/// Servers' authorities, enrollments, certificates, CRLs and one-time passwords.
+/// Servers' authorities, enrollments, certificates, CRLs and one-time passwords; beside them the
+/// certificates of trustpoints, the journal, and small facts.
 ///
 /// Calls for one server are serializable, also across processes; what returned `Ok` survives a power
 /// cut. Every method names the server by its label. A backend may be called from many threads.
@@ -40,6 +45,15 @@ pub trait Store: Send + Sync {
     /// there is none with that number, `Conflict` when it is retired already or has another role.
     fn install(&self, authority: NewAuthority, replaces: Option<u64>) -> Result<Authority, StoreError>;
 
+    /// Takes another CA over, whole or not at all: installs its authority, records what is known of its
+    /// certificates, and goes on after the highest serial number and with the CRL it left. From then on a
+    /// serial number up to that one counts as given out, also when nothing is known of it; when that one has
+    /// more than 8 octets, and so was drawn at random, every serial number does that was not given out here.
+    ///
+    /// What an interrupted founding has left goes. `Conflict` when the server has or had an authority;
+    /// `Corrupt` when a certificate lacks what belongs to it.
+    fn adopt(&self, adoption: Adoption) -> Result<Authority, StoreError>;
+
     /// Records an enrollment, or finds the one that this is a repetition of: same `identity`, not
     /// removed, and acceptable to `reuse`. The claim of a one-time password, the check for repetition,
     /// the limit on pending requests and, for [`Submission::Issue`], the intent, happen in the same
@@ -48,6 +62,9 @@ pub trait Store: Send + Sync {
     /// newest is meant. An intent is for the same server, whichever it names.
     ///
     /// A password lets the identity that used it in again, should its enrollment have been removed.
+    ///
+    /// A malformed one claims nothing and counts as no pending one; beyond `max_pending` of them the oldest
+    /// are removed.
     ///
     /// Errors: `ClaimRefused` when the password is unknown, expired or used by another enrollment;
     /// `Full` when `max_pending` is reached. Nothing is recorded then.
@@ -110,12 +127,18 @@ pub trait Store: Send + Sync {
     /// when there is none, `Conflict` when it was given up before or its certificate is kept.
     fn abandon(&self, server: &str, serial: &Serial, now: Time) -> Result<(), StoreError>;
 
-    /// The certificate with this serial number. Intents are not certificates.
-    fn certificate(&self, server: &str, serial: &Serial) -> Result<Option<Certificate>, StoreError>;
+    /// What is on record of this serial number: not of an intent, but of every one that an adopted CA may
+    /// have given out, were it only the number and who signed.
+    fn record(&self, server: &str, serial: &Serial) -> Result<Option<Record>, StoreError>;
+
+    /// The certificate with this serial number, when it is known whole. Intents are not certificates.
+    fn certificate(&self, server: &str, serial: &Serial) -> Result<Option<Certificate>, StoreError> {
+        Ok(self.record(server, serial)?.and_then(Record::whole))
+    }
 
     /// Certificates issued after the one with serial number `after` (all when `None`), in the order in which
     /// serial numbers were given out, at most `limit`. A serial number that was never given out stands for
-    /// the next lower one.
+    /// the next lower one. Of an adopted CA come those known whole.
     fn certificates(
         &self,
         server: &str,
@@ -123,27 +146,34 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Certificate>, StoreError>;
 
-    /// The serial number given out last, intents included.
+    /// The serial number given out last, intents included. Of an adopted CA the highest.
     fn last_serial(&self, server: &str) -> Result<Option<Serial>, StoreError>;
 
-    /// Marks a certificate revoked. `Conflict` if it is, `NotFound` if it does not exist.
+    /// Marks a certificate revoked that has a [`record`](Self::record). `Conflict` if it is, `NotFound` if it
+    /// does not exist.
     fn revoke(&self, server: &str, serial: &Serial, revocation: Revocation) -> Result<(), StoreError>;
 
     /// Takes a revocation back. `Conflict` unless it is a hold (reason 6).
     fn unrevoke(&self, server: &str, serial: &Serial) -> Result<(), StoreError>;
 
-    /// Calls `each` with every revoked certificate of `authority` that expires after `unexpired_at`, by
-    /// ascending serial number. A consistent snapshot, streamed.
+    /// Counts revocations and what was taken back of them: a CRL made with the same revision lacks nothing.
+    fn revision(&self, server: &str) -> Result<u64, StoreError>;
+
+    /// Calls `each` with every revoked certificate of `authority` but those that `omit` allows to be left
+    /// out, by ascending serial number. A consistent snapshot, streamed; returns its revision.
     fn revoked(
         &self,
         server: &str,
         authority: u64,
-        unexpired_at: Time,
+        omit: Omit,
         each: &mut dyn FnMut(&Serial, Revocation),
-    ) -> Result<(), StoreError>;
+    ) -> Result<u64, StoreError>;
 
     /// The newest CRL of `authority`, the only one that is kept.
     fn crl(&self, server: &str, authority: u64) -> Result<Option<Crl>, StoreError>;
+
+    /// The same without its octets: cheap, however long it is.
+    fn crl_facts(&self, server: &str, authority: u64) -> Result<Option<CrlFacts>, StoreError>;
 
     /// Stores a CRL. `Conflict` unless its number is above that of the newest; `NotFound` when the
     /// authority does not exist.
@@ -165,6 +195,31 @@ pub trait Store: Send + Sync {
 
     /// A secret of this database, made on first use: the key under which challenges are digested.
     fn secret(&self, name: &str) -> Result<zeroize::Zeroizing<[u8; 32]>, StoreError>;
+
+    /// The certificates of a trustpoint: those of CAs first, then by serial number.
+    fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError>;
+
+    /// Adds a certificate to a trustpoint, in place of one of the same kind with the same serial number.
+    fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError>;
+
+    /// Removes one certificate of a trustpoint, or all of them. Returns how many.
+    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError>;
+
+    /// Adds an entry to the journal, which keeps the newest 100,000.
+    fn add_journal(&self, entry: JournalEntry) -> Result<(), StoreError>;
+
+    /// Entries of the journal with a number below `before` (all when `None`), newest first, at most `limit`.
+    fn journal(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalEntry>, StoreError>;
+
+    /// A small fact that was set before. Those with the scope `server L` go with the server L.
+    fn mark(&self, scope: &str, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Sets a small fact, or forgets it.
+    fn set_mark(&self, scope: &str, name: &str, value: Option<&str>) -> Result<(), StoreError>;
+
+    /// Notes what time it is. Returns the latest time ever noted, this one included: one that is after `now`
+    /// says that the clock went back. Costs a write when `now` is the latest.
+    fn note_time(&self, now: Time) -> Result<Time, StoreError>;
 
     /// Deletes everything of a server. Its serial numbers go with it.
     fn delete_server(&self, server: &str) -> Result<(), StoreError>;

@@ -3,10 +3,12 @@
 //! A backend is a [`Database`]: something that can be opened more than once, as several processes or one
 //! after its crash would. `suite!` at the end runs every test on each of them.
 
+mod adoption;
 mod authorities;
 mod certificates;
 mod crowds;
 mod enrollments;
+mod facts;
 mod revocation;
 mod servers;
 mod submission;
@@ -21,15 +23,17 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Authority, Certificate, Class, Cost, Crl, Enrollment, Intent, Issued, NewAuthority, NewEnrollment,
-    NewIntent, Password, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission,
-    Submitted,
+    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Intent, Issued,
+    JournalEntry, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record, Reuse, Revocation, Role,
+    SerialRule, State, Store, StoreError, Submission, Submitted, TrustedCertificate, TrustedKind,
 };
 
+use adoption::*;
 use authorities::*;
 use certificates::*;
 use crowds::*;
 use enrollments::*;
+use facts::*;
 use revocation::*;
 use servers::*;
 use submission::*;
@@ -83,6 +87,12 @@ suite! {
     => [
         authorities_are_listed_oldest_first,
         a_role_has_one_active_authority,
+        an_adopted_ca_goes_on,
+        an_adopted_ca_is_the_first,
+        what_is_known_twice_is_one,
+        unknown_certificates_of_an_adopted_ca_are_revoked,
+        random_numbers_of_an_adopted_ca,
+        an_adoption_is_whole_or_nothing,
         a_submission_pends,
         request_numbers_count_per_server_and_never_return,
         a_transaction_is_found_by_identifier_and_key,
@@ -93,6 +103,7 @@ suite! {
         a_revoked_one_is_not_repeated,
         the_newest_acceptable_one_is_repeated,
         no_more_than_the_limit_pend,
+        a_malformed_request_is_kept_for_the_operator,
         a_password_is_claimed_once,
         a_refused_submission_gives_the_password_back,
         enrollments_come_in_pages,
@@ -111,10 +122,16 @@ suite! {
         a_serial_number_of_any_length_may_be_asked_for,
         a_certificate_is_revoked_once,
         revoked_certificates_are_listed_per_authority,
+        what_was_on_no_list_stays,
         the_list_is_a_snapshot,
         crl_numbers_ascend,
+        a_long_crl_is_kept_whole,
         a_new_password_replaces_the_live_one_without_subject,
         expired_passwords_are_forgotten,
+        a_trustpoint_has_its_certificates,
+        the_journal_is_read_backwards,
+        marks_are_set_and_forgotten,
+        the_latest_time_is_remembered,
         a_secret_is_made_once,
         a_deleted_server_leaves_nothing,
         a_crash_leaves_the_intent,

@@ -77,8 +77,7 @@ pub fn a_deleted_server_leaves_nothing(db: &dyn Database) {
         let serial = store.submit(new).unwrap().intent.unwrap().serial;
         store.keep(server, issued(&serial)).unwrap();
         store.submit(NewEnrollment { server: server.into(), ..request(2) }).unwrap();
-        let crl = Crl { authority: ca.id, number: 1, this_update: NOW, next_update: NOW, der: vec![1] };
-        store.keep_crl(server, crl).unwrap();
+        store.keep_crl(server, crl(ca.id, 1, &[1])).unwrap();
         ca.id
     };
     let (mine, other) = (fill(CA), fill(OTHER));

@@ -238,3 +238,29 @@ pub fn a_refused_submission_gives_the_password_back(db: &dyn Database) {
     assert_eq!(store.password(CA, &digest(100)).unwrap().unwrap().used_by, None);
     assert_eq!(claim(1).unwrap().enrollment.id, 1);
 }
+
+pub fn a_malformed_request_is_kept_for_the_operator(db: &dyn Database) {
+    let store = db.open();
+    store.add_password(CA, password(100, None)).unwrap();
+    let malformed = |n: u64| {
+        let submission = Submission::Malformed(format!("reason {n}"));
+        let claim = Some(digest(100));
+        store.submit(NewEnrollment { submission, claim, max_pending: 3, ..request(n) }).unwrap()
+    };
+    let first = malformed(1);
+    assert!(!first.known && first.intent.is_none());
+    assert_eq!(first.enrollment.state, State::Malformed);
+    assert_eq!(first.enrollment.reason.as_deref(), Some("reason 1"));
+    assert_eq!(store.enrollment(CA, 1).unwrap(), Some(first.enrollment));
+    assert_eq!(store.pending(CA).unwrap(), 0);
+    assert_eq!(store.password(CA, &digest(100)).unwrap().unwrap().used_by, None);
+    assert!(malformed(1).known);
+
+    // Others are not counted with them.
+    store.submit(request(50)).unwrap();
+    store.submit(NewEnrollment { server: OTHER.into(), ..request(1) }).unwrap();
+    (2..=5).for_each(|n| assert!(!malformed(n).known));
+    let left: Vec<u64> = store.enrollments(CA, 0, 10).unwrap().iter().map(|e| e.id).collect();
+    assert_eq!(left, [2, 4, 5, 6]);
+    assert_eq!(store.enrollments(OTHER, 0, 10).unwrap().len(), 1);
+}

@@ -104,12 +104,29 @@ pub fn grant(store: &dyn Store, n: u64) -> u64 {
     submitted.enrollment.id
 }
 
-pub fn revoked(store: &dyn Store, authority: u64, at: Time) -> Vec<(Serial, Revocation)> {
+/// What a list must have.
+pub fn revoked(store: &dyn Store, authority: u64, omit: Omit) -> Vec<(Serial, Revocation)> {
     let mut list = Vec::new();
-    store
-        .revoked(CA, authority, at, &mut |serial, revocation| list.push((serial.clone(), revocation)))
-        .unwrap();
+    let revision = store.revoked(CA, authority, omit, &mut |serial, how| list.push((serial.clone(), how)));
+    assert_eq!(revision.unwrap(), store.revision(CA).unwrap());
     list
+}
+
+/// What a list must have when everything revoked so far was on the last one.
+pub fn unexpired(store: &dyn Store, authority: u64, at: Time) -> Vec<(Serial, Revocation)> {
+    let revision = store.revision(CA).unwrap();
+    revoked(store, authority, Omit { expired_before: at, revision })
+}
+
+pub fn crl(authority: u64, number: u64, octets: &[u8]) -> Crl {
+    Crl {
+        authority,
+        number,
+        this_update: NOW,
+        next_update: NOW.plus(DAY),
+        revision: 0,
+        der: octets.to_vec().into(),
+    }
 }
 
 /// Runs `work` in so many threads, which start together.

@@ -1,8 +1,8 @@
-//! Authorities, their CRLs, and the end of a server.
+//! Authorities, and the end of a server.
 
 use rusqlite::{Connection, Row};
 
-use crate::store::{Authority, Crl, NewAuthority, StoreError};
+use crate::store::{Authority, NewAuthority, StoreError};
 
 use super::rows::{Count, Fail, change, every, first, int};
 
@@ -27,37 +27,12 @@ pub(super) fn install(db: &Connection, new: NewAuthority, replaces: Option<u64>)
     Ok(first(db, sql, row, authority)?.ok_or(StoreError::Conflict)?)
 }
 
-pub(super) fn crl(db: &Connection, server: &str, authority: u64) -> Result<Option<Crl>, Fail> {
-    let sql = "SELECT * FROM crls WHERE server = ?1 AND authority = ?2";
-    first(db, sql, (server, int(authority)), |row| {
-        Ok(Crl {
-            authority,
-            number: row.get::<_, Count>("number")?.0,
-            this_update: row.get("this_update")?,
-            next_update: row.get("next_update")?,
-            der: row.get("der")?,
-        })
-    })
-}
-
-pub(super) fn keep_crl(db: &Connection, server: &str, crl: &Crl) -> Result<(), Fail> {
-    let sql = "INSERT INTO crls (server, authority, number, this_update, next_update, der)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-               ON CONFLICT (server, authority) DO UPDATE SET number = excluded.number,
-                   this_update = excluded.this_update, next_update = excluded.next_update, der = excluded.der
-               WHERE excluded.number > number";
-    let row = (server, int(crl.authority), int(crl.number), crl.this_update, crl.next_update, &crl.der);
-    match change(db, sql, row)? {
-        0 => Err(StoreError::Conflict.into()),
-        _ => Ok(()),
-    }
-}
-
 pub(super) fn delete_server(db: &Connection, server: &str) -> Result<(), Fail> {
     // Authorities after what refers to them, counters after the triggers that change them.
     for table in ["crls", "certificates", "authorities", "enrollments", "passwords", "counters"] {
         change(db, &format!("DELETE FROM {table} WHERE server = ?1"), [server])?;
     }
+    change(db, "DELETE FROM marks WHERE scope = ?1", [format!("server {server}")])?;
     Ok(())
 }
 

@@ -3,10 +3,12 @@
 use rusqlite::{Connection, Row};
 
 use crate::pki::{Serial, Time};
-use crate::store::{Certificate, Intent, Issued, NewIntent, Revocation, SerialRule, StoreError};
+use crate::store::{
+    Certificate, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, StoreError,
+};
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{enrollments, passwords};
+use super::{adoption, enrollments, passwords};
 
 /// Fixes serial number and bytes. The state of the enrollment is its caller's.
 pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -> Result<Intent, Fail> {
@@ -26,11 +28,12 @@ pub(super) fn keep(db: &Connection, server: &str, new: Issued) -> Result<Certifi
     // `tbs` goes: the certificate contains it.
     let sql = "UPDATE certificates SET kept = ?3, not_before = ?4, not_after = ?5, key = ?6, subject = ?7,
                    der = ?8, tbs = NULL
-               WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL";
+               WHERE server = ?1 AND serial = ?2 AND tbs IS NOT NULL AND abandoned IS NULL";
     let row = (server, &new.serial, new.now, new.not_before, new.not_after, new.key, &new.subject, &new.der);
     let first_to_keep = change(db, sql, row)? == 1;
-    let kept = match find(db, server, &new.serial)? {
-        Some(kept) => kept,
+    let kept = match first(db, FIND, (server, &new.serial), record)?.map(Record::whole) {
+        Some(Some(kept)) => kept,
+        Some(None) => return Err(StoreError::Conflict.into()),
         None if exists(db, server, &new.serial)? => return Err(StoreError::Conflict.into()),
         None => return Err(StoreError::NotFound.into()),
     };
@@ -56,7 +59,7 @@ pub(super) fn intent(db: &Connection, server: &str, serial: &Serial) -> Result<I
 
 pub(super) fn abandon(db: &Connection, server: &str, serial: &Serial, now: Time) -> Result<(), Fail> {
     let sql = "UPDATE certificates SET abandoned = ?3
-               WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL RETURNING enrollment";
+               WHERE server = ?1 AND serial = ?2 AND tbs IS NOT NULL AND abandoned IS NULL RETURNING enrollment";
     match first(db, sql, (server, serial, now), |row| row.get::<_, Option<Count>>(0))? {
         Some(Some(id)) => enrollments::abandoned(db, server, id.0, serial, now),
         Some(None) => Ok(()),
@@ -65,8 +68,13 @@ pub(super) fn abandon(db: &Connection, server: &str, serial: &Serial, now: Time)
     }
 }
 
-pub(super) fn find(db: &Connection, server: &str, serial: &Serial) -> Result<Option<Certificate>, Fail> {
-    first(db, FIND, (server, serial), certificate)
+pub(super) fn find(db: &Connection, server: &str, serial: &Serial) -> Result<Option<Record>, Fail> {
+    if let Some(record) = first(db, FIND, (server, serial), record)? {
+        return Ok(Some(record));
+    }
+    let Some(authority) = adoption::issuer_of(db, server, serial)? else { return Ok(None) };
+    // Not an intent: that was given out here.
+    Ok((!exists(db, server, serial)?).then(|| unknown(serial, authority)))
 }
 
 pub(super) fn page(
@@ -79,7 +87,8 @@ pub(super) fn page(
         None => None,
         Some(serial) => first(db, POSITION, (server, serial), |row| row.get::<_, i64>(0))?,
     };
-    every(db, PAGE, (server, position.unwrap_or(0), int(limit as u64)), certificate)
+    let records = every(db, PAGE, (server, position.unwrap_or(0), int(limit as u64)), record)?;
+    Ok(records.into_iter().filter_map(Record::whole).collect())
 }
 
 pub(super) fn last_serial(db: &Connection, server: &str) -> Result<Option<Serial>, Fail> {
@@ -88,39 +97,65 @@ pub(super) fn last_serial(db: &Connection, server: &str) -> Result<Option<Serial
 }
 
 pub(super) fn revoke(db: &Connection, server: &str, serial: &Serial, how: Revocation) -> Result<(), Fail> {
-    let certificate = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
-    if certificate.revocation.is_some() {
+    let record = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
+    if record.revocation.is_some() {
         return Err(StoreError::Conflict.into());
     }
-    let sql = "UPDATE certificates SET revoked = ?3, reason = ?4 WHERE server = ?1 AND serial = ?2";
-    change(db, sql, (server, serial, how.at, how.reason))?;
+    let revision = next_revision(db, server)?;
+    let sql = "UPDATE certificates SET revoked = ?3, reason = ?4, revision = ?5
+               WHERE server = ?1 AND serial = ?2";
+    if change(db, sql, (server, serial, how.at, how.reason, int(revision)))? == 0 {
+        // One of an adopted CA of which nothing was known so far.
+        let sql = "INSERT INTO certificates (server, serial, authority, adopted, revoked, reason, revision)
+                   VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)";
+        change(db, sql, (server, serial, record.authority.map(int), how.at, how.reason, int(revision)))?;
+    }
     Ok(())
 }
 
 pub(super) fn unrevoke(db: &Connection, server: &str, serial: &Serial) -> Result<(), Fail> {
-    let certificate = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
-    if certificate.revocation.is_none_or(|r| r.reason != HOLD) {
+    let record = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
+    if record.revocation.is_none_or(|r| r.reason != HOLD) {
         return Err(StoreError::Conflict.into());
     }
-    let sql = "UPDATE certificates SET revoked = NULL, reason = NULL WHERE server = ?1 AND serial = ?2";
+    let sql = "UPDATE certificates SET revoked = NULL, reason = NULL, revision = NULL
+               WHERE server = ?1 AND serial = ?2";
     change(db, sql, (server, serial))?;
+    next_revision(db, server)?;
     Ok(())
+}
+
+pub(super) fn revision(db: &Connection, server: &str) -> Result<u64, Fail> {
+    Ok(first(db, REVISION, [server], |row| row.get::<_, Count>(0))?.map_or(0, |n| n.0))
 }
 
 pub(super) fn revoked(
     db: &Connection,
     server: &str,
     authority: u64,
-    unexpired_at: Time,
+    omit: Omit,
     each: &mut dyn FnMut(&Serial, Revocation),
-) -> Result<(), Fail> {
-    // One statement sees one snapshot, however long it takes.
-    let mut statement = db.prepare_cached(REVOKED)?;
-    let mut rows = statement.query((server, int(authority), unexpired_at))?;
-    while let Some(row) = rows.next()? {
-        each(&row.get(0)?, Revocation { at: row.get(1)?, reason: row.get(2)? });
+) -> Result<u64, Fail> {
+    // One snapshot, however long it takes.
+    let snapshot = db.unchecked_transaction()?;
+    let revision = revision(db, server)?;
+    {
+        let mut statement = db.prepare_cached(REVOKED)?;
+        let row = (server, int(authority), omit.expired_before, int(omit.revision));
+        let mut rows = statement.query(row)?;
+        while let Some(row) = rows.next()? {
+            each(&row.get(0)?, Revocation { at: row.get(1)?, reason: row.get(2)? });
+        }
     }
-    Ok(())
+    snapshot.finish()?;
+    Ok(revision)
+}
+
+fn next_revision(db: &Connection, server: &str) -> Result<u64, Fail> {
+    let sql = "INSERT INTO counters (server, revision) VALUES (?1, 1)
+               ON CONFLICT (server) DO UPDATE SET revision = revision + 1 RETURNING revision";
+    let revision = first(db, sql, [server], |row| row.get::<_, Count>(0))?;
+    Ok(revision.ok_or(rusqlite::Error::QueryReturnedNoRows)?.0)
 }
 
 /// One more than the last sequential one. Random ones given out between do not count, but are not
@@ -183,12 +218,12 @@ fn to_intent(row: &Row<'_>) -> rusqlite::Result<Intent> {
     })
 }
 
-fn certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let revocation = match row.get("revoked")? {
         Some(at) => Some(Revocation { at, reason: row.get("reason")? }),
         None => None,
     };
-    Ok(Certificate {
+    Ok(Record {
         serial: row.get("serial")?,
         authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
         enrollment: row.get::<_, Option<Count>>("enrollment")?.map(|n| n.0),
@@ -201,18 +236,33 @@ fn certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
     })
 }
 
+/// Of a serial number of which nothing is known but who gave it out.
+fn unknown(serial: &Serial, authority: u64) -> Record {
+    Record {
+        serial: serial.clone(),
+        authority: Some(authority),
+        enrollment: None,
+        der: None,
+        subject: None,
+        key: None,
+        not_before: None,
+        not_after: None,
+        revocation: None,
+    }
+}
+
 /// certificateHold, RFC 5280, 5.3.1.
 const HOLD: u8 = 6;
 
-const FIND: &str = "SELECT * FROM certificates WHERE server = ?1 AND serial = ?2 AND kept IS NOT NULL";
+const FIND: &str = "SELECT * FROM certificates WHERE server = ?1 AND serial = ?2 AND tbs IS NULL";
 
 const EXISTS: &str = "SELECT 1 FROM certificates WHERE server = ?1 AND serial = ?2";
 
 const INTENT: &str = "SELECT * FROM certificates
-    WHERE server = ?1 AND serial = ?2 AND kept IS NULL AND abandoned IS NULL";
+    WHERE server = ?1 AND serial = ?2 AND tbs IS NOT NULL AND abandoned IS NULL";
 
 const UNFINISHED: &str = "SELECT * FROM certificates
-    WHERE server = ?1 AND kept IS NULL AND abandoned IS NULL ORDER BY position";
+    WHERE server = ?1 AND tbs IS NOT NULL AND abandoned IS NULL ORDER BY position";
 
 /// Where a serial number stands in the order of issue, or the one below it when it was never given out.
 const POSITION: &str = "SELECT position FROM certificates
@@ -221,11 +271,15 @@ const POSITION: &str = "SELECT position FROM certificates
 const PAGE: &str = "SELECT * FROM certificates
     WHERE server = ?1 AND position > ?2 AND kept IS NOT NULL ORDER BY position LIMIT ?3";
 
+const REVISION: &str = "SELECT revision FROM counters WHERE server = ?1";
+
 const REVOKED: &str = "SELECT serial, revoked, reason FROM certificates
-    WHERE server = ?1 AND authority = ?2 AND revoked IS NOT NULL AND not_after > ?3 ORDER BY serial";
+    WHERE server = ?1 AND authority = ?2 AND revoked IS NOT NULL
+        AND (not_after IS NULL OR not_after >= ?3 OR revision > ?4) ORDER BY serial";
 
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, REVOKED];
+pub(super) const PER_REQUEST: &[&str] =
+    &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, REVISION, REVOKED];
 
 #[cfg(test)]
 mod tests {

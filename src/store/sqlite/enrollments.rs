@@ -28,21 +28,25 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
     }
 
     // 2. The password. What fails below gives it back.
-    if let Some(digest) = &new.claim {
+    let malformed = matches!(new.submission, Submission::Malformed(_));
+    if let Some(digest) = &new.claim
+        && !malformed
+    {
         passwords::claim(db, &new.server, digest, &new.identity, new.now)?;
     }
 
     // 3. The ReqID, then what policy decided.
     let id = next_request(db, &new.server)?;
-    let (state, intent) = match new.submission {
+    let (state, intent, reason) = match new.submission {
         Submission::Pend if pending(db, &new.server)? >= new.max_pending => {
             return Err(StoreError::Full.into());
         }
-        Submission::Pend => (State::Pending, None),
+        Submission::Pend => (State::Pending, None, None),
         Submission::Issue(intent) => {
             let intent = NewIntent { server: new.server.clone(), ..intent };
-            (State::Authorized, Some(certificates::intend(db, intent, Some(id))?))
+            (State::Authorized, Some(certificates::intend(db, intent, Some(id))?), None)
         }
+        Submission::Malformed(reason) => (State::Malformed, None, Some(reason)),
     };
 
     // 4. The enrollment itself.
@@ -59,10 +63,13 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         created: new.now,
         updated: new.now,
         serial: intent.as_ref().map(|i| i.serial.clone()),
-        reason: None,
+        reason,
         cost: new.cost,
     };
     insert(db, &new.server, &enrollment)?;
+    if malformed {
+        change(db, FORGET_MALFORMED, (&new.server, int(new.max_pending)))?;
+    }
     Ok(Submitted { enrollment, intent, known: false })
 }
 
@@ -270,6 +277,11 @@ const PAGE: &str = "SELECT * FROM enrollments WHERE server = ?1 AND id > ?2 ORDE
 
 const PENDING: &str = "SELECT pending FROM counters WHERE server = ?1";
 
+/// All but the newest so many.
+const FORGET_MALFORMED: &str = "DELETE FROM enrollments WHERE server = ?1 AND state = 'malformed' AND id <= (
+        SELECT id FROM enrollments WHERE server = ?1 AND state = 'malformed'
+        ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+
 /// Granted ones count until the middle of their certificate's life.
 const REPEATED: &str = "SELECT * FROM enrollments AS e
     WHERE server = ?1 AND identity = ?2 AND (state <> 'granted' OR EXISTS (
@@ -279,4 +291,4 @@ const REPEATED: &str = "SELECT * FROM enrollments AS e
     ORDER BY id DESC LIMIT 1";
 
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[FIND, OF_TRANSACTION, PAGE, PENDING, REPEATED];
+pub(super) const PER_REQUEST: &[&str] = &[FIND, OF_TRANSACTION, PAGE, PENDING, FORGET_MALFORMED, REPEATED];

@@ -4,9 +4,12 @@
 //! have connections of their own and see the last commit ([`readers`]). The verbs are in one file per
 //! table, as functions of a connection; here they are only sent to the right one.
 
+mod adoption;
 mod authorities;
 mod certificates;
+mod crls;
 mod enrollments;
+mod facts;
 mod open;
 mod passwords;
 mod readers;
@@ -20,8 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Authority, Certificate, Crl, Enrollment, Intent, Issued, NewAuthority, NewEnrollment, NewIntent,
-    Password, Revocation, State, Store, StoreError, Submitted,
+    Adoption, Authority, Certificate, Crl, CrlFacts, Enrollment, Intent, Issued, JournalEntry, NewAuthority,
+    NewEnrollment, NewIntent, Omit, Password, Record, Revocation, State, Store, StoreError, Submitted,
+    TrustedCertificate, TrustedKind,
 };
 
 use readers::Readers;
@@ -73,6 +77,10 @@ impl Store for Sqlite {
 
     fn install(&self, authority: NewAuthority, replaces: Option<u64>) -> Result<Authority, StoreError> {
         self.write("install", move |db| authorities::install(db, authority, replaces))
+    }
+
+    fn adopt(&self, adoption: Adoption) -> Result<Authority, StoreError> {
+        self.write("adopt", move |db| adoption::adopt(db, adoption))
     }
 
     fn submit(&self, new: NewEnrollment) -> Result<Submitted, StoreError> {
@@ -146,8 +154,8 @@ impl Store for Sqlite {
         self.write("abandon", move |db| certificates::abandon(db, &server, &serial, now))
     }
 
-    fn certificate(&self, server: &str, serial: &Serial) -> Result<Option<Certificate>, StoreError> {
-        self.read("certificate", |db| certificates::find(db, server, serial))
+    fn record(&self, server: &str, serial: &Serial) -> Result<Option<Record>, StoreError> {
+        self.read("record", |db| certificates::find(db, server, serial))
     }
 
     fn certificates(
@@ -173,23 +181,31 @@ impl Store for Sqlite {
         self.write("unrevoke", move |db| certificates::unrevoke(db, &server, &serial))
     }
 
+    fn revision(&self, server: &str) -> Result<u64, StoreError> {
+        self.read("revision", |db| certificates::revision(db, server))
+    }
+
     fn revoked(
         &self,
         server: &str,
         authority: u64,
-        unexpired_at: Time,
+        omit: Omit,
         each: &mut dyn FnMut(&Serial, Revocation),
-    ) -> Result<(), StoreError> {
-        self.read("revoked", |db| certificates::revoked(db, server, authority, unexpired_at, each))
+    ) -> Result<u64, StoreError> {
+        self.read("revoked", |db| certificates::revoked(db, server, authority, omit, each))
     }
 
     fn crl(&self, server: &str, authority: u64) -> Result<Option<Crl>, StoreError> {
-        self.read("crl", |db| authorities::crl(db, server, authority))
+        self.read("crl", |db| crls::find(db, server, authority))
+    }
+
+    fn crl_facts(&self, server: &str, authority: u64) -> Result<Option<CrlFacts>, StoreError> {
+        self.read("crl_facts", |db| crls::find_facts(db, server, authority))
     }
 
     fn keep_crl(&self, server: &str, crl: Crl) -> Result<(), StoreError> {
         let server = server.to_owned();
-        self.write("keep_crl", move |db| authorities::keep_crl(db, &server, &crl))
+        self.write("keep_crl", move |db| crls::keep(db, &server, &crl))
     }
 
     fn add_password(&self, server: &str, password: Password) -> Result<(), StoreError> {
@@ -216,6 +232,44 @@ impl Store for Sqlite {
         }
         let name = name.to_owned();
         self.write("secret", move |db| passwords::make_secret(db, &name))
+    }
+
+    fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError> {
+        self.read("trusted", |db| facts::trusted(db, trustpoint))
+    }
+
+    fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError> {
+        self.write("trust", move |db| facts::trust(db, &certificate))
+    }
+
+    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError> {
+        let (trustpoint, which) = (trustpoint.to_owned(), which.map(|(kind, serial)| (kind, serial.clone())));
+        self.write("distrust", move |db| facts::distrust(db, &trustpoint, which))
+    }
+
+    fn add_journal(&self, entry: JournalEntry) -> Result<(), StoreError> {
+        self.write("add_journal", move |db| facts::add_journal(db, &entry))
+    }
+
+    fn journal(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        self.read("journal", |db| facts::journal(db, before, limit))
+    }
+
+    fn mark(&self, scope: &str, name: &str) -> Result<Option<String>, StoreError> {
+        self.read("mark", |db| facts::mark(db, scope, name))
+    }
+
+    fn set_mark(&self, scope: &str, name: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let (scope, name, value) = (scope.to_owned(), name.to_owned(), value.map(str::to_owned));
+        self.write("set_mark", move |db| facts::set_mark(db, &scope, &name, value.as_deref()))
+    }
+
+    fn note_time(&self, now: Time) -> Result<Time, StoreError> {
+        let latest = self.read("note_time", facts::latest_time)?;
+        if now <= latest {
+            return Ok(latest);
+        }
+        self.write("note_time", move |db| facts::note_time(db, now))
     }
 
     fn delete_server(&self, server: &str) -> Result<(), StoreError> {
@@ -385,7 +439,14 @@ mod tests {
     fn statements_use_indexes() {
         let dir = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
-        for sql in enrollments::PER_REQUEST.iter().chain(certificates::PER_REQUEST) {
+        let tables = [
+            adoption::PER_REQUEST,
+            certificates::PER_REQUEST,
+            crls::PER_REQUEST,
+            enrollments::PER_REQUEST,
+            facts::PER_REQUEST,
+        ];
+        for sql in tables.concat() {
             let plan = store
                 .read("plan", |db| {
                     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;

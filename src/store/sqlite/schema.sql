@@ -9,6 +9,7 @@ CREATE TABLE counters (
     request    INTEGER NOT NULL DEFAULT 0,  -- the ReqID given out last
     sequential BLOB,                        -- the sequential serial number given out last
     serial     BLOB,                        -- the serial number given out last, by either rule
+    revision   INTEGER NOT NULL DEFAULT 0,  -- counts revocations and what was taken back of them
     pending    INTEGER NOT NULL DEFAULT 0   -- enrollments in state pending; the triggers below keep it
 ) STRICT, WITHOUT ROWID;
 
@@ -20,6 +21,7 @@ CREATE TABLE authorities (
     token       TEXT NOT NULL,
     key_label   TEXT NOT NULL,
     retired     INTEGER NOT NULL DEFAULT 0,
+    adopted     BLOB,                       -- the serial number given out last before it was taken over
     certificate BLOB NOT NULL,
     UNIQUE (server, id)
 ) STRICT;
@@ -49,6 +51,7 @@ CREATE UNIQUE INDEX requests ON enrollments (server, id);
 CREATE INDEX identities ON enrollments (server, identity, id);
 CREATE INDEX transactions ON enrollments (server, signer_key, transact, id);
 CREATE INDEX ages ON enrollments (server, updated);
+CREATE INDEX malformed ON enrollments (server, id) WHERE state = 'malformed';
 
 CREATE TRIGGER pending_made AFTER INSERT ON enrollments WHEN NEW.state = 'pending' BEGIN
     UPDATE counters SET pending = pending + 1 WHERE server = NEW.server;
@@ -61,19 +64,22 @@ CREATE TRIGGER pending_removed AFTER DELETE ON enrollments WHEN OLD.state = 'pen
     UPDATE counters SET pending = pending - 1 WHERE server = OLD.server;
 END;
 
--- Every serial number ever given out: an intent has `tbs`, a certificate has `der`, one that was given
--- up has `abandoned`.
+-- Every serial number ever given out here: an intent has `tbs`, a certificate has `der`, one that was
+-- given up has `abandoned`. Of an adopted CA also those given out before of which something is known:
+-- they have `adopted`, and `der` when they are known whole.
 CREATE TABLE certificates (
     position   INTEGER PRIMARY KEY,         -- the order of issue
     server     TEXT NOT NULL,
     serial     BLOB NOT NULL,
     authority  INTEGER,
     enrollment INTEGER,                     -- stays when the enrollment is removed
-    intended   INTEGER NOT NULL,
+    intended   INTEGER,
+    adopted    INTEGER,
     abandoned  INTEGER,
     kept       INTEGER,
     revoked    INTEGER,
     reason     INTEGER,
+    revision   INTEGER,                     -- of the revocation, see counters
     not_before INTEGER,
     not_after  INTEGER,
     key        BLOB,
@@ -81,15 +87,22 @@ CREATE TABLE certificates (
     tbs        BLOB,
     der        BLOB,
     FOREIGN KEY (server, authority) REFERENCES authorities (server, id),
-    CHECK ((tbs IS NOT NULL) + (der IS NOT NULL) = 1),
+    CHECK ((intended IS NULL) <> (adopted IS NULL)),
+    CHECK (tbs IS NULL OR der IS NULL),
+    CHECK (tbs IS NOT NULL OR der IS NOT NULL OR adopted IS NOT NULL),
     CHECK ((der IS NULL) = (kept IS NULL)),
     CHECK (der IS NULL OR abandoned IS NULL),
-    CHECK ((revoked IS NULL) = (reason IS NULL)),
-    CHECK (revoked IS NULL OR der IS NOT NULL)
+    CHECK (der IS NULL OR (not_before IS NOT NULL AND not_after IS NOT NULL AND key IS NOT NULL
+                           AND subject IS NOT NULL)),
+    CHECK ((revoked IS NULL) = (reason IS NULL) AND (revoked IS NULL) = (revision IS NULL)),
+    CHECK (revoked IS NULL OR tbs IS NULL)
 ) STRICT;
 CREATE UNIQUE INDEX serials ON certificates (server, serial);
 CREATE INDEX issued ON certificates (server, position) WHERE kept IS NOT NULL;
-CREATE INDEX unfinished ON certificates (server, position) WHERE kept IS NULL AND abandoned IS NULL;
+CREATE INDEX unfinished ON certificates (server, position) WHERE tbs IS NOT NULL AND abandoned IS NULL;
+-- With all that a CRL says, so that a long one is made without a look at the certificates.
+CREATE INDEX revocations ON certificates (server, authority, serial, revoked, reason, not_after, revision)
+    WHERE revoked IS NOT NULL;
 
 CREATE TABLE crls (
     server      TEXT NOT NULL,
@@ -97,6 +110,7 @@ CREATE TABLE crls (
     number      INTEGER NOT NULL,
     this_update INTEGER NOT NULL,
     next_update INTEGER NOT NULL,
+    revision    INTEGER NOT NULL,           -- how far it takes account of revocations, see counters
     der         BLOB NOT NULL,
     PRIMARY KEY (server, authority),
     FOREIGN KEY (server, authority) REFERENCES authorities (server, id)
@@ -116,3 +130,37 @@ CREATE TABLE secrets (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Certificates of trustpoints, beside those under which a server acts.
+CREATE TABLE trusted (
+    trustpoint TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    serial     BLOB NOT NULL,
+    token      TEXT,
+    key_label  TEXT,
+    der        BLOB NOT NULL,
+    PRIMARY KEY (trustpoint, kind, serial)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE journal (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      INTEGER NOT NULL,
+    uid     INTEGER,
+    user    TEXT NOT NULL,
+    command TEXT NOT NULL,
+    outcome TEXT NOT NULL
+) STRICT;
+
+-- Small facts that outlive a process: how far something has come, when something was made.
+CREATE TABLE marks (
+    scope TEXT NOT NULL,
+    name  TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
+
+-- One row: the latest time that the clock has ever shown.
+CREATE TABLE clock (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    latest INTEGER NOT NULL
+) STRICT;
