@@ -236,7 +236,8 @@ impl Raw {
             lockout: None,
         });
         let kind = KeyKind::Rsa { bits: 2048 };
-        let key = token.expect("the token").generate("raw", kind, KeyUsage { sign: true, decrypt: false });
+        let key =
+            token.expect("the token").generate("raw", kind, KeyUsage { sign: true, decrypt: false }, false);
         Self(key.expect("a key"))
     }
 

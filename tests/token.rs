@@ -57,7 +57,7 @@ fn keys_sign_and_are_found_again(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
     let mut public = Vec::new();
     for kind in kinds {
-        let key = token.generate(&label(kind), kind, SIGN).unwrap();
+        let key = token.generate(&label(kind), kind, SIGN, false).unwrap();
         assert_eq!(key.info().kind, kind);
         public.push(key.public_key().clone());
         signs(&key);
@@ -77,7 +77,7 @@ fn keys_sign_and_are_found_again(dir: &Path) {
 /// Deleted keys are gone, and a key in hand says so.
 fn keys_are_deleted(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
-    let key = token.generate("short-lived", P256, SIGN).unwrap();
+    let key = token.generate("short-lived", P256, SIGN, false).unwrap();
     signs(&key);
     assert!(token.keys().unwrap().iter().any(|key| key.label == "short-lived"));
 
@@ -89,7 +89,7 @@ fn keys_are_deleted(dir: &Path) {
     assert!(error.source.to_string().contains("the key labelled \"short-lived\" is not found again"));
 
     // A new key of that name is another key: the old one is not mistaken for it.
-    let new = token.generate("short-lived", P256, SIGN).unwrap();
+    let new = token.generate("short-lived", P256, SIGN, false).unwrap();
     assert!(key.sign(Hash::Sha256, b"too late").is_err());
     signs(&new);
     token.delete("short-lived").unwrap();
@@ -119,7 +119,7 @@ fn mutations_are_not_told_padded(dir: &Path) {
 /// Another program finds the attributes as they should be.
 fn attributes_are_as_asked(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
-    let key = token.generate("ca", RSA, SIGN).unwrap();
+    let key = token.generate("ca", RSA, SIGN, false).unwrap();
     let info = key.info();
     assert_eq!(info.usage, SIGN);
     assert_eq!(info.id.len(), 20);
@@ -127,7 +127,7 @@ fn attributes_are_as_asked(dir: &Path) {
     assert_eq!(truths, [Some(true); 4]);
     assert_eq!(info.extractable, Some(false));
 
-    token.generate("ra", RSA, DECRYPT).unwrap();
+    token.generate("ra", RSA, DECRYPT, false).unwrap();
     if elsewhere().is_none() {
         for (label, usage) in [("ca", "sign"), ("ra", "decrypt")] {
             let shown = pkcs11_tool(&["-l", "--pin", &pin(), "-O", "--type", "privkey", "--label", label]);
@@ -143,8 +143,8 @@ fn attributes_are_as_asked(dir: &Path) {
 /// A key for envelopes does not sign, and the other way round.
 fn keys_do_only_what_they_are_for(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
-    let signer = token.generate("signer", RSA, SIGN).unwrap();
-    let opener = token.generate("opener", RSA, DECRYPT).unwrap();
+    let signer = token.generate("signer", RSA, SIGN, false).unwrap();
+    let opener = token.generate("opener", RSA, DECRYPT, false).unwrap();
     assert!(!signer.can_decrypt() && opener.can_decrypt());
 
     let error = opener.sign(Hash::Sha256, b"no").unwrap_err();
@@ -157,7 +157,7 @@ fn keys_do_only_what_they_are_for(dir: &Path) {
     let wrapped = signer.public_key().encrypt(KeyTransport::Pkcs1v15, &[1; 16]).unwrap();
     let error = signer.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap_err();
     assert_eq!(error.kind, KeyErrorKind::Refused);
-    let error = token.generate("ec opener", P256, DECRYPT).unwrap_err();
+    let error = token.generate("ec opener", P256, DECRYPT, false).unwrap_err();
     assert_eq!(error.kind(), KeyErrorKind::Refused);
     assert!(token.find("ec opener").unwrap().is_none());
     token.delete("signer").unwrap();
@@ -173,7 +173,7 @@ fn insecure_keys_are_refused(dir: &Path) {
     let profile = "[keygen]\nprivate = [\"CKA_TOKEN\", \"CKA_PRIVATE\", \"CKA_SENSITIVE\", \
                    \"CKA_EXTRACTABLE\", \"CKA_LABEL\", \"CKA_ID\", \"CKA_SIGN\"]\n";
     let token = Token::open(&with_profile(dir, profile)).unwrap();
-    let error = token.generate("loose", RSA, SIGN).unwrap_err();
+    let error = token.generate("loose", RSA, SIGN, false).unwrap_err();
     assert_eq!(
         error.to_string(),
         "token \"usbtoken0\": the generated key \"loose\" was refused and deleted: CKA_DECRYPT is true"
@@ -226,9 +226,9 @@ fn what_is_missing_is_named(dir: &Path) {
         "token \"usbtoken0\": no key labelled \"nosuch\"\n\
          hint: `show crypto pki token usbtoken0` lists the keys"
     );
-    token.generate("taken", P256, SIGN).unwrap();
+    token.generate("taken", P256, SIGN, false).unwrap();
     assert_eq!(
-        token.generate("taken", P256, SIGN).unwrap_err().to_string(),
+        token.generate("taken", P256, SIGN, false).unwrap_err().to_string(),
         "token \"usbtoken0\": a key labelled \"taken\" is there already\n\
          hint: `crypto key zeroize` deletes \"taken\""
     );
@@ -253,9 +253,9 @@ fn tokens_are_told_apart(dir: &Path) {
     assert_ne!(infos[0].serial, infos[1].serial);
 
     // Each has its own keys, and its own login.
-    first.generate("mine", P256, SIGN).unwrap();
+    first.generate("mine", P256, SIGN, false).unwrap();
     assert!(second.find("mine").unwrap().is_none());
-    signs(&second.generate("mine", P256, SIGN).unwrap());
+    signs(&second.generate("mine", P256, SIGN, false).unwrap());
 
     let serial = Some(infos[1].serial.clone());
     let by_serial = TokenConfig { selector: Selector { serial, ..Selector::default() }, ..config(dir) };
@@ -332,7 +332,7 @@ fn wrong_pin_is_tried_once(dir: &Path) {
 /// Many threads sign at once.
 fn threads_sign_at_once(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
-    let keys = [token.generate("rsa", RSA, SIGN).unwrap(), token.generate("ec", P256, SIGN).unwrap()];
+    let keys = [token.generate("rsa", RSA, SIGN, false).unwrap(), token.generate("ec", P256, SIGN, false).unwrap()];
     let before = token.counters().signatures;
     thread::scope(|scope| {
         for number in 0..8 {
@@ -361,7 +361,7 @@ fn threads_generate_at_once(dir: &Path) {
             scope.spawn(move || {
                 for round in 0..5 {
                     let label = format!("{number}/{round}");
-                    signs(&token.generate(&label, P256, SIGN).unwrap());
+                    signs(&token.generate(&label, P256, SIGN, false).unwrap());
                     token.delete(&label).unwrap();
                 }
             });
@@ -372,7 +372,7 @@ fn threads_generate_at_once(dir: &Path) {
 /// With the queue full, further requests are refused at once.
 fn full_queue_is_busy(dir: &Path) {
     let token = Token::open(&with_profile(dir, "sessions = 1\nqueue = 1\n")).unwrap();
-    let key = token.generate("one", KeyKind::Rsa { bits: 4096 }, SIGN).unwrap();
+    let key = token.generate("one", KeyKind::Rsa { bits: 4096 }, SIGN, false).unwrap();
     let (busy, good, start) = (AtomicUsize::new(0), AtomicUsize::new(0), Barrier::new(8));
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -403,7 +403,7 @@ fn lost_login_is_recovered(dir: &Path) {
         return;
     }
     let token = Token::open(&config(dir)).unwrap();
-    let key = token.generate("logged out", RSA, BOTH).unwrap();
+    let key = token.generate("logged out", RSA, BOTH, false).unwrap();
     let module = Pkcs11::new(module()).unwrap();
     for _ in 0..3 {
         let slot = cryptoki::slot::Slot::try_from(token.info().unwrap().slot).unwrap();
@@ -422,7 +422,7 @@ fn unplugged_token_comes_back(dir: &Path) {
         return;
     }
     let token = Token::open(&config(dir)).unwrap();
-    let key = token.generate("here and there", RSA, BOTH).unwrap();
+    let key = token.generate("here and there", RSA, BOTH, false).unwrap();
     let wrapped = key.public_key().encrypt(KeyTransport::Pkcs1v15, &[3; 16]).unwrap();
     for _ in 0..2 {
         softhsm::unplug(dir);
@@ -470,7 +470,7 @@ fn transports(digests: &[Hash]) -> Vec<KeyTransport> {
 
 fn opens_envelopes(token: &Token, digests: &[Hash]) {
     assert!(token.capabilities().can_decrypt());
-    let key = token.generate("envelopes", RSA, DECRYPT).unwrap();
+    let key = token.generate("envelopes", RSA, DECRYPT, false).unwrap();
     for transport in transports(digests) {
         for len in [8, 16, 24, 32] {
             let secret: Vec<u8> = (0..len as u8).collect();
@@ -483,8 +483,8 @@ fn opens_envelopes(token: &Token, digests: &[Hash]) {
 }
 
 fn tells_nothing(token: &Token) {
-    let key = token.generate("envelopes", RSA, DECRYPT).unwrap();
-    let other = token.generate("another", RSA, DECRYPT).unwrap();
+    let key = token.generate("envelopes", RSA, DECRYPT, false).unwrap();
+    let other = token.generate("another", RSA, DECRYPT, false).unwrap();
     let secret = [5; 16];
     for transport in transports(&[Hash::Sha1]) {
         let good = key.public_key().encrypt(transport, &secret).unwrap();

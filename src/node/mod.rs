@@ -175,7 +175,7 @@ impl Node {
         let decrypt = matches!(kind, KeyKind::Rsa { .. });
         let tokens = self.token_set();
         let token = tokens.get(token)?;
-        let key = token.generate(label, kind, KeyUsage { sign: true, decrypt })?;
+        let key = token.generate(label, kind, KeyUsage { sign: true, decrypt }, false)?;
         Ok(KeyReport::of(token.name(), key.info()))
     }
 

@@ -94,7 +94,7 @@ impl Start<'_> {
             Some(key) => key,
             None => {
                 let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
-                token.generate(label, kind, KeyUsage { sign: true, decrypt })?
+                token.generate(label, kind, KeyUsage { sign: true, decrypt }, false)?
             }
         };
         let name = issuer_name(self.label, self.section)?;
@@ -123,7 +123,7 @@ impl Start<'_> {
             let label = format!("{}.scep-{what}", self.label);
             let key = match token.find(&label)? {
                 Some(key) => key,
-                None => token.generate(&label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+                None => token.generate(&label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage, false)?,
             };
             let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
             let certificate = Certificate::parse(&authority.certificate);

@@ -186,6 +186,12 @@ pub enum Problem {
         /// How many.
         count: usize,
     },
+    /// The key was made to stay on the token.
+    #[error("the key \"{label}\" is not exportable")]
+    NotExportable {
+        /// The label.
+        label: String,
+    },
     /// A key in use is not found again.
     #[error("the key labelled \"{label}\" is not found again")]
     KeyGone {
@@ -298,6 +304,7 @@ impl Problem {
             | Self::ManyKeys { .. }
             | Self::KeyExists { .. }
             | Self::NoPublicKey { .. }
+            | Self::NotExportable { .. }
             | Self::Insecure { .. }
             | Self::TestFailed { .. }
             | Self::Profile(_) => KeyErrorKind::Refused,

@@ -21,6 +21,7 @@ pub(super) fn generate(
     label: &str,
     kind: KeyKind,
     usage: KeyUsage,
+    exportable: bool,
 ) -> Result<KeyInfo, Problem> {
     if !connection.link.capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
@@ -37,8 +38,8 @@ pub(super) fn generate(
     connection.once(|link, open| {
         let _guard = link.change_objects();
         free(open, label)?;
-        let (public, private) = key_pair(link, open, label, kind, usage)?;
-        let made = check(link, open, private, label, kind, usage);
+        let (public, private) = key_pair(link, open, label, kind, usage, exportable)?;
+        let made = check(link, open, private, label, kind, usage, exportable);
         if made.is_err() {
             for object in [private, public] {
                 let _ = open.session.destroy_object(object);
@@ -83,10 +84,11 @@ fn key_pair(
     label: &str,
     kind: KeyKind,
     usage: KeyUsage,
+    exportable: bool,
 ) -> Result<(ObjectHandle, ObjectHandle), Problem> {
     let mut id = vec![0; ID_OCTETS];
     getrandom::fill(&mut id).map_err(Problem::NoRandomness)?;
-    let values = Values { label, id, kind, usage };
+    let values = Values { label, id, kind, usage, exportable };
     let keygen = link.profile.keygen();
     let public = values.template(&keygen.public, Side::Public, keygen);
     let private = values.template(&keygen.private, Side::Private, keygen);
@@ -106,6 +108,7 @@ fn check(
     label: &str,
     kind: KeyKind,
     usage: KeyUsage,
+    exportable: bool,
 ) -> Result<KeyInfo, Problem> {
     let must = |attribute, found: Option<bool>, wanted: bool| match found {
         Some(found) if found == wanted => Ok(()),
@@ -125,9 +128,9 @@ fn check(
     let no_key = || Problem::NoPublicKey { label: label.into(), source: None };
     let key = object::read(&open.session, private, &link.profile)?.ok_or_else(no_key)?;
     must("CKA_SENSITIVE", key.sensitive, true)?;
-    must("CKA_EXTRACTABLE", key.extractable, false)?;
+    must("CKA_EXTRACTABLE", key.extractable, exportable)?;
     must("CKA_ALWAYS_SENSITIVE", key.always_sensitive, true)?;
-    must("CKA_NEVER_EXTRACTABLE", key.never_extractable, true)?;
+    must("CKA_NEVER_EXTRACTABLE", key.never_extractable, !exportable)?;
     if link.profile.keygen().local {
         must("CKA_LOCAL", key.local, true)?;
     }
@@ -154,6 +157,7 @@ struct Values<'a> {
     id: Vec<u8>,
     kind: KeyKind,
     usage: KeyUsage,
+    exportable: bool,
 }
 
 impl Values<'_> {
@@ -169,7 +173,7 @@ impl Values<'_> {
             (KeyAttribute::Token, _) => Attribute::Token(true),
             (KeyAttribute::Private, _) => Attribute::Private(side == Side::Private),
             (KeyAttribute::Sensitive, _) => Attribute::Sensitive(true),
-            (KeyAttribute::Extractable, _) => Attribute::Extractable(false),
+            (KeyAttribute::Extractable, _) => Attribute::Extractable(self.exportable),
             (KeyAttribute::Label, _) => Attribute::Label(self.label.as_bytes().to_vec()),
             (KeyAttribute::Id, _) => Attribute::Id(self.id.clone()),
             (KeyAttribute::ModulusBits, KeyKind::Rsa { bits }) => {

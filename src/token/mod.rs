@@ -35,7 +35,7 @@ use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::slot::Limit;
 use serde::Serialize;
 
-use crate::pki::{DecryptionKey, KeyKind, KeyTransport};
+use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
 pub use config::{PinSource, Selector, TokenConfig};
 pub use counters::Counters;
@@ -141,14 +141,21 @@ impl Token {
         self.find(label)?.ok_or_else(|| self.error(Problem::NoKey { label: label.into() }))
     }
 
-    /// Generates a key on the token: it cannot be read or wrapped and stays there. Everything is read
-    /// back, and the key is tried; it is deleted again when anything is not as it should be.
+    /// Generates a key on the token: it cannot be read, and unless it is `exportable` it cannot be wrapped
+    /// either and stays there. Everything is read back, and the key is tried; it is deleted again when
+    /// anything is not as it should be.
     ///
     /// Takes from milliseconds to minutes. [`Problem::KeyExists`] when the label is taken.
-    pub fn generate(&self, label: &str, kind: KeyKind, usage: KeyUsage) -> Result<TokenKey, TokenError> {
+    pub fn generate(
+        &self,
+        label: &str,
+        kind: KeyKind,
+        usage: KeyUsage,
+        exportable: bool,
+    ) -> Result<TokenKey, TokenError> {
         let wanted = label.to_owned();
         let info = self.ask(Priority::Operator, self.0.link.profile.keygen_timeout(), move |connection| {
-            generate::generate(connection, &wanted, kind, usage)
+            generate::generate(connection, &wanted, kind, usage, exportable)
         })?;
         let key = TokenKey::new(self.clone(), info).with_priority(Priority::Operator);
         if let Err(error) = self.try_out(&key) {
@@ -158,6 +165,32 @@ impl Token {
             return Err(error);
         }
         Ok(key.with_priority(Priority::Issue))
+    }
+
+    /// Brings a key to the token, where it is from then on like a generated one: it cannot be read, and
+    /// cannot leave again unless it is `exportable`. Everything is read back, and the key is tried; it is
+    /// deleted again when anything is not as it should be.
+    ///
+    /// [`Problem::KeyExists`] when the label is taken, [`Problem::NotOffered`] when the token takes no keys.
+    pub fn import(
+        &self,
+        label: &str,
+        key: &PrivateKey,
+        usage: KeyUsage,
+        exportable: bool,
+    ) -> Result<TokenKey, TokenError> {
+        let _ = (label, usage, exportable);
+        Err(self.error(Problem::NotOffered { what: format!("importing {} keys", key.kind()) }))
+    }
+
+    /// The private key with this label, taken from the token. [`Problem::NotExportable`] unless it was made
+    /// `exportable`.
+    pub fn export(&self, label: &str) -> Result<PrivateKey, TokenError> {
+        let key = self.key(label)?;
+        if key.info().extractable != Some(true) {
+            return Err(self.error(Problem::NotExportable { label: label.into() }));
+        }
+        Err(self.error(Problem::NotOffered { what: format!("exporting {} keys", key.info().kind) }))
     }
 
     /// Deletes the key pair with this label, for ever.
