@@ -146,6 +146,19 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Certificate>, StoreError>;
 
+    /// Certificates kept after the one with number `after` in the order in which they were kept, with their
+    /// numbers, which begin at 1; at most `limit`. Nothing is ever kept below a number that was seen. Those of
+    /// an adopted CA have none.
+    fn kept_after(
+        &self,
+        server: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Certificate)>, StoreError>;
+
+    /// The number of the certificate kept last; 0 when there is none.
+    fn kept_last(&self, server: &str) -> Result<u64, StoreError>;
+
     /// The serial number given out last, intents included. Of an adopted CA the highest.
     fn last_serial(&self, server: &str) -> Result<Option<Serial>, StoreError>;
 
@@ -220,6 +233,9 @@ pub trait Store: Send + Sync {
     /// Notes what time it is. Returns the latest time ever noted, this one included: one that is after `now`
     /// says that the clock went back. Costs a write when `now` is the latest.
     fn note_time(&self, now: Time) -> Result<Time, StoreError>;
+
+    /// Forgets the times that were noted.
+    fn forget_time(&self) -> Result<(), StoreError>;
 
     /// Deletes everything of a server. Its serial numbers go with it.
     fn delete_server(&self, server: &str) -> Result<(), StoreError>;

@@ -126,6 +126,26 @@ pub fn certificates_come_in_pages_in_the_order_of_issue(db: &dyn Database) {
     assert_eq!(store.certificates(OTHER, None, 3).unwrap(), []);
 }
 
+pub fn certificates_are_followed_in_the_order_in_which_they_were_kept(db: &dyn Database) {
+    let store = db.open();
+    assert_eq!((store.kept_last(CA).unwrap(), store.kept_after(CA, 0, 9).unwrap()), (0, vec![]));
+    let intents: Vec<_> = (0..4).map(|_| store.intend(new_intent(), None).unwrap()).collect();
+    for intent in [&intents[2], &intents[0], &intents[2], &intents[3]] {
+        store.keep(CA, issued(&intent.serial)).unwrap();
+    }
+    let numbers = |after, limit| {
+        let kept = store.kept_after(CA, after, limit).unwrap();
+        kept.into_iter().map(|(number, certificate)| (number, certificate.serial)).collect::<Vec<_>>()
+    };
+    let serial = Serial::from;
+    assert_eq!(numbers(0, 9), [(1, serial(3)), (2, serial(1)), (3, serial(4))]);
+    assert_eq!((numbers(1, 1), numbers(3, 9)), (vec![(2, serial(1))], vec![]));
+    // One that was late is not missed.
+    store.keep(CA, issued(&intents[1].serial)).unwrap();
+    assert_eq!((numbers(3, 9), store.kept_last(CA).unwrap()), (vec![(4, serial(2))], 4));
+    assert_eq!(store.kept_after(OTHER, 0, 9).unwrap(), []);
+}
+
 pub fn serial_numbers_follow_their_rule(db: &dyn Database) {
     let store = db.open();
     let next = |serial| store.intend(NewIntent { serial, ..new_intent() }, None).unwrap().serial;

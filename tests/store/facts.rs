@@ -90,4 +90,6 @@ pub fn the_latest_time_is_remembered(db: &dyn Database) {
     assert_eq!(latest.into_iter().max(), Some(NOW.plus(DAY * 9)));
     drop(stores);
     assert_eq!(db.open().note_time(NOW).unwrap(), NOW.plus(DAY * 9));
+    db.open().forget_time().unwrap();
+    assert_eq!(db.open().note_time(NOW).unwrap(), NOW);
 }

@@ -118,6 +118,7 @@ suite! {
         an_abandoned_intent_leaves_its_number_used,
         unfinished_intents_come_oldest_first,
         certificates_come_in_pages_in_the_order_of_issue,
+        certificates_are_followed_in_the_order_in_which_they_were_kept,
         serial_numbers_follow_their_rule,
         a_serial_number_of_any_length_may_be_asked_for,
         a_certificate_is_revoked_once,

@@ -27,7 +27,9 @@ pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -
 pub(super) fn keep(db: &Connection, server: &str, new: Issued) -> Result<Certificate, Fail> {
     // `tbs` goes: the certificate contains it.
     let sql = "UPDATE certificates SET kept = ?3, not_before = ?4, not_after = ?5, key = ?6, subject = ?7,
-                   der = ?8, tbs = NULL
+                   der = ?8, tbs = NULL,
+                   kept_order = 1 + (SELECT coalesce(max(kept_order), 0) FROM certificates
+                                     WHERE server = ?1 AND kept_order IS NOT NULL)
                WHERE server = ?1 AND serial = ?2 AND tbs IS NOT NULL AND abandoned IS NULL";
     let row = (server, &new.serial, new.now, new.not_before, new.not_after, new.key, &new.subject, &new.der);
     let first_to_keep = change(db, sql, row)? == 1;
@@ -89,6 +91,21 @@ pub(super) fn page(
     };
     let records = every(db, PAGE, (server, position.unwrap_or(0), int(limit as u64)), record)?;
     Ok(records.into_iter().filter_map(Record::whole).collect())
+}
+
+pub(super) fn kept_after(
+    db: &Connection,
+    server: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Certificate)>, Fail> {
+    let row = |row: &Row<'_>| Ok((row.get::<_, Count>("kept_order")?.0, record(row)?));
+    let kept = every(db, KEPT, (server, int(after), int(limit as u64)), row)?;
+    Ok(kept.into_iter().filter_map(|(order, record)| Some((order, record.whole()?))).collect())
+}
+
+pub(super) fn kept_last(db: &Connection, server: &str) -> Result<u64, Fail> {
+    Ok(first(db, KEPT_LAST, [server], |row| row.get::<_, Option<Count>>(0))?.flatten().map_or(0, |n| n.0))
 }
 
 pub(super) fn last_serial(db: &Connection, server: &str) -> Result<Option<Serial>, Fail> {
@@ -271,6 +288,12 @@ const POSITION: &str = "SELECT position FROM certificates
 const PAGE: &str = "SELECT * FROM certificates
     WHERE server = ?1 AND position > ?2 AND kept IS NOT NULL ORDER BY position LIMIT ?3";
 
+const KEPT: &str = "SELECT * FROM certificates
+    WHERE server = ?1 AND kept_order > ?2 ORDER BY kept_order LIMIT ?3";
+
+const KEPT_LAST: &str = "SELECT max(kept_order) FROM certificates
+    WHERE server = ?1 AND kept_order IS NOT NULL";
+
 const REVISION: &str = "SELECT revision FROM counters WHERE server = ?1";
 
 const REVOKED: &str = "SELECT serial, revoked, reason FROM certificates
@@ -279,7 +302,7 @@ const REVOKED: &str = "SELECT serial, revoked, reason FROM certificates
 
 #[cfg(test)]
 pub(super) const PER_REQUEST: &[&str] =
-    &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, REVISION, REVOKED];
+    &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, KEPT, KEPT_LAST, REVISION, REVOKED];
 
 #[cfg(test)]
 mod tests {

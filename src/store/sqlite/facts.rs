@@ -80,6 +80,11 @@ pub(super) fn note_time(db: &Connection, now: Time) -> Result<Time, Fail> {
     Ok(first(db, sql, [now], |row| row.get(0))?.unwrap_or(now))
 }
 
+pub(super) fn forget_time(db: &Connection) -> Result<(), Fail> {
+    change(db, "DELETE FROM clock", [])?;
+    Ok(())
+}
+
 fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
     Ok(JournalEntry {
         number: row.get::<_, Count>("number")?.0,

@@ -167,6 +167,19 @@ impl Store for Sqlite {
         self.read("certificates", |db| certificates::page(db, server, after, limit))
     }
 
+    fn kept_after(
+        &self,
+        server: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Certificate)>, StoreError> {
+        self.read("kept_after", |db| certificates::kept_after(db, server, after, limit))
+    }
+
+    fn kept_last(&self, server: &str) -> Result<u64, StoreError> {
+        self.read("kept_last", |db| certificates::kept_last(db, server))
+    }
+
     fn last_serial(&self, server: &str) -> Result<Option<Serial>, StoreError> {
         self.read("last_serial", |db| certificates::last_serial(db, server))
     }
@@ -270,6 +283,10 @@ impl Store for Sqlite {
             return Ok(latest);
         }
         self.write("note_time", move |db| facts::note_time(db, now))
+    }
+
+    fn forget_time(&self) -> Result<(), StoreError> {
+        self.write("forget_time", facts::forget_time)
     }
 
     fn delete_server(&self, server: &str) -> Result<(), StoreError> {

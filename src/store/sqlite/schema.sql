@@ -77,6 +77,7 @@ CREATE TABLE certificates (
     adopted    INTEGER,
     abandoned  INTEGER,
     kept       INTEGER,
+    kept_order INTEGER,                     -- the order in which certificates were kept, from 1
     revoked    INTEGER,
     reason     INTEGER,
     revision   INTEGER,                     -- of the revocation, see counters
@@ -99,6 +100,7 @@ CREATE TABLE certificates (
 ) STRICT;
 CREATE UNIQUE INDEX serials ON certificates (server, serial);
 CREATE INDEX issued ON certificates (server, position) WHERE kept IS NOT NULL;
+CREATE UNIQUE INDEX kept_orders ON certificates (server, kept_order) WHERE kept_order IS NOT NULL;
 CREATE INDEX unfinished ON certificates (server, position) WHERE tbs IS NOT NULL AND abandoned IS NULL;
 -- With all that a CRL says, so that a long one is made without a look at the certificates.
 CREATE INDEX revocations ON certificates (server, authority, serial, revoked, reason, not_after, revision)
