@@ -57,6 +57,7 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Outcome, CaError> {
+        self.gate.pass()?;
         let prepared = self.prepare(&approved, now)?;
         let claim = match approved.authorization() {
             Authorization::Password(digest) => Some(digest),
@@ -81,6 +82,7 @@ impl Ca {
 
     /// The operator grants a pending request: it is issued now.
     pub fn grant(&self, id: u64, meter: &Meter, now: Time) -> Result<store::Certificate, CaError> {
+        self.gate.pass()?;
         let enrollment = self.store.enrollment(&self.label, id)?.ok_or(StoreError::NotFound)?;
         let csr = Csr::parse(&enrollment.csr)?.verify()?;
         let approved = policy::operator_grants(csr, &self.settings.rules)?;
@@ -110,8 +112,11 @@ impl Ca {
     }
 
     /// Finishes what a crash or a lost token has left: signs the same bytes again and keeps them. Returns
-    /// how many.
+    /// how many; none while issuing is suspended.
     pub fn recover(&self, meter: &Meter, now: Time) -> Result<usize, CaError> {
+        if self.gate.reason().is_some() {
+            return Ok(0);
+        }
         let unfinished = self.store.unfinished(&self.label)?;
         let ours = unfinished.into_iter().filter(|intent| intent.authority == Some(self.authority));
         ours.map(|intent| Recorded(intent).sign(self, meter, now)?.keep(self))
@@ -157,6 +162,7 @@ impl Ca {
         match (enrollment.state, enrollment.serial) {
             (State::Granted, Some(serial)) => self.granted(&serial).map(Outcome::Issued),
             (State::Authorized, Some(serial)) => {
+                self.gate.pass()?;
                 let intent = match intent {
                     Some(intent) => intent,
                     None => {
@@ -181,7 +187,7 @@ impl Ca {
 
     fn prepare(&self, approved: &Approved, now: Time) -> Result<Prepared, CaError> {
         let requested: &Requested = approved.examined().requested();
-        let (not_before, not_after) = self.validity(self.settings.certificate_lifetime, now)?;
+        let (not_before, not_after) = self.validity(self.granted_lifetime(), now)?;
         let template = requested.template(&self.facts(), not_before, not_after);
         Ok(Prepared { template, authority: Some(self.authority), now })
     }

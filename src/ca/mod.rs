@@ -6,8 +6,10 @@
 
 mod crl;
 mod found;
+mod gate;
 mod issue;
 mod meter;
+mod ours;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,8 +20,10 @@ use crate::policy::{self, Refusal};
 use crate::store::{self, Crl, Reuse, SerialRule, Store, StoreError};
 
 pub use found::Founding;
+pub use gate::Gate;
 pub use issue::{Application, Outcome, identity};
 pub use meter::Meter;
+pub use ours::Ours;
 
 /// One certificate authority: an active CA certificate, its key, and what the operator configured.
 pub struct Ca {
@@ -31,6 +35,7 @@ pub struct Ca {
     key_id: Vec<u8>,
     key: Arc<dyn SigningKey>,
     settings: Settings,
+    gate: Arc<Gate>,
     /// Held while a CRL is made: its number must be above that of the newest.
     crl: Mutex<()>,
     /// The newest CRL that was asked for.
@@ -61,13 +66,15 @@ pub struct Settings {
 }
 
 impl Ca {
-    /// Opens the CA whose certificate `authority` holds. `key` must be that certificate's.
+    /// Opens the CA whose certificate `authority` holds. `key` must be that certificate's. It issues while
+    /// `gate` is open.
     pub fn open(
         label: &str,
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
         settings: Settings,
+        gate: Arc<Gate>,
     ) -> Result<Self, CaError> {
         let certificate =
             Certificate::parse(&authority.certificate).map_err(|e| CaError::Damaged(e.to_string()))?;
@@ -86,6 +93,7 @@ impl Ca {
             certificate,
             key,
             settings,
+            gate,
             crl: Mutex::new(()),
             newest: Mutex::new(None),
         })
@@ -116,13 +124,15 @@ impl Ca {
         &self.settings
     }
 
-    /// The record of a certificate that this CA issued: the one stored under its serial number, octet for octet.
-    pub fn issued(&self, certificate: &Certificate) -> Result<Option<store::Certificate>, CaError> {
-        if certificate.issuer_raw() != self.name.as_der() {
-            return Ok(None);
-        }
-        let record = self.store.certificate(&self.label, certificate.serial())?;
-        Ok(record.filter(|record| record.der == certificate.der()))
+    /// Stops issuing: `issue` and `grant` fail with this reason, and nothing that was authorized is signed.
+    /// Requests are taken and answered, and revocation and CRLs go on.
+    pub fn suspend(&self, reason: impl Into<Arc<str>>) {
+        self.gate.suspend(reason);
+    }
+
+    /// Issues again.
+    pub fn resume(&self) {
+        self.gate.resume();
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
@@ -145,7 +155,17 @@ impl Ca {
         }
         Ok((now, now.plus(lifetime).min(self.certificate.not_after())))
     }
+
+    /// How long a certificate that is asked for is valid: a month less than the CA at most, so that there is
+    /// time to roll over (S4). A CA that lives for two months or less is for trying things out.
+    fn granted_lifetime(&self) -> Duration {
+        let span = self.certificate.not_after().since(self.certificate.not_before());
+        let longest = if span > MONTH * 2 { span - MONTH } else { span };
+        self.settings.certificate_lifetime.min(longest)
+    }
 }
+
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why the CA did not do it. After an error nothing was told to anybody; what the store has is explained
 /// by the step reached.
@@ -178,6 +198,9 @@ pub enum CaError {
     /// Not a CRLReason that a full CRL may carry.
     #[error("{0} is not a reason for revocation")]
     Reason(u8),
+    /// Nothing is issued now.
+    #[error("nothing is issued now: {0}")]
+    Suspended(Arc<str>),
     /// The CA certificate is not valid at this time.
     #[error("the CA certificate is valid from {0} to {1}, not now")]
     NotValidNow(Time, Time),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::ca::{Ca, CaError, Meter};
+use crate::ca::{Ca, CaError, Gate, Meter};
 use crate::config::{ServerSection, TrustpointSection};
 use crate::pki::{Certificate, Name, Time, chain};
 use crate::ra::{Answer, Asked};
@@ -17,6 +17,8 @@ use super::tokens::Tokens;
 pub struct CertServer {
     pub(super) label: String,
     pub(super) store: Arc<dyn Store>,
+    /// Whether its CA may issue, however often it is configured anew.
+    pub(super) gate: Arc<Gate>,
     state: RwLock<Status>,
     /// Held while the server starts or stops.
     starting: Mutex<()>,
@@ -34,7 +36,13 @@ pub(super) struct Status {
 
 impl CertServer {
     pub(super) fn new(label: &str, store: Arc<dyn Store>) -> Self {
-        Self { label: label.to_owned(), store, state: RwLock::default(), starting: Mutex::default() }
+        Self {
+            label: label.to_owned(),
+            store,
+            gate: Arc::default(),
+            state: RwLock::default(),
+            starting: Mutex::default(),
+        }
     }
 
     /// Its label.
@@ -120,6 +128,7 @@ impl CertServer {
             trustpoint: &status.trustpoint,
             tokens: &status.tokens,
             store: &self.store,
+            gate: &self.gate,
             now,
         };
         let result = start.run();

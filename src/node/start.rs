@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ca::{Ca, Founding, Meter, Settings};
+use crate::ca::{Ca, Founding, Gate, Meter, Settings};
 use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
 use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
 use crate::policy::{self, Rules};
@@ -33,6 +33,8 @@ pub struct Start<'a> {
     pub tokens: &'a Tokens,
     /// The database.
     pub store: &'a Arc<dyn Store>,
+    /// Whether it may issue.
+    pub gate: &'a Arc<Gate>,
     /// Now.
     pub now: Time,
 }
@@ -52,7 +54,8 @@ impl Start<'_> {
             }
             None => self.found(&settings, &meter)?,
         };
-        let ca = Ca::open(self.label, self.store.clone(), &authority, Arc::new(key.clone()), settings)?;
+        let (store, gate) = (self.store.clone(), self.gate.clone());
+        let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
         ca.recover(&meter, self.now)?;
         let keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,

@@ -32,7 +32,8 @@ pub enum Grant {
 pub enum Requester<'a> {
     /// The key to be certified itself: a device without a certificate, or an operator's paste.
     Itself,
-    /// The holder of a certificate that this CA issued: exactly this one, by the CA's own record.
+    /// The holder of a certificate that this CA issued: exactly this one, by the CA's own record, or by
+    /// its signature when it was taken over without one.
     Holder {
         /// The certificate.
         certificate: &'a Certificate,

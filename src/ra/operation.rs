@@ -176,16 +176,16 @@ impl Ra {
     ) -> Result<Done, Refused> {
         let csr = csr.verify()?;
         let signer = signed.signer();
-        let record = self.ca.issued(signer)?;
-        let requester = match &record {
-            Some(record) => Requester::Holder { certificate: signer, revoked: record.revocation.is_some() },
+        let ours = self.ca.issued(signer)?;
+        let requester = match &ours {
+            Some(ours) => Requester::Holder { certificate: signer, revoked: ours.revoked },
             None if signer.public_key() == csr.public_key() => Requester::Itself,
             None => Requester::Stranger,
         };
         let application = Application {
             transaction: signed.transaction_id().as_bytes().to_vec(),
             signer_key: signer.public_key().fingerprint(),
-            signed_with: record.as_ref().map(|record| record.serial.clone()),
+            signed_with: ours.map(|ours| ours.serial),
             source: peer.to_string(),
         };
         let outcome = self.decided(csr, intention, &requester, application, meter, now)?;

@@ -1,0 +1,48 @@
+//! Which certificates are of this CA.
+
+use crate::pki::{Certificate, Hash, Serial};
+use crate::store::Record;
+
+use super::{Ca, CaError};
+
+/// A certificate found to be of this CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ours {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+impl Ca {
+    /// Whether this CA issued `certificate`: it is stored under its serial number octet for octet. Or, as the
+    /// CA was taken over, it is known only that one with this number was issued, or not even that; then the
+    /// signature decides. A weak digest, of which there may be two certificates with one signature, counts
+    /// only under `crypto legacy md5`.
+    pub fn issued(&self, certificate: &Certificate) -> Result<Option<Ours>, CaError> {
+        if certificate.issuer_raw() != self.name.as_der() {
+            return Ok(None);
+        }
+        let Some(record) = self.store.record(&self.label, certificate.serial())? else { return Ok(None) };
+        let ours = match &record.der {
+            Some(der) => der == certificate.der(),
+            None => self.signed(certificate, &record)?,
+        };
+        Ok(ours.then(|| Ours { serial: record.serial, revoked: record.revocation.is_some() }))
+    }
+
+    /// Whether the authority of `record` signed `certificate`, with a digest that counts.
+    fn signed(&self, certificate: &Certificate, record: &Record) -> Result<bool, CaError> {
+        let strong = match certificate.signature_algorithm().map(|algorithm| algorithm.hash()) {
+            Some(Hash::Md5 | Hash::Sha1) => self.settings.rules.md5,
+            Some(Hash::Sha256 | Hash::Sha384 | Hash::Sha512) => true,
+            None => false,
+        };
+        let authorities = self.store.authorities(&self.label)?;
+        let Some(issuer) = authorities.iter().find(|a| Some(a.id) == record.authority) else {
+            return Ok(false);
+        };
+        let issuer = Certificate::parse(&issuer.certificate).map_err(|e| CaError::Damaged(e.to_string()))?;
+        Ok(strong && certificate.verify_signed_by(issuer.public_key()).is_ok())
+    }
+}
