@@ -33,6 +33,7 @@ const OWNED: &[(&str, &str)] = &[
     ("ureq", "files"),
     ("suppaftp", "files"),
     ("rusty_s3", "files"),
+    ("httpdate", "http"),
 ];
 
 /// Layers without files, sockets, processes or a clock of their own.

@@ -41,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
                 port: http.port,
                 listening: node.http_address(),
                 max_request_size: http.max_body,
+                rate_limit: http.rate_limit,
             }))
         }),
     },
@@ -103,6 +104,7 @@ struct HttpStatus {
     port: u16,
     listening: Option<SocketAddr>,
     max_request_size: usize,
+    rate_limit: Option<u32>,
 }
 
 impl fmt::Display for HttpStatus {
@@ -113,7 +115,12 @@ impl fmt::Display for HttpStatus {
             Some(address) => writeln!(f, "HTTP server address: {}", address.ip())?,
             None => writeln!(f, "HTTP server address: not listening")?,
         }
-        writeln!(f, "HTTP server maximum request size: {} bytes", self.max_request_size)
+        writeln!(f, "HTTP server maximum request size: {} bytes", self.max_request_size)?;
+        match self.rate_limit {
+            None => writeln!(f, "HTTP server rate limit: default"),
+            Some(0) => writeln!(f, "HTTP server rate limit: none"),
+            Some(rate) => writeln!(f, "HTTP server rate limit: {rate} messages per second and address"),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ fn place(settings: &Http) -> Option<(Option<IpAddr>, u16)> {
 }
 
 fn limits(settings: &Http) -> Limits {
-    Limits { body: settings.max_body }
+    Limits { body: settings.max_body, rate: settings.rate_limit }
 }
 
 /// Listens as configured, and tells the node where.

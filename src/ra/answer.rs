@@ -22,7 +22,7 @@ pub enum Body {
     Ok {
         /// Content-Type.
         content_type: &'static str,
-        /// The content.
+        /// The content, shared where many get the same.
         octets: Bytes,
     },
     /// 400: it is not SCEP at all.
@@ -47,6 +47,8 @@ pub struct Cache {
     pub modified: Time,
     /// max-age.
     pub max_age: Duration,
+    /// Expires: when the content says that it is out of date. HTTP/1.1 goes by `max_age` before.
+    pub expires: Option<Time>,
 }
 
 impl Answer {

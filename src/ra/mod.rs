@@ -10,6 +10,8 @@ mod told;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::ca::{Ca, CaError};
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
@@ -70,9 +72,10 @@ pub struct Ra {
     chain: bool,
     replies: Replies,
     /// Bodies that never change while it runs.
-    caps: Vec<u8>,
-    ca_cert: Vec<u8>,
-    ca_chain: Vec<u8>,
+    caps: Bytes,
+    ca_cert: Bytes,
+    ca_chain: Bytes,
+    certificate: Bytes,
 }
 
 impl Ra {
@@ -93,7 +96,8 @@ impl Ra {
             true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der]),
         };
         Ok(Self {
-            caps: scep::Capabilities::serving(&algorithms).to_string().into_bytes(),
+            caps: scep::Capabilities::serving(&algorithms).to_string().into(),
+            certificate: Bytes::copy_from_slice(ca_der),
             ca,
             store,
             signer,
@@ -102,8 +106,8 @@ impl Ra {
             algorithms,
             chain,
             replies: Replies::default(),
-            ca_cert,
-            ca_chain,
+            ca_cert: ca_cert.into(),
+            ca_chain: ca_chain.into(),
         })
     }
 
@@ -131,10 +135,11 @@ impl Ra {
 
     fn certificate(&self) -> Answer {
         let certificate = self.ca.certificate();
-        Answer::ok("application/pkix-cert", certificate.der().to_vec()).cached(Cache {
+        Answer::ok("application/pkix-cert", self.certificate.clone()).cached(Cache {
             etag: format!("\"{}-{}\"", certificate.serial(), certificate.not_before().unix()),
             modified: certificate.not_before(),
             max_age: CERTIFICATE_MAX_AGE,
+            expires: Some(certificate.not_after()),
         })
     }
 
@@ -146,6 +151,7 @@ impl Ra {
             modified: crl.this_update,
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
+            expires: Some(crl.next_update),
         }))
     }
 }

@@ -21,6 +21,9 @@ pub struct Http {
     pub bind: Option<IpAddr>,
     /// Octets of the largest request body accepted.
     pub max_body: usize,
+    /// PKIOperations a second from one address, 0 for any number. Absent: 50, and what comes from this host
+    /// does not count.
+    pub rate_limit: Option<u32>,
 }
 
 impl Default for Http {
@@ -33,6 +36,7 @@ impl Default for Http {
             secure_port: 443,
             bind: None,
             max_body: 64 << 10,
+            rate_limit: None,
         }
     }
 }
@@ -55,6 +59,9 @@ impl fmt::Display for Http {
         }
         if self.max_body != default.max_body {
             writeln!(f, "ip http max-request-size {}", self.max_body)?;
+        }
+        if let Some(rate) = self.rate_limit {
+            writeln!(f, "ip http rate-limit {rate}")?;
         }
         Ok(())
     }
@@ -130,6 +137,21 @@ pub(super) const LINES: &[Line<Editor>] = &[
             let bytes = args.number("bytes").and_then(|bytes| usize::try_from(bytes).ok());
             let typed = bytes.filter(|_| verb == Verb::Set);
             editor.configuration.http.max_body = typed.unwrap_or(Http::default().max_body);
+            Ok(())
+        },
+    },
+    Line {
+        words: "ip http rate-limit <rate:0-10000>",
+        no: Some("ip http rate-limit"),
+        about: "Takes so many SCEP messages a second from one address, and four times as many at once; 50 by \
+                default, with no limit for this host itself. 0 is no limit; not an IOS line",
+        help: &[
+            ("rate-limit", "SCEP messages a second from one address"),
+            ("<rate>", "Messages; 0 for any number"),
+        ],
+        run: |editor, verb, args| {
+            let rate = args.number("rate").and_then(|rate| u32::try_from(rate).ok());
+            editor.configuration.http.rate_limit = rate.filter(|_| verb == Verb::Set);
             Ok(())
         },
     },
