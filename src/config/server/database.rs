@@ -275,7 +275,7 @@ pub(super) const LINES: &[Line<ServerSection>] = &[
 
 fn publish(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
     let Some(file) = FileType::of(args) else { return Ok(()) };
-    let places = server.database.publish.entry(file).or_default();
+    let mut places = server.database.publish.get(&file).cloned().unwrap_or_default();
     match (verb, args.get("url")) {
         (Verb::Set, _) => {
             let place = Publish { url: url::file(args, "url")?, login: Login::of(args)? };
@@ -292,7 +292,10 @@ fn publish(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Re
         }
         (_, None) => places.clear(),
     }
-    server.database.publish.retain(|_, places| !places.is_empty());
+    match places.is_empty() {
+        true => server.database.publish.remove(&file),
+        false => server.database.publish.insert(file, places),
+    };
     Ok(())
 }
 
