@@ -1,32 +1,43 @@
 //! `configure terminal`: one line after the other, each in the mode that the lines before it led to.
 
-use super::grammar::{LineError, Problem, Row, Table, Token, tokens};
-use super::line::{self, Line, Verb, abbreviates};
+use std::collections::BTreeMap;
+
+use super::foreign::LeftOut;
+use super::grammar::{Args, LineError, Problem, Refusal, Row, Token, tokens};
+use super::line::{Line, Lines, Verb, abbreviates};
+use super::mode::Mode;
 use super::query::{self, Query};
-use super::{ConfigError, Configuration, global, server, token, trustpoint};
+use super::{ConfigError, Configuration, chain, global, pubkey, rules, server, token, trustpoint};
 
 /// A configuration being typed.
 #[derive(Clone)]
 pub struct Editor {
     pub(super) configuration: Configuration,
     pub(super) mode: Mode,
+    // Hex digits of the key or certificate being typed.
+    hex: String,
     ended: bool,
+    number: usize,
     notes: Vec<String>,
-    // As it was before the last line, and the mode then.
-    before: Option<Box<(Configuration, Mode)>>,
+    left_out: Option<LeftOut>,
+    typed: BTreeMap<(Mode, &'static str), Remembered>,
+    before: Option<Box<Before>>,
 }
 
-/// Where a line is typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Outside of every section: `(config)#`.
-    Global,
-    /// `crypto pki token`: `(config-token)#`.
-    Token(String),
-    /// `crypto pki trustpoint`: `(ca-trustpoint)#`.
-    Trustpoint(String),
-    /// `crypto pki server`: `(cs-server)#`.
-    Server(String),
+/// How things were before the last line.
+#[derive(Clone)]
+struct Before {
+    configuration: Configuration,
+    mode: Mode,
+    notes: usize,
+}
+
+/// A line that may turn out to be wrong when all lines are there.
+#[derive(Clone)]
+struct Remembered {
+    number: usize,
+    line: String,
+    args: Args,
 }
 
 /// A kind of line, for the reference.
@@ -44,7 +55,17 @@ pub struct ReferenceLine {
 impl Editor {
     /// At the start of `configure terminal`.
     pub fn new(configuration: Configuration) -> Self {
-        Self { configuration, mode: Mode::Global, ended: false, notes: Vec::new(), before: None }
+        Self {
+            configuration,
+            mode: Mode::Global,
+            hex: String::new(),
+            ended: false,
+            number: 0,
+            notes: Vec::new(),
+            left_out: None,
+            typed: BTreeMap::new(),
+            before: None,
+        }
     }
 
     /// The mode for the next line.
@@ -54,12 +75,7 @@ impl Editor {
 
     /// What stands in brackets in the prompt.
     pub fn prompt(&self) -> &'static str {
-        match self.mode {
-            Mode::Global => "config",
-            Mode::Token(_) => "config-token",
-            Mode::Trustpoint(_) => "ca-trustpoint",
-            Mode::Server(_) => "cs-server",
-        }
+        self.mode.prompt()
     }
 
     /// The configuration so far; [`Editor::finish`] checks it.
@@ -72,22 +88,37 @@ impl Editor {
         self.ended
     }
 
-    /// Applies one line. A line that does not belong to the section leaves it when it is a global line.
-    /// Returns the question that IOS asks after it; [`Editor::undo`] if the answer is no.
+    /// Applies one line. A line that does not belong to the section leaves it when it is one of a mode
+    /// above. Returns the question that IOS asks after it; [`Editor::undo`] if the answer is no.
+    /// Passwords are not in the error.
     pub fn line(&mut self, text: &str) -> Result<Option<Query>, LineError> {
+        self.number += 1;
         self.ended = false;
-        let before = Box::new((self.configuration.clone(), self.mode.clone()));
+        if self.mode.is_raw() && self.hex_line(text) {
+            self.before = None;
+            return Ok(None);
+        }
         // Ctrl-Z after a line does the line and ends; Ctrl-V lets a `?` be typed on IOS.
-        let (typed, ended) = text.split_once(CTRL_Z).map_or((text, false), |(typed, _)| (typed, true));
-        let typed = typed.replace(CTRL_V, "");
-        if !typed.trim_start().starts_with('!') {
-            tokens(&typed).and_then(|words| self.words(&words)).map_err(|problem| problem.at(&typed))?;
+        let (line, ended) = text.split_once(CTRL_Z).map_or((text, false), |(line, _)| (line, true));
+        let line = line.replace(CTRL_V, "");
+        let before = Box::new(Before {
+            configuration: self.configuration.clone(),
+            mode: self.mode.clone(),
+            notes: self.notes.len(),
+        });
+        if let Err(problem) = self.apply(&line) {
+            self.configuration = before.configuration;
+            // Hex digits that were ended are gone, good or not.
+            if !before.mode.is_raw() {
+                self.mode = before.mode;
+            }
+            return Err(problem.at(&without_passwords(&line)));
         }
         if ended {
             self.end();
         }
-        self.notes.extend(query::notes(&before.0, &self.configuration));
-        let query = query::query(&before.0, &self.configuration);
+        self.notes.extend(query::notes(&before.configuration, &self.configuration));
+        let query = query::query(&before.configuration, &self.configuration);
         self.before = Some(before);
         Ok(query)
     }
@@ -95,9 +126,10 @@ impl Editor {
     /// Takes the last line back, as if it had not been typed.
     pub fn undo(&mut self) {
         if let Some(before) = self.before.take() {
-            (self.configuration, self.mode) = *before;
+            self.configuration = before.configuration;
+            self.mode = before.mode;
+            self.notes.truncate(before.notes);
             self.ended = false;
-            self.notes.clear();
         }
     }
 
@@ -106,9 +138,24 @@ impl Editor {
         std::mem::take(&mut self.notes)
     }
 
-    /// The configuration, when its sections agree with each other.
+    /// Whether the sections agree with each other. A line typed is told to be wrong by its number.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.mode.is_raw() {
+            return Err(ConfigError::Whole("the hex digits have no end; end them with `quit`".into()));
+        }
+        let Some(broken) = rules::broken(&self.configuration) else { return Ok(()) };
+        for (mode, words, value) in broken.lines {
+            if let Some(Remembered { number, line, args }) = self.typed.get(&(mode, words)) {
+                let problem = Problem::from(args.refuse(value, broken.reason.as_str()));
+                return Err(ConfigError::Line { number: *number, error: problem.at(line) });
+            }
+        }
+        Err(ConfigError::Whole(format!("{}: {}", broken.section, broken.reason)))
+    }
+
+    /// The configuration, when [`Editor::check`] finds nothing.
     pub fn finish(self) -> Result<Configuration, ConfigError> {
-        self.configuration.check().map_err(ConfigError::Whole)?;
+        self.check()?;
         Ok(self.configuration)
     }
 
@@ -121,19 +168,23 @@ impl Editor {
         let next = || {
             let words = tokens(text)?;
             let mut found = match self.mode {
-                Mode::Global => next(&global::TABLE, &words, unfinished)?,
-                Mode::Token(_) => next(&token::TABLE, &words, unfinished)?,
-                Mode::Trustpoint(_) => next(&trustpoint::TABLE, &words, unfinished)?,
-                Mode::Server(_) => next(&server::TABLE, &words, unfinished)?,
+                Mode::Global => global::LINES.next(&words, unfinished)?,
+                Mode::Token(_) => token::LINES.next(&words, unfinished)?,
+                Mode::Trustpoint(_) => trustpoint::LINES.next(&words, unfinished)?,
+                Mode::Server(_) => server::LINES.next(&words, unfinished)?,
+                Mode::PubkeyChain => pubkey::CHAIN.next(&words, unfinished)?,
+                Mode::Pubkey(_) => pubkey::LINES.next(&words, unfinished)?,
+                Mode::CertificateChain(_) => chain::LINES.next(&words, unfinished)?,
+                Mode::KeyString(_) | Mode::Certificate(..) => return Ok(RAW_HELP.map(owned).to_vec()),
             };
             if words.is_empty() {
                 let control = CONTROL.iter().filter(|(word, _)| word.starts_with(unfinished.unwrap_or("")));
-                found.extend(control.map(|(word, help)| ((*word).to_owned(), *help)));
+                found.extend(control.map(|help| owned(*help)));
                 found.sort();
             }
             Ok(found)
         };
-        next().map_err(|problem: Problem| problem.at(text))
+        next().map_err(|problem: Problem| problem.at(&without_passwords(text)))
     }
 
     pub(super) fn leave(&mut self, mode: &Mode) {
@@ -142,86 +193,252 @@ impl Editor {
         }
     }
 
+    /// From now on lines are hex digits.
+    pub(super) fn type_hex(&mut self, mode: Mode) {
+        self.hex.clear();
+        self.mode = mode;
+    }
+
+    fn leave_out(&mut self, left_out: LeftOut) {
+        self.mode = Mode::Global;
+        let note = left_out.note();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+        self.left_out = Some(left_out);
+    }
+
     fn end(&mut self) {
         self.mode = Mode::Global;
         self.ended = true;
     }
 
-    fn words(&mut self, words: &[Token<'_>]) -> Result<(), Problem> {
-        match words {
-            [] => return Ok(()),
+    fn apply(&mut self, line: &str) -> Result<(), Problem> {
+        if let Some(left_out) = &mut self.left_out {
+            if left_out.takes(line) {
+                return Ok(());
+            }
+            self.left_out = None;
+        }
+        if line.trim_start().starts_with('!') {
+            return Ok(());
+        }
+        if let Some(banner) = LeftOut::of_banner(line) {
+            self.leave_out(banner);
+            return Ok(());
+        }
+        let words = tokens(line)?;
+        match &words[..] {
+            [] => Ok(()),
+            _ if self.mode.is_raw() => self.raw(&words),
             [only] if abbreviates(only.text, "end", 3) => {
                 self.end();
-                return Ok(());
+                Ok(())
             }
             [only] if abbreviates(only.text, "exit", 2) => {
                 self.ended = self.mode == Mode::Global;
-                self.mode = Mode::Global;
-                return Ok(());
+                self.mode = self.mode.above();
+                Ok(())
             }
-            _ => {}
-        }
-        let here = self.section_line(words);
-        match (&here, &self.mode) {
-            (Err(problem), mode) if problem.reach() < usize::MAX && *mode != Mode::Global => {}
-            _ => return here,
-        }
-        let section = std::mem::replace(&mut self.mode, Mode::Global);
-        match (here, self.section_line(words)) {
-            (Err(here), Err(global)) => {
-                self.mode = section;
-                // The one that understood more of the line has more to say about it.
-                Err(if global.reach() > here.reach() { global } else { here })
-            }
-            (_, done) => done,
+            _ => self.words(line, &words),
         }
     }
 
-    fn section_line(&mut self, words: &[Token<'_>]) -> Result<(), Problem> {
-        let gone = || Problem::Refused { column: None, reason: "the section is gone".to_owned() };
-        let Configuration { tokens, trustpoints, servers, .. } = &mut self.configuration;
-        match &self.mode {
-            Mode::Global => line::run(&global::TABLE, self, words),
-            Mode::Token(name) => line::run(&token::TABLE, tokens.get_mut(name).ok_or_else(gone)?, words),
-            Mode::Trustpoint(label) => {
-                line::run(&trustpoint::TABLE, trustpoints.get_mut(label).ok_or_else(gone)?, words)
+    /// Takes a line of nothing but hex digits: the usual one, for which nothing need be kept.
+    fn hex_line(&mut self, line: &str) -> bool {
+        let digits = line.bytes().filter(|b| !b.is_ascii_whitespace());
+        if !digits.clone().all(|b| b.is_ascii_hexdigit()) || self.hex.len() + line.len() > MAX_HEX {
+            return false;
+        }
+        self.hex.extend(digits.map(char::from));
+        true
+    }
+
+    /// A line of hex digits, or `quit` after the last.
+    fn raw(&mut self, words: &[Token<'_>]) -> Result<(), Problem> {
+        let (digits, quit) = match words {
+            [digits @ .., last] if last.text.eq_ignore_ascii_case("quit") => (digits, true),
+            digits => (digits, false),
+        };
+        if let Some(wrong) = digits.iter().find(|word| !word.text.bytes().all(|b| b.is_ascii_hexdigit())) {
+            let reason = "this is not hex; `quit` ends the hex digits".to_owned();
+            return Err(Problem::Refused { column: Some(wrong.column), reason });
+        }
+        digits.iter().for_each(|word| self.hex.push_str(word.text));
+        if self.hex.len() > MAX_HEX {
+            self.hex.truncate(MAX_HEX);
+            return Err(Refusal::from("these are more hex digits than a key or certificate has").into());
+        }
+        if !quit {
+            return Ok(());
+        }
+        let above = self.mode.above();
+        let mode = std::mem::replace(&mut self.mode, above);
+        let hex = std::mem::take(&mut self.hex);
+        let taken = match &mode {
+            Mode::KeyString(id) => pubkey::take(&mut self.configuration, id, &hex),
+            Mode::Certificate(label, entry) => chain::take(&mut self.configuration, label, entry, &hex),
+            _ => Ok(()),
+        };
+        Ok(taken?)
+    }
+
+    fn words(&mut self, line: &str, words: &[Token<'_>]) -> Result<(), Problem> {
+        let above = std::iter::successors(Some(self.mode.clone()), |mode| {
+            (*mode != Mode::Global).then(|| mode.above())
+        });
+        let modes: Vec<_> = above.collect();
+        let mut problems = Vec::new();
+        for mode in &modes {
+            match self.attempt(mode, Which::Shown, line, words) {
+                Outcome::Done(done) => return done,
+                Outcome::Unknown(problem) if problem.reach() == usize::MAX => return Err(problem),
+                Outcome::Unknown(problem) => problems.push((mode, problem)),
             }
-            Mode::Server(label) => line::run(&server::TABLE, servers.get_mut(label).ok_or_else(gone)?, words),
+        }
+        // The mode that understood most of the line has most to say about it; of equals the nearest.
+        let reach = problems.iter().map(|(_, problem)| problem.reach()).max().unwrap_or(0);
+        problems.retain(|(_, problem)| problem.reach() == reach);
+        for (mode, _) in &problems {
+            if let Outcome::Done(done) = self.attempt(mode, Which::Also, line, words) {
+                return done;
+            }
+        }
+        let (verb, tail) = Verb::split(words);
+        if problems.iter().any(|(mode, _)| is_later(mode, tail)) {
+            return match verb {
+                Verb::Set => Err(not_in_this_version(words, reach)),
+                // It is not there: nothing to take back.
+                Verb::No | Verb::Default => Ok(()),
+            };
+        }
+        if let Some(left_out) = LeftOut::of(tail) {
+            self.leave_out(left_out);
+            return Ok(());
+        }
+        Err(problems.swap_remove(0).1)
+    }
+
+    /// Finds the line among those of `mode` and does it there.
+    fn attempt(&mut self, mode: &Mode, which: Which, line: &str, words: &[Token<'_>]) -> Outcome {
+        macro_rules! attempt {
+            ($lines:expr, $section:expr) => {
+                match $lines.find(which == Which::Also, words) {
+                    Err(problem) => Outcome::Unknown(problem),
+                    Ok(typed) => {
+                        self.mode = mode.clone();
+                        let done = match $section {
+                            Some(section) => typed.run(section),
+                            None => Err(Refusal::from("the section is gone").into()),
+                        };
+                        if done.is_ok() {
+                            let (syntax, args) = typed.into_parts();
+                            let line = without_passwords(line);
+                            let remembered = Remembered { number: self.number, line, args };
+                            self.typed.insert((mode.clone(), syntax), remembered);
+                        }
+                        Outcome::Done(done)
+                    }
+                }
+            };
+        }
+        match mode {
+            Mode::Global => attempt!(global::LINES, Some(&mut *self)),
+            Mode::Token(name) => attempt!(token::LINES, self.configuration.tokens.get_mut(name)),
+            Mode::Trustpoint(label) => {
+                attempt!(trustpoint::LINES, self.configuration.trustpoints.get_mut(label))
+            }
+            Mode::Server(label) => attempt!(server::LINES, self.configuration.servers.get_mut(label)),
+            Mode::PubkeyChain => attempt!(pubkey::CHAIN, Some(&mut *self)),
+            Mode::Pubkey(_) => attempt!(pubkey::LINES, Some(&mut *self)),
+            Mode::CertificateChain(_) => attempt!(chain::LINES, Some(&mut *self)),
+            Mode::KeyString(_) | Mode::Certificate(..) => Outcome::Unknown(Problem::Incomplete),
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Shown,
+    Also,
+}
+
+enum Outcome {
+    /// The line is none of these.
+    Unknown(Problem),
+    /// It is, and was done or refused.
+    Done(Result<(), Problem>),
+}
+
+/// Whether IOS has this line in this mode and this version does not.
+fn is_later(mode: &Mode, words: &[Token<'_>]) -> bool {
+    let later = match mode {
+        Mode::Global => &global::LATER,
+        Mode::Trustpoint(_) => &trustpoint::LATER,
+        Mode::Server(_) => &server::LATER,
+        Mode::CertificateChain(_) => &chain::LATER,
+        _ => return false,
+    };
+    matches!(later.find(words, |_| true), Ok(_) | Err(Problem::Incomplete))
+}
+
+fn not_in_this_version(words: &[Token<'_>], column: usize) -> Problem {
+    let word = words.iter().find(|word| word.column == column).or(words.first());
+    let word = word.map(|word| word.text).unwrap_or_default();
+    Problem::Refused { column: Some(column), reason: format!("`{word}` is not in this version") }
+}
+
+/// The line with stars instead of passwords, and of users in URLs.
+fn without_passwords(line: &str) -> String {
+    let Ok(words) = tokens(line) else { return line.to_owned() };
+    let mut chars: Vec<char> = line.chars().collect();
+    let mut hide = |column: usize, length: usize| chars[column..column + length].fill('*');
+    let mut secret = false;
+    for word in words {
+        let length = word.text.chars().count();
+        if secret && !matches!(word.text, "0" | "6" | "7") {
+            hide(word.column, length);
+        } else if let Some((user, _)) = word.text.rsplit_once('@')
+            && let Some((scheme, user)) = user.split_once("://")
+        {
+            hide(word.column + scheme.chars().count() + 3, user.chars().count());
+        }
+        secret |= abbreviates(word.text, "password", 1);
+    }
+    chars.into_iter().collect()
 }
 
 /// Every kind of line by the heading of its mode.
 pub fn reference() -> Vec<(&'static str, Vec<ReferenceLine>)> {
     vec![
-        ("Global lines", reference_of(&global::TABLE)),
-        ("crypto pki token", reference_of(&token::TABLE)),
-        ("crypto pki trustpoint", reference_of(&trustpoint::TABLE)),
-        ("crypto pki server", reference_of(&server::TABLE)),
+        ("Global lines", reference_of(&global::LINES)),
+        ("crypto pki token", reference_of(&token::LINES)),
+        ("crypto pki trustpoint", reference_of(&trustpoint::LINES)),
+        ("crypto pki server", reference_of(&server::LINES)),
+        ("crypto pki certificate chain", reference_of(&chain::LINES)),
+        ("crypto key pubkey-chain rsa", reference_of(&pubkey::CHAIN)),
+        ("named-key and addressed-key", reference_of(&pubkey::LINES)),
     ]
 }
 
-fn reference_of<S>(table: &Table<Line<S>>) -> Vec<ReferenceLine> {
+fn reference_of<S>(lines: &Lines<S>) -> Vec<ReferenceLine> {
     let line = |line: &&'static Line<S>| ReferenceLine {
         words: line.words,
         no: line.no,
         about: line.about,
         help: line.help(),
     };
-    table.rows().iter().map(line).collect()
+    lines.shown.rows().iter().map(line).collect()
 }
 
-fn next<S>(
-    table: &Table<Line<S>>,
-    words: &[Token<'_>],
-    unfinished: Option<&str>,
-) -> Result<Vec<(String, &'static str)>, Problem> {
-    let (verb, tail) = Verb::split(words);
-    table.next(tail, unfinished, |notation| verb != Verb::Set || notation == 0)
+fn owned((word, help): (&str, &'static str)) -> (String, &'static str) {
+    (word.to_owned(), help)
 }
 
 const CTRL_V: char = '\u{16}';
 const CTRL_Z: char = '\u{1a}';
+/// Hex digits of a certificate with very many names.
+const MAX_HEX: usize = 1 << 17;
 
 const CONTROL: &[(&str, &str)] = &[
     ("default", "Set to its default"),
@@ -229,3 +446,5 @@ const CONTROL: &[(&str, &str)] = &[
     ("exit", "Leave this section"),
     ("no", "Take back"),
 ];
+
+const RAW_HELP: [(&str, &str); 2] = [("quit", "End of the hex digits"), ("<hex>", "Hex digits, in DER")];

@@ -1,6 +1,6 @@
 //! A kind of configuration line: its words, its `no` form, its help, and what it does to its section.
 
-use super::grammar::{Args, Problem, Refusal, Row, Table, Token};
+use super::grammar::{Args, Match, Problem, Refusal, Row, Table, Token};
 
 /// One kind of line that edits an `S`.
 pub struct Line<S: 'static> {
@@ -54,18 +54,77 @@ impl<S> Row for Line<S> {
     }
 }
 
-/// Finds the line of `table` that was typed and does it to `section`.
-pub(super) fn run<S>(table: &Table<Line<S>>, section: &mut S, tokens: &[Token<'_>]) -> Result<(), Problem> {
-    let (verb, words) = Verb::split(tokens);
-    let found = match verb {
-        Verb::Set => table.find(words, |notation| notation == 0)?,
-        Verb::No | Verb::Default => {
-            let found = table.find(words, |_| true)?;
-            if found.row.no.is_none() {
-                return Err(Refusal::from("this line has no `no` form").into());
+/// The lines of a mode.
+pub struct Lines<S: 'static> {
+    /// Those that help and the reference show.
+    pub shown: Table<Line<S>>,
+    /// Other spellings, and lines of IOS that are refused with a reason.
+    pub hidden: Table<Line<S>>,
+}
+
+impl<S> Lines<S> {
+    /// Of these lines.
+    pub fn new(
+        shown: impl IntoIterator<Item = &'static Line<S>>,
+        hidden: impl IntoIterator<Item = &'static Line<S>>,
+    ) -> Self {
+        Self { shown: Table::new(shown), hidden: Table::new(hidden) }
+    }
+
+    /// The line that was typed, among those that are shown or not.
+    pub(super) fn find(&self, hidden: bool, tokens: &[Token<'_>]) -> Result<Typed<S>, Problem> {
+        let table = if hidden { &self.hidden } else { &self.shown };
+        let (verb, words) = Verb::split(tokens);
+        match verb {
+            Verb::Set => Ok(Typed { verb, found: table.find(words, |notation| notation == 0)? }),
+            Verb::No | Verb::Default => {
+                let found = table.find(words, |_| true)?;
+                if found.row.no.is_none() {
+                    return Err(Refusal::from("this line has no `no` form").into());
+                }
+                Ok(Typed { verb, found })
             }
-            found
         }
-    };
-    Ok((found.row.run)(section, verb, &found.args)?)
+    }
+
+    /// What may stand after these words.
+    pub(super) fn next(
+        &self,
+        words: &[Token<'_>],
+        unfinished: Option<&str>,
+    ) -> Result<Vec<(String, &'static str)>, Problem> {
+        let (verb, tail) = Verb::split(words);
+        self.shown.next(tail, unfinished, |notation| verb != Verb::Set || notation == 0)
+    }
+}
+
+/// A line that was typed.
+pub(super) struct Typed<S: 'static> {
+    verb: Verb,
+    found: Match<Line<S>>,
+}
+
+impl<S> Typed<S> {
+    /// Does it to its section.
+    pub fn run(&self, section: &mut S) -> Result<(), Problem> {
+        Ok((self.found.row.run)(section, self.verb, &self.found.args)?)
+    }
+
+    /// Its syntax, which tells kinds of lines apart, and its values.
+    pub fn into_parts(self) -> (&'static str, Args) {
+        (self.found.row.words, self.found.args)
+    }
+}
+
+/// A line of IOS that this version does not have: its syntax.
+pub struct Later(pub &'static str);
+
+impl Row for Later {
+    fn notations(&self) -> Vec<&'static str> {
+        vec![self.0]
+    }
+
+    fn help(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
 }

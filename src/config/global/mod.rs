@@ -6,30 +6,29 @@ mod http;
 use std::sync::LazyLock;
 
 use super::grammar::{Args, Refusal, Table};
-use super::line::{Line, Verb};
+use super::line::{Later, Line, Lines, Verb};
 use super::{Editor, Mode, label};
 
-pub(super) use host::Host;
 pub use host::{Clock, Ftp};
+pub(super) use host::{FILE_SYSTEM, Host};
 pub use http::Http;
 
-/// The table of global lines.
-pub static TABLE: LazyLock<Table<Line<Editor>>> =
-    LazyLock::new(|| Table::new(LINES.iter().chain(http::LINES).chain(host::LINES)));
+/// Global lines.
+pub static LINES: LazyLock<Lines<Editor>> =
+    LazyLock::new(|| Lines::new(SHOWN.iter().chain(http::LINES).chain(host::LINES), ALSO));
 
-const LINES: &[Line<Editor>] = &[
+/// Lines of IOS that this version does not have.
+pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
+
+pub(super) const TOKEN: &str = "crypto pki/ca token <name>";
+
+const SHOWN: &[Line<Editor>] = &[
     Line {
         words: "hostname <name>",
         no: Some("hostname"),
         about: "Names this host: the prompt, and the default name of keys",
         help: &[("hostname", "Name of this host"), ("<name>", "Letters, digits and hyphens")],
-        run: |editor, verb, args| {
-            editor.configuration.hostname = match verb {
-                Verb::Set => host_name(args)?,
-                _ => crate::config::DEFAULT_HOSTNAME.to_owned(),
-            };
-            Ok(())
-        },
+        run: hostname,
     },
     Line {
         words: "ip domain name <name>",
@@ -40,16 +39,10 @@ const LINES: &[Line<Editor>] = &[
             ("name", "Its name"),
             ("<name>", "Domain name, as in example.com"),
         ],
-        run: |editor, verb, args| {
-            editor.configuration.domain_name = match verb {
-                Verb::Set => Some(domain_name(args)?),
-                _ => None,
-            };
-            Ok(())
-        },
+        run: domain,
     },
     Line {
-        words: "crypto pki/ca token <name>",
+        words: TOKEN,
         no: Some("crypto pki/ca token <name>"),
         about: "Configures a token",
         help: &[("token", "Configure a token"), ("<name>", "Name of the token, as in usbtoken0")],
@@ -85,6 +78,33 @@ const LINES: &[Line<Editor>] = &[
         },
     },
     Line {
+        words: "crypto pki/ca certificate chain <label>",
+        no: Some("crypto pki/ca certificate chain <label>"),
+        about: "Gives a trustpoint certificates by hand, or has it forget some",
+        help: &[("certificate", "Certificates"), ("chain", "Those of a trustpoint")],
+        run: |editor, verb, args| {
+            let name = label(args, "label")?;
+            if verb == Verb::Set {
+                editor.mode = Mode::CertificateChain(name);
+            } else {
+                let known = editor.configuration.chains.remove(&name);
+                known.ok_or_else(|| args.refuse("label", "nothing is typed of this chain"))?;
+                editor.leave(&Mode::CertificateChain(name));
+            }
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto key pubkey-chain rsa",
+        no: None,
+        about: "Configures RSA public keys of peers",
+        help: &[("pubkey-chain", "Public keys of peers"), ("rsa", "RSA keys")],
+        run: |editor, _, _| {
+            editor.mode = Mode::PubkeyChain;
+            Ok(())
+        },
+    },
+    Line {
         words: "crypto pki/ca server <label>",
         no: Some("crypto pki/ca server <label>"),
         about: "Configures a certificate server; `no` deletes it with its key and its database",
@@ -103,6 +123,47 @@ const LINES: &[Line<Editor>] = &[
         },
     },
 ];
+
+const ALSO: &[Line<Editor>] = &[
+    Line {
+        words: "ip hostname <name>",
+        no: Some("ip hostname"),
+        about: "`hostname`, as it is printed in places",
+        help: &[],
+        run: hostname,
+    },
+    Line {
+        words: "ip domain-name <name>",
+        no: Some("ip domain-name"),
+        about: "`ip domain name`, as older releases have it",
+        help: &[],
+        run: domain,
+    },
+];
+
+const LATER_LINES: &[Later] = &[
+    Later("crypto pki/ca certificate {map | query | storage | validate} [<rest...>]"),
+    Later("crypto pki/ca {cert | crl | fqdn | http | identity | profile | trustpool} [<rest...>]"),
+    Later(
+        "ip http {access-class | active-session-modules | client | max-connections |          secure-active-session-modules | secure-ciphersuite | secure-client-auth | secure-trustpoint |          session-module-list} [<rest...>]",
+    ),
+];
+
+fn hostname(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    editor.configuration.hostname = match verb {
+        Verb::Set => host_name(args)?,
+        _ => crate::config::DEFAULT_HOSTNAME.to_owned(),
+    };
+    Ok(())
+}
+
+fn domain(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    editor.configuration.domain_name = match verb {
+        Verb::Set => Some(domain_name(args)?),
+        _ => None,
+    };
+    Ok(())
+}
 
 fn host_name(args: &Args) -> Result<String, Refusal> {
     let name = args.text("name");

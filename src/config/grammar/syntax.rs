@@ -1,8 +1,5 @@
 //! A syntax, and the notation it is written in.
 
-#[cfg(test)]
-use super::table::{Frame, expand};
-
 /// A parsed notation.
 #[derive(Clone, Debug)]
 pub struct Syntax {
@@ -62,33 +59,6 @@ impl Syntax {
         let mut out = Vec::new();
         collect(&self.items, &mut out);
         out
-    }
-
-    /// A line of this syntax: `choose(n)` is a number below n, `value` makes values up.
-    #[cfg(test)]
-    pub(crate) fn generate(
-        &self,
-        choose: &mut dyn FnMut(usize) -> usize,
-        value: &mut dyn FnMut(&str, Kind) -> String,
-    ) -> String {
-        // `value` needs `choose` too: the walk is made first.
-        let mut rest = vec![Frame::Sequence(&self.items)];
-        let mut atoms = Vec::new();
-        loop {
-            let mut steps = Vec::new();
-            let ends = expand(rest, &mut steps);
-            if steps.is_empty() || ends && choose(3) == 0 {
-                break;
-            }
-            let (atom, next) = steps.swap_remove(choose(steps.len()));
-            atoms.push(atom);
-            rest = next;
-        }
-        let words = atoms.into_iter().map(|atom| match atom {
-            Atom::Word(names) => names.split('/').next().unwrap().to_owned(),
-            Atom::Value(name, kind) => value(name, kind),
-        });
-        words.collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -101,13 +101,13 @@ impl<R: Row> Table<R> {
 }
 
 #[derive(Clone)]
-pub(super) enum Frame<'s> {
+enum Frame<'s> {
     Sequence(&'s [Item]),
     Options(Vec<&'s [Item]>),
 }
 
 // What remains of a syntax: the last frame comes first.
-pub(super) type Rest<'s> = Vec<Frame<'s>>;
+type Rest<'s> = Vec<Frame<'s>>;
 
 struct Thread<'s> {
     syntax: usize,
@@ -116,7 +116,7 @@ struct Thread<'s> {
 }
 
 /// Adds every atom that may come next, with what remains after it. True when nothing need come.
-pub(super) fn expand<'s>(mut rest: Rest<'s>, out: &mut Vec<(Atom, Rest<'s>)>) -> bool {
+fn expand<'s>(mut rest: Rest<'s>, out: &mut Vec<(Atom, Rest<'s>)>) -> bool {
     match rest.pop() {
         None => true,
         Some(Frame::Sequence([])) => expand(rest, out),

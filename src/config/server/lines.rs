@@ -5,26 +5,26 @@ use std::sync::LazyLock;
 use super::{Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection, database};
 use crate::config::device;
 use crate::config::grammar::{Args, Refusal, Table};
-use crate::config::line::{Line, Verb};
+use crate::config::line::{Later, Line, Lines, Verb};
 use crate::pki::{Hash, Name};
 
-/// The table of its lines.
-pub static TABLE: LazyLock<Table<Line<ServerSection>>> =
-    LazyLock::new(|| Table::new(LINES.iter().chain(database::LINES)));
+/// Its lines.
+pub static LINES: LazyLock<Lines<ServerSection>> =
+    LazyLock::new(|| Lines::new(SHOWN.iter().chain(database::LINES), []));
 
-const LINES: &[Line<ServerSection>] = &[
+/// Lines of IOS that this version does not have.
+pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
+
+pub(in crate::config) const HASH: &str = "hash {sha256 | sha384 | sha512 | sha1 | md5}";
+pub(in crate::config) const LEGACY: &str = "crypto legacy {des | md5 | sha1 | rsa-1024}";
+
+const SHOWN: &[Line<ServerSection>] = &[
     Line {
         words: "issuer-name <dn...>",
         no: Some("issuer-name"),
         about: "Names the CA; cn=LABEL by default. Not changed once the CA certificate exists",
         help: &[("issuer-name", "Name of the CA"), ("<dn>", "As in CN=ca1, O=Example, C=US")],
-        run: |server, verb, args| {
-            server.issuer_name = match verb {
-                Verb::Set => Some(distinguished_name(args)?),
-                _ => None,
-            };
-            Ok(())
-        },
+        run: issuer_name,
     },
     Line {
         words: "grant {auto | none}",
@@ -70,8 +70,8 @@ const LINES: &[Line<ServerSection>] = &[
         },
     },
     Line {
-        words: "lifetime enrollment-request <hours:1-1000>",
-        no: Some("lifetime enrollment-request"),
+        words: "lifetime enrollment-request/enrollment-requests <hours:1-1000>",
+        no: Some("lifetime enrollment-request/enrollment-requests"),
         about: "Says how long a request is kept when nobody asks for it, 168 hours by default",
         help: &[
             ("lifetime", "How long things live"),
@@ -86,7 +86,7 @@ const LINES: &[Line<ServerSection>] = &[
         },
     },
     Line {
-        words: "hash {sha256 | sha384 | sha512 | sha1 | md5}",
+        words: HASH,
         no: Some("hash"),
         about: "Chooses the digest of certificates and CRLs, sha256 by default; sha1 and md5 only after \
                 `crypto legacy`",
@@ -185,7 +185,7 @@ const LINES: &[Line<ServerSection>] = &[
         },
     },
     Line {
-        words: "crypto legacy {des | md5 | sha1 | rsa-1024}",
+        words: LEGACY,
         no: Some("crypto legacy"),
         about: "Allows an algorithm that is broken or weak, for devices that know no better; not an IOS line",
         help: &[
@@ -210,6 +210,23 @@ const LINES: &[Line<ServerSection>] = &[
     },
 ];
 
+const LATER_LINES: &[Later] = &[
+    Later("auto-rollover [<days>]"),
+    Later("eku <rest...>"),
+    Later("grant auto {rollover {ca-cert | ra-cert} | tp-list <rest...> | trustpoint <rest...>}"),
+    Later("grant ra-auto"),
+    Later("mode {sub-cs | ra [transparent]}"),
+    Later("redundancy"),
+];
+
+fn issuer_name(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    server.issuer_name = match verb {
+        Verb::Set => Some(distinguished_name(args)?),
+        _ => None,
+    };
+    Ok(())
+}
+
 fn lifetime(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
     let (typed, default) = if args.has("ca-certificate") {
         (&mut server.lifetime.ca_certificate, Lifetimes::default().ca_certificate)
@@ -232,17 +249,6 @@ fn lifetime(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), R
 fn hash(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
     let typed = Hash::ALL.into_iter().find(|hash| verb == Verb::Set && args.has(hash.name()));
     let hash = typed.unwrap_or(Hash::Sha256);
-    let allowed = match hash {
-        Hash::Md5 => server.legacy.md5,
-        Hash::Sha1 => server.legacy.sha1,
-        Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => true,
-    };
-    if !allowed {
-        let name = hash.name();
-        return Err(
-            args.refuse(name, format!("{name} is broken; type `crypto legacy {name}` first to use it"))
-        );
-    }
     server.hash = hash;
     Ok(())
 }
@@ -263,15 +269,14 @@ fn legacy(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Ref
             *allowed = set;
         }
     }
-    if server.hash == Hash::Md5 && !legacy.md5 || server.hash == Hash::Sha1 && !legacy.sha1 {
-        return Err(format!("`hash {}` stands in this section; change it first", server.hash.name()).into());
-    }
     server.legacy = legacy;
     Ok(())
 }
 
 fn distinguished_name(args: &Args) -> Result<String, Refusal> {
     let name = args.text("dn");
+    // `issuer name CN=…`, as it is printed in places.
+    let name = name.strip_prefix("name ").unwrap_or(name).trim_start();
     Name::parse(name).map_err(|error| args.refuse("dn", error.to_string()))?;
     Ok(name.to_owned())
 }

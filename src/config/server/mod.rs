@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::pki::Hash;
 
 pub use database::{Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Publish};
-pub use lines::TABLE;
+pub(super) use lines::{HASH, LEGACY};
+pub use lines::{LATER, LINES};
 
 /// A section `crypto pki server LABEL`.
 #[derive(Clone, Debug, PartialEq, Eq)]

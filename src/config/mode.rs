@@ -1,0 +1,58 @@
+//! Where a line is typed.
+
+use super::chain::Entry;
+use super::pubkey::PeerKeyId;
+
+/// Where a line is typed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Outside of every section: `(config)#`.
+    Global,
+    /// `crypto pki token`: `(config-token)#`.
+    Token(String),
+    /// `crypto pki trustpoint`: `(ca-trustpoint)#`.
+    Trustpoint(String),
+    /// `crypto pki server`: `(cs-server)#`.
+    Server(String),
+    /// `crypto key pubkey-chain rsa`: `(config-pubkey-chain)#`.
+    PubkeyChain,
+    /// `named-key` or `addressed-key` there: `(config-pubkey-key)#`.
+    Pubkey(PeerKeyId),
+    /// `key-string` there: `(config-pubkey)#`; lines of hex digits until `quit`.
+    KeyString(PeerKeyId),
+    /// `crypto pki certificate chain`: `(config-cert-chain)#`.
+    CertificateChain(String),
+    /// `certificate` there: `(config-pubkey)#`; lines of hex digits until `quit`.
+    Certificate(String, Entry),
+}
+
+impl Mode {
+    /// What stands in brackets in the prompt.
+    pub const fn prompt(&self) -> &'static str {
+        match self {
+            Self::Global => "config",
+            Self::Token(_) => "config-token",
+            Self::Trustpoint(_) => "ca-trustpoint",
+            Self::Server(_) => "cs-server",
+            Self::PubkeyChain => "config-pubkey-chain",
+            Self::Pubkey(_) => "config-pubkey-key",
+            Self::CertificateChain(_) => "config-cert-chain",
+            Self::KeyString(_) | Self::Certificate(..) => "config-pubkey",
+        }
+    }
+
+    /// Whether lines are hex digits.
+    pub const fn is_raw(&self) -> bool {
+        matches!(self, Self::KeyString(_) | Self::Certificate(..))
+    }
+
+    /// Where `exit` leads.
+    pub(super) fn above(&self) -> Self {
+        match self {
+            Self::KeyString(id) => Self::Pubkey(id.clone()),
+            Self::Pubkey(_) => Self::PubkeyChain,
+            Self::Certificate(label, _) => Self::CertificateChain(label.clone()),
+            _ => Self::Global,
+        }
+    }
+}
