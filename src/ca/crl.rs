@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::pki::crl::{CrlBuilder, CrlHeader};
-use crate::pki::{Serial, SigningKey, Time, tbs};
+use crate::pki::{Serial, SigningKey, Time};
 use crate::store::{Crl, CrlFacts, Omit, Revocation};
 
 use super::{Ca, CaError, Meter};
@@ -59,21 +59,6 @@ impl Ca {
     }
 
     fn sign_crl(&self, last: Option<CrlFacts>, meter: &Meter, now: Time) -> Result<Crl, CaError> {
-        let mut list = CrlBuilder::new();
-        let mut failed = None;
-        let revision = self.store.revoked(
-            &self.label,
-            self.authority,
-            self.omit(last, now),
-            &mut |serial, revocation| {
-                if let Err(error) = list.push(serial, revocation.at, revocation.reason) {
-                    failed = Some(error);
-                }
-            },
-        )?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
         let this_update = this_update(last, now);
         let header = CrlHeader {
             algorithm: self.algorithm(),
@@ -83,11 +68,21 @@ impl Ca {
             this_update,
             next_update: this_update.plus(self.settings.crl_lifetime),
         };
-        let tbs = list.finalize(&header)?;
-        let signature = meter.signing(self.key.as_ref()).sign(self.settings.hash, &tbs)?;
-        self.key.public_key().verify(header.algorithm, &tbs, &signature)?;
-        let der = tbs::assemble(&tbs, header.algorithm, &signature)?.into();
+        let mut list = CrlBuilder::new(&header)?;
+        let mut failed = None;
+        let omit = self.omit(last, now);
+        let revision = self.store.revoked(&self.label, self.authority, omit, &mut |serial, how| {
+            // One that the clock put after the list itself would not be believed.
+            failed = list.push(serial, how.at.min(this_update), how.reason).err().or(failed.take());
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let list = list.finalize();
+        let signature = meter.signing(self.key.as_ref()).sign(self.settings.hash, list.tbs())?;
+        self.key.public_key().verify(header.algorithm, list.tbs(), &signature)?;
         let CrlHeader { number, next_update, .. } = header;
+        let der = list.assemble(&signature).into();
         Ok(Crl { authority: self.authority, number, this_update, next_update, revision, der })
     }
 

@@ -4,9 +4,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{DatabaseLevel, Grant};
-use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, hex};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex};
 use crate::ra::challenge_digest;
-use crate::store::{Crl, Enrollment, Omit, Password, Role, State, StoreError};
+use crate::store::{Crl, Enrollment, Password, Role, State, StoreError};
 
 use super::server::{CertServer, parse};
 use super::{CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus};
@@ -167,28 +167,20 @@ impl CertServer {
     }
 
     fn crl_report(&self, ca: &Ca, crl: Crl) -> Result<CrlReport, NodeError> {
-        let (mut entries, mut revoked) = (0, Vec::new());
-        self.store.revoked(&self.label, crl.authority, Omit::NOTHING, &mut |serial, revocation| {
-            if revocation.at > crl.this_update {
-                return;
-            }
-            entries += 1;
-            if revoked.len() < MAX_ENTRIES_SHOWN {
-                revoked.push(RevokedRow {
-                    serial: serial.clone(),
-                    at: revocation.at,
-                    reason: reason_name(revocation.reason),
-                });
-            }
-        })?;
+        let list = crl::Crl::parse(crl.der).map_err(|error| CaError::Damaged(error.to_string()))?;
+        let row = |entry: crl::Entry| RevokedRow {
+            serial: entry.serial,
+            at: entry.at,
+            reason: reason_name(entry.reason),
+        };
         Ok(CrlReport {
             issuer: ca.name().to_string(),
             number: crl.number,
             this_update: crl.this_update,
             next_update: crl.next_update,
-            size: crl.der.len(),
-            entries,
-            revoked,
+            size: list.der().len(),
+            entries: list.len(),
+            revoked: list.entries().take(MAX_ENTRIES_SHOWN).map(row).collect(),
         })
     }
 

@@ -20,18 +20,21 @@ pub const fn context(number: u8) -> u8 {
 pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(length + 6);
-    out.push(tag);
-    match length {
-        0..0x80 => out.push(length as u8),
-        _ => {
-            let octets = length.to_be_bytes();
-            let digits = &octets[octets.iter().take_while(|octet| **octet == 0).count()..];
-            out.push(0x80 | digits.len() as u8);
-            out.extend_from_slice(digits);
-        }
-    }
+    out.extend_from_slice(&header(tag, length));
     parts.iter().for_each(|part| out.extend_from_slice(part));
     out
+}
+
+/// Identifier and length of an element with so many octets of contents; at most ten octets.
+pub fn header(tag: u8, length: usize) -> Vec<u8> {
+    let octets = length.to_be_bytes();
+    match length {
+        0..0x80 => vec![tag, length as u8],
+        _ => {
+            let digits = &octets[octets.iter().take_while(|octet| **octet == 0).count()..];
+            [&[tag, 0x80 | digits.len() as u8], digits].concat()
+        }
+    }
 }
 
 /// A SEQUENCE.

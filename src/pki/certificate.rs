@@ -330,7 +330,7 @@ pub(crate) fn span_of(outer: &[u8], inner: &[u8]) -> Range<usize> {
 
 /// UTCTime or GeneralizedTime, with or without seconds, fraction and zone (X.690, 8.25 and 8.26). Instants
 /// before 1970 become 1970.
-fn time(element: &Element<'_>, what: &'static str) -> Result<Time, ber::Error> {
+pub(crate) fn time(element: &Element<'_>, what: &'static str) -> Result<Time, ber::Error> {
     let invalid = element.error(what, ErrorKind::Value);
     let text = element.octets(what)?;
     let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();

@@ -1,0 +1,7 @@
+//! Certificate revocation lists (RFC 5280, 5): made to be signed, and read.
+
+mod read;
+mod write;
+
+pub use read::{Crl, CrlError, Entry};
+pub use write::{CrlBuilder, CrlHeader, UnsignedCrl};
