@@ -4,11 +4,14 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use support::Ran;
 use support::opinion::openssl;
-use tokenca::pki::{Curve, KeyKind, PrivateKey, PrivateKeyError};
+use tokenca::pki::archive::pem::{self, Encryption};
+use tokenca::pki::archive::{Archive, ArchiveError};
+use tokenca::pki::{Certificate, Csr, Curve, Hash, KeyKind, PrivateKey, PrivateKeyError, hex};
 
 /// A directory of files that openssl and we write and read in turn.
 struct Desk(tempfile::TempDir);
@@ -24,6 +27,31 @@ impl Desk {
 
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.file(name), content).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(self.read(name)).expect("a text")
+    }
+
+    /// Makes `key.pem` and its PKCS#8, which is returned.
+    #[track_caller]
+    fn key(&self, how: &str) -> Vec<u8> {
+        self.openssl(&format!("genpkey -algorithm {how} -out @key.pem")).success();
+        self.openssl("pkcs8 -topk8 -nocrypt -in @key.pem -outform DER -out @key.p8").success();
+        self.read("key.p8")
+    }
+
+    /// Makes `name.pem`, a certificate of the key in `key.pem`, and returns its DER.
+    #[track_caller]
+    fn certificate(&self, name: &str) -> Vec<u8> {
+        self.openssl(&format!("req -x509 -new -key @key.pem -subj /CN={name} -days 9 -out @{name}.pem"))
+            .success();
+        self.openssl(&format!("x509 -in @{name}.pem -outform DER -out @{name}.der")).success();
+        self.read(&format!("{name}.der"))
     }
 
     /// Runs openssl with these words; `@name` is a file here.
@@ -53,8 +81,7 @@ const KEYS: [(&str, KeyKind); 5] = [
 fn keys_in_every_form() {
     let desk = Desk::new();
     for (how, kind) in KEYS {
-        desk.openssl(&format!("genpkey -algorithm {how} -out @key.pem")).success();
-        desk.openssl("pkcs8 -topk8 -nocrypt -in @key.pem -outform DER -out @key.p8").success();
+        desk.key(how);
         desk.openssl("pkey -traditional -in @key.pem -outform DER -out @key.old").success();
         desk.openssl("pkey -in @key.pem -pubout -outform DER -out @key.pub").success();
 
@@ -78,9 +105,7 @@ fn keys_in_every_form() {
 fn a_spoiled_key_is_refused_or_the_same_key() {
     let desk = Desk::new();
     for (how, _) in [KEYS[0], KEYS[2]] {
-        desk.openssl(&format!("genpkey -algorithm {how} -out @key.pem")).success();
-        desk.openssl("pkcs8 -topk8 -nocrypt -in @key.pem -outform DER -out @key.p8").success();
-        let good = desk.read("key.p8");
+        let good = desk.key(how);
         let public = PrivateKey::from_pkcs8_der(&good).unwrap().public_key().unwrap();
         for at in 0..good.len() {
             assert!(PrivateKey::from_pkcs8_der(&good[..at]).is_err(), "{how}: cut at {at}");
@@ -98,15 +123,214 @@ fn a_spoiled_key_is_refused_or_the_same_key() {
 #[test]
 fn keys_that_are_not_for_us_say_why() {
     let desk = Desk::new();
-    let refused = |how: &str| {
-        desk.openssl(&format!("genpkey -algorithm {how} -out @key.pem")).success();
-        desk.openssl("pkcs8 -topk8 -nocrypt -in @key.pem -outform DER -out @key.p8").success();
-        PrivateKey::from_pkcs8_der(&desk.read("key.p8")).unwrap_err()
-    };
+    let refused = |how: &str| PrivateKey::from_pkcs8_der(&desk.key(how)).unwrap_err();
     assert!(matches!(refused("ED25519"), PrivateKeyError::UnknownAlgorithm(_)));
     assert_eq!(refused("EC -pkeyopt ec_paramgen_curve:secp256k1"), PrivateKeyError::UnknownCurve);
     let explicit = "EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit";
     assert_eq!(refused(explicit), PrivateKeyError::UnknownCurve);
     let primes = "RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_primes:3";
     assert_eq!(refused(primes), PrivateKeyError::MultiPrime);
+}
+
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}
+
+/// A text of `tests/vectors/ios`.
+fn ios(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/ios").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// As IOS shows it.
+fn fingerprint(der: &[u8]) -> String {
+    let digits: Vec<char> = hex(&Hash::Md5.digest(&[der])).chars().collect();
+    digits.chunks(8).map(String::from_iter).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn archives_of_ios_open() {
+    for name in ["mycs-2004-08-27.pem", "mycs-2004-09-02.pem"] {
+        let text = ios(name);
+        let archive = pem::archive(&text, Some(&secret("cisco123"))).unwrap();
+        let [der] = &archive.certificates[..] else { panic!("{name}: {archive:?}") };
+        assert!(text.contains(&format!("MD5 fingerprint: {};", fingerprint(der))), "{}", fingerprint(der));
+        let certificate = Certificate::parse(der).unwrap();
+        let key = archive.key.unwrap();
+        assert_eq!(key.kind(), KeyKind::Rsa { bits: 1024 });
+        assert_eq!(key.public_key().unwrap(), *certificate.public_key());
+        certificate.verify_signed_by(certificate.public_key()).unwrap();
+
+        assert_eq!(pem::archive(&text, None).unwrap_err(), ArchiveError::PassphraseNeeded);
+        let wrong = pem::archive(&text, Some(&secret("cisco124"))).unwrap_err();
+        assert_eq!(wrong, ArchiveError::WrongPassphrase);
+    }
+}
+
+#[test]
+fn certificates_of_ios_verify() {
+    for (name, kind) in [
+        ("mycs-2004-08-27.pem", KeyKind::Rsa { bits: 1024 }),
+        ("ese-ios-ca.pem", KeyKind::Rsa { bits: 1024 }),
+        ("msca-root.pem", KeyKind::Rsa { bits: 512 }),
+    ] {
+        let text = ios(name);
+        let der = pem::certificates(&text).unwrap().remove(0);
+        assert!(text.contains(&format!("MD5 fingerprint: {};", fingerprint(&der))), "{}", fingerprint(&der));
+        let certificate = Certificate::parse(&der).unwrap();
+        assert_eq!(certificate.public_key().kind(), kind, "{name}");
+        certificate.verify_signed_by(certificate.public_key()).unwrap();
+
+        let mut forged = der.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        let forged = Certificate::parse(&forged).unwrap();
+        assert!(forged.verify_signed_by(certificate.public_key()).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn pem_as_it_is_pasted() {
+    let good = ios("mycs-2004-09-02.pem");
+    let passphrase = secret("cisco123");
+    let expected = pem::archive(&good, Some(&passphrase)).unwrap();
+    let (certificate, key) = good.split_at(good.find("-----BEGIN RSA").unwrap());
+    let indented: String = good.lines().map(|line| format!("  {line} \n")).collect();
+    for (how, text) in [
+        ("on one line", good.replace('\n', " ")),
+        ("with other line ends", good.replace('\n', "\r\n")),
+        ("of an old Mac", good.replace('\n', "\r")),
+        ("with four dashes", good.replace("-----", "----")),
+        ("without line ends at the dashes", good.replace("-----\n", "-----").replace("\n-----", "-----")),
+        ("indented", indented),
+        ("in the other order", format!("{key}{certificate}")),
+        ("with talk between", format!("% Key:\n{key}% Enter BEGIN and END -- lines\n{certificate}quit\n")),
+        ("with the certificate of another", format!("{}{good}", ios("ese-ios-ca.pem"))),
+    ] {
+        let archive = pem::archive(&text, Some(&passphrase)).unwrap_or_else(|error| panic!("{how}: {error}"));
+        assert_eq!(archive.certificates[0], expected.certificates[0], "{how}");
+        let [found, expected] = [&archive, &expected].map(|archive| archive.key.as_ref().unwrap());
+        assert_eq!(found.to_pkcs8_der(), expected.to_pkcs8_der(), "{how}");
+    }
+    let request = ios("newroot-request.pem");
+    let der = pem::der_of(&request, pem::REQUEST).unwrap();
+    Csr::parse(&der).unwrap().verify().unwrap();
+    let begin = request.find("-----BEGIN").unwrap();
+    let bare = request[begin..].lines().filter(|line| !line.starts_with('-')).collect::<Vec<_>>().join("\n");
+    for (how, text) in [
+        ("without its lines", bare.clone()),
+        ("in one line", bare.replace('\n', "")),
+        ("without padding", bare.replace('=', "")),
+        ("without its first line", format!("{bare}\n-----END CERTIFICATE REQUEST-----\n")),
+        ("of Microsoft", request.replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")),
+    ] {
+        assert_eq!(pem::der_of(&text, pem::REQUEST).unwrap(), der, "{how}");
+    }
+}
+
+#[test]
+fn pem_that_is_damaged_says_so() {
+    let good = ios("mycs-2004-09-02.pem");
+    let read = |text: &str| pem::archive(text, Some(&secret("cisco123"))).unwrap_err();
+    let end = good.find("-----END RSA").unwrap();
+    assert_eq!(read(&good[..end]), ArchiveError::NoEnd("RSA PRIVATE KEY".into()));
+    assert_eq!(read(&good.replace("END RSA", "END EC")), ArchiveError::NoEnd("RSA PRIVATE KEY".into()));
+    let no_end = good.replace("-----END CERTIFICATE-----\n", "");
+    assert_eq!(read(&no_end), ArchiveError::NoEnd("CERTIFICATE".into()));
+    assert_eq!(read(&good.replace("MIIB9zCC", "MI*B9zCC")), ArchiveError::NotBase64("CERTIFICATE".into()));
+    let keys = good.replace(" CERTIFICATE", " PUBLIC KEY").replace("RSA PRIVATE", "DSA PRIVATE");
+    assert_eq!(read(&keys), ArchiveError::UnknownKey("DSA PRIVATE KEY".into()));
+    assert_eq!(read(&good.replace("DES-EDE3-CBC", "IDEA-CBC")), ArchiveError::Unsupported("IDEA-CBC".into()));
+    for header in ["5053DC842B04612", "5053DC842B0461", "5053DC842B04612AFF", "5053DC842B0461ZZ"] {
+        let text = good.replace("5053DC842B04612A", header);
+        assert_eq!(read(&text), ArchiveError::Headers("RSA PRIVATE KEY".into()), "{header}");
+    }
+    assert_eq!(read(&format!("{good}{good}")), ArchiveError::SeveralKeys);
+    assert_eq!(pem::private_key("", None).unwrap_err(), ArchiveError::NoKey);
+    assert_eq!(pem::der_of("", pem::REQUEST).unwrap_err(), ArchiveError::NoBlock("CERTIFICATE REQUEST"));
+    // The last line of the key is lost: the passphrase is right all the same.
+    let lost = good.replace("4QjkuTrwaTcRXVFbtrVioT/puyVUlpA7+k7w+F5TZwUV08mwvUEqDw==\n", "");
+    assert_ne!(lost, good);
+    assert_eq!(read(&lost), ArchiveError::Damaged("private key"));
+    assert_eq!(read(&good.replace("vUEqDw==", "")), ArchiveError::CutOff("private key"));
+    // The last octet, thus the padding.
+    assert_eq!(read(&good.replace("UEqDw==", "UEqDg==")), ArchiveError::Damaged("private key"));
+    // Damage in the middle takes 16 octets of the key with it.
+    let middle = good.replace("pGRmj5IlSFw", "pGRmj5IlSGw");
+    assert_eq!(read(&middle), ArchiveError::PrivateKey(PrivateKeyError::Inconsistent));
+}
+
+/// How openssl encrypts a key in PEM.
+const PEM_KEYS: [&str; 14] = [
+    "pkey -traditional -des3",
+    "pkey -traditional -des -provider legacy -provider default",
+    "pkey -traditional -aes128",
+    "pkey -traditional -aes192",
+    "pkey -traditional -aes256",
+    "pkcs8 -topk8",
+    "pkcs8 -topk8 -v2 des3 -v2prf hmacWithSHA1",
+    "pkcs8 -topk8 -v2 aes-128-cbc -v2prf hmacWithSHA512 -iter 1",
+    "pkcs8 -topk8 -v2 aes-192-cbc -v2prf hmacWithSHA384 -iter 100000",
+    "pkcs8 -topk8 -v2 rc2-cbc -provider legacy -provider default",
+    "pkcs8 -topk8 -v1 PBE-MD5-DES -provider legacy -provider default",
+    "pkcs8 -topk8 -v1 PBE-SHA1-RC2-64 -provider legacy -provider default",
+    "pkcs8 -topk8 -v1 PBE-SHA1-3DES",
+    "pkcs8 -topk8 -v1 PBE-SHA1-RC2-128 -provider legacy -provider default",
+];
+
+#[test]
+fn pem_keys_of_openssl_open() {
+    let desk = Desk::new();
+    for (how, _) in [KEYS[0], KEYS[4]] {
+        let plain = desk.key(how);
+        for words in PEM_KEYS {
+            desk.openssl(&format!("{words} -in @key.pem -out @sealed.pem -passout pass:süßholz")).success();
+            let text = desk.text("sealed.pem");
+            let key = pem::private_key(&text, Some(&secret("süßholz")));
+            let key = key.unwrap_or_else(|error| panic!("{words}: {error}\n{text}"));
+            assert_eq!(*key.to_pkcs8_der(), plain, "{words}");
+
+            let wrong = pem::private_key(&text, Some(&secret("süssholz"))).unwrap_err();
+            assert_eq!(wrong, ArchiveError::WrongPassphrase, "{words}");
+            assert_eq!(pem::private_key(&text, None).unwrap_err(), ArchiveError::PassphraseNeeded, "{words}");
+        }
+        for words in ["pkey", "pkey -traditional"] {
+            desk.openssl(&format!("{words} -in @key.pem -out @plain.pem")).success();
+            let key = pem::private_key(&desk.text("plain.pem"), None).unwrap();
+            assert_eq!(*key.to_pkcs8_der(), plain, "{words}");
+        }
+    }
+}
+
+#[test]
+fn openssl_opens_our_pem() {
+    let desk = Desk::new();
+    for (how, _) in [KEYS[1], KEYS[2]] {
+        let plain = desk.key(how);
+        let key = PrivateKey::from_pkcs8_der(&plain).unwrap();
+        for (encryption, header) in
+            [(Encryption::Des3, "\nDEK-Info: DES-EDE3-CBC,"), (Encryption::Aes, "\nDEK-Info: AES-256-CBC,")]
+        {
+            let text = pem::write_private_key(&key, encryption, &secret("cisco123"));
+            assert!(text.contains("-----\nProc-Type: 4,ENCRYPTED\n") && text.contains(header), "{text}");
+            desk.write("sealed.pem", &text);
+            desk.openssl(
+                "pkcs8 -topk8 -nocrypt -in @sealed.pem -passin pass:cisco123 -outform DER -out @opened",
+            )
+            .success();
+            assert_eq!(desk.read("opened"), plain);
+            let again = pem::private_key(&text, Some(&secret("cisco123"))).unwrap();
+            assert_eq!(*again.to_pkcs8_der(), plain);
+        }
+        let public = pem::write_public_key(&key.public_key().unwrap());
+        assert_eq!(public, desk.openssl("pkey -in @key.pem -pubout").success().stdout);
+        let certificate = desk.certificate("mycs");
+        assert_eq!(pem::write_certificate(&certificate), desk.text("mycs.pem"));
+
+        let archive = Archive { key: Some(key), certificates: vec![certificate], ..Archive::default() };
+        let text = pem::write_archive(&archive, Encryption::Des3, &secret("cisco123"));
+        let again = pem::archive(&text, Some(&secret("cisco123"))).unwrap();
+        assert_eq!(again.certificates, archive.certificates);
+        assert_eq!(again.key.unwrap().to_pkcs8_der(), archive.key.unwrap().to_pkcs8_der());
+        assert!(text.starts_with("-----BEGIN CERTIFICATE-----\n"), "the certificate first, as on IOS");
+    }
 }

@@ -5,6 +5,7 @@
 //! [`SigningKey`] and [`DecryptionKey`].
 
 mod algorithm;
+pub mod archive;
 pub(crate) mod asn1;
 pub mod ber;
 mod certificate;
