@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use support::Ran;
 use support::opinion::openssl;
 use tokenca::pki::archive::pem::{self, Encryption};
+use tokenca::pki::archive::pkcs12::{self, Form};
 use tokenca::pki::archive::{Archive, ArchiveError};
 use tokenca::pki::{Certificate, Csr, Curve, Hash, KeyKind, PrivateKey, PrivateKeyError, hex};
 
@@ -332,5 +333,171 @@ fn openssl_opens_our_pem() {
         assert_eq!(again.certificates, archive.certificates);
         assert_eq!(again.key.unwrap().to_pkcs8_der(), archive.key.unwrap().to_pkcs8_der());
         assert!(text.starts_with("-----BEGIN CERTIFICATE-----\n"), "the certificate first, as on IOS");
+    }
+}
+
+/// How openssl makes PKCS#12 archives.
+const ARCHIVES: [&str; 10] = [
+    "",
+    "-legacy",
+    "-legacy -descert",
+    "-legacy -keypbe PBE-SHA1-RC2-128 -certpbe PBE-SHA1-RC2-128 -macalg md5",
+    "-legacy -keypbe PBE-SHA1-2DES -certpbe PBE-SHA1-2DES",
+    "-keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -iter 1 -macalg sha1",
+    "-keypbe AES-128-CBC -certpbe AES-192-CBC -macalg sha512 -iter 10000",
+    "-keypbe NONE -certpbe NONE",
+    "-certpbe NONE -macalg sha384",
+    "-nomac",
+];
+
+#[test]
+fn archives_of_openssl_open() {
+    let desk = Desk::new();
+    for (how, _) in [KEYS[0], KEYS[3]] {
+        desk.key(KEYS[2].0);
+        let upper = desk.certificate("upper");
+        let plain = desk.key(how);
+        let own = desk.certificate("mycs");
+        for words in ARCHIVES {
+            desk.openssl(&format!(
+                "pkcs12 -export {words} -inkey @key.pem -in @mycs.pem -certfile @upper.pem -name mycs -out @mycs.p12 \
+                 -passout pass:süß☃𝄞"
+            ))
+            .success();
+            let bytes = desk.read("mycs.p12");
+            let archive = Archive::read(&bytes, Some(&secret("süß☃𝄞")));
+            let archive = archive.unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert_eq!(*archive.key.unwrap().to_pkcs8_der(), plain, "{words}");
+            assert_eq!(archive.certificates, [own.clone(), upper.clone()], "{words}");
+            assert_eq!(archive.label.as_deref(), Some("mycs"), "{words}");
+            assert_eq!(archive.authenticated, words != "-nomac", "{words}");
+
+            let wrong = Archive::read(&bytes, Some(&secret("suess"))).unwrap_err();
+            assert_eq!(wrong, ArchiveError::WrongPassphrase, "{words}");
+            assert_eq!(Archive::read(&bytes, None).unwrap_err(), ArchiveError::PassphraseNeeded, "{words}");
+        }
+    }
+}
+
+#[test]
+fn archives_with_less_in_them_open() {
+    let desk = Desk::new();
+    let plain = desk.key(KEYS[0].0);
+    let own = desk.certificate("mycs");
+    desk.openssl("pkcs12 -export -nokeys -in @mycs.pem -out @mycs.p12 -passout pass:cisco123").success();
+    let archive = pkcs12::read(&desk.read("mycs.p12"), Some(&secret("cisco123"))).unwrap();
+    assert!(archive.key.is_none() && archive.certificates == [own], "{archive:?}");
+
+    desk.openssl("pkcs12 -export -nocerts -inkey @key.pem -out @mycs.p12 -passout pass:cisco123").success();
+    let archive = pkcs12::read(&desk.read("mycs.p12"), Some(&secret("cisco123"))).unwrap();
+    assert!(archive.certificates.is_empty(), "{archive:?}");
+    assert_eq!(*archive.key.unwrap().to_pkcs8_der(), plain);
+
+    desk.openssl("pkcs12 -export -inkey @key.pem -in @mycs.pem -out @mycs.p12 -passout pass:").success();
+    for passphrase in [Some(secret("")), None] {
+        let archive = pkcs12::read(&desk.read("mycs.p12"), passphrase.as_ref()).unwrap();
+        assert_eq!(*archive.key.unwrap().to_pkcs8_der(), plain);
+    }
+
+    // As `crypto pki export L pkcs12 terminal` shows it.
+    desk.openssl("base64 -in @mycs.p12 -out @mycs.txt").success();
+    assert!(Archive::read(&desk.read("mycs.txt"), None).unwrap().key.is_some());
+    let pem = pem::write("PKCS12", &desk.read("mycs.p12"));
+    assert!(Archive::read(pem.as_bytes(), None).unwrap().key.is_some());
+    assert_eq!(Archive::read(&[0xff, 0xfe], None).unwrap_err(), ArchiveError::NotAnArchive);
+}
+
+#[test]
+fn openssl_opens_our_archives() {
+    let desk = Desk::new();
+    for (how, _) in [KEYS[0], KEYS[3]] {
+        let plain = desk.key(how);
+        let own = desk.certificate("mycs");
+        let upper = pem::certificates(&ios("ese-ios-ca.pem")).unwrap().remove(0);
+        let key = Some(PrivateKey::from_pkcs8_der(&plain).unwrap());
+        let certificates = vec![own, upper];
+        let archive = Archive { key, certificates, label: Some("mycs ☃".into()), authenticated: false };
+        for (form, words) in [(Form::Modern, ""), (Form::Legacy, "-legacy")] {
+            let bytes = pkcs12::write(&archive, form, &secret("süßholz"));
+            desk.write("mycs.p12", &bytes);
+            let p12 = format!("pkcs12 {words} -in @mycs.p12 -passin pass:süßholz");
+            let info = desk.openssl(&format!("{p12} -info -nokeys -nocerts")).success().stderr;
+            let expected: &[&str] = match form {
+                Form::Modern => &["MAC: sha256", "PBKDF2, AES-256-CBC", "hmacWithSHA256"],
+                Form::Legacy => &["MAC: sha1", "pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048"],
+            };
+            expected.iter().for_each(|text| assert!(info.contains(text), "{text}:\n{info}"));
+            desk.openssl(&format!("{p12} -nocerts -nodes -out @again.pem")).success();
+            desk.openssl("pkcs8 -topk8 -nocrypt -in @again.pem -outform DER -out @again.p8").success();
+            assert_eq!(desk.read("again.p8"), plain);
+            let own = desk.openssl(&format!("{p12} -nokeys -clcerts")).success().stdout;
+            assert_eq!(pem::certificates(&own).unwrap(), archive.certificates[..1]);
+            let others = desk.openssl(&format!("{p12} -nokeys -cacerts")).success().stdout;
+            assert_eq!(pem::certificates(&others).unwrap(), archive.certificates[1..]);
+
+            let again = pkcs12::read(&bytes, Some(&secret("süßholz"))).unwrap();
+            assert_eq!(*again.key.unwrap().to_pkcs8_der(), plain);
+            assert_eq!(
+                (again.certificates, again.label),
+                (archive.certificates.clone(), archive.label.clone())
+            );
+            assert!(again.authenticated);
+        }
+    }
+    // Of a key that stays on its token, there are the certificates.
+    let certificates = pem::certificates(&ios("ese-ios-ca.pem")).unwrap();
+    let archive = Archive { certificates, ..Archive::default() };
+    desk.write("mycs.p12", pkcs12::write(&archive, Form::Modern, &secret("cisco123")));
+    let text = desk.openssl("pkcs12 -in @mycs.p12 -passin pass:cisco123").success().stdout;
+    assert_eq!(pem::certificates(&text).unwrap(), archive.certificates);
+}
+
+#[test]
+fn a_spoiled_archive_is_refused() {
+    let desk = Desk::new();
+    desk.key(KEYS[2].0);
+    desk.certificate("mycs");
+    let read = |bytes: &[u8]| pkcs12::read(bytes, Some(&secret("cisco123")));
+    for words in ["-iter 1", "-nomac -iter 1", "-legacy -nomaciter -noiter"] {
+        desk.openssl(&format!(
+            "pkcs12 -export {words} -inkey @key.pem -in @mycs.pem -out @mycs.p12 -passout pass:cisco123"
+        ))
+        .success();
+        let good = desk.read("mycs.p12");
+        let expected = read(&good).unwrap();
+        let [mut damaged, mut wrong] = [0, 0];
+        for at in 0..good.len() {
+            assert!(read(&good[..at]).is_err(), "{words}: cut at {at}");
+            let mut spoiled = good.clone();
+            spoiled[at] ^= 0x20;
+            match read(&spoiled) {
+                Err(ArchiveError::WrongPassphrase) => wrong += 1,
+                Err(_) => damaged += 1,
+                // Versions, names and attributes mean nothing to us; without a MAC nothing guards them.
+                Ok(found) if found.authenticated => assert_eq!(found.certificates, expected.certificates),
+                Ok(_) => {}
+            }
+        }
+        assert!(damaged > wrong, "{words}: {damaged} told as damaged, {wrong} as a wrong passphrase");
+    }
+}
+
+#[test]
+fn an_archive_that_asks_for_hours_is_refused_at_once() {
+    let desk = Desk::new();
+    desk.key(KEYS[2].0);
+    desk.certificate("mycs");
+    for words in ["-legacy", "", "-nomac"] {
+        desk.openssl(&format!(
+            "pkcs12 -export {words} -iter 123456 -inkey @key.pem -in @mycs.pem -out @mycs.p12 -passout pass:a"
+        ))
+        .success();
+        let mut bytes = desk.read("mycs.p12");
+        // 123456 in the MAC, or where a key is derived, becomes eight million.
+        let count = [0x02, 0x03, 0x01, 0xe2, 0x40];
+        let found = bytes.windows(5).rposition(|window| window == count).expect("the iteration count");
+        bytes[found + 2] = 0x7f;
+        let error = pkcs12::read(&bytes, Some(&secret("a"))).unwrap_err();
+        assert!(matches!(error, ArchiveError::TooManyIterations(_)), "{words}: {error}");
     }
 }

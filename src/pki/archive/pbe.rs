@@ -42,7 +42,7 @@ pub struct Work(u32);
 
 impl Work {
     /// A few seconds' worth: writers of today take some 600 000 at most.
-    pub const LIMIT: u32 = 10_000_000;
+    pub const LIMIT: u32 = 5_000_000;
 
     pub fn new() -> Self {
         Self(Self::LIMIT)
