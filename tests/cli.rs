@@ -80,7 +80,7 @@ fn replay(file: &Path) -> Result<(), String> {
         }
         writeln!(written, "$ {}", step.typed).unwrap();
         step.input.iter().for_each(|line| writeln!(written, "< {line}").unwrap());
-        let lines = if fits { &step.shown } else { &shown };
+        let lines = if fits { step.shown } else { merged(shown, &step.shown) };
         lines.iter().for_each(|line| writeln!(written, "{line}").unwrap());
     }
     if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
@@ -118,6 +118,17 @@ fn fit(shown: &[String], wanted: &[String]) -> bool {
             shown.split_first().is_some_and(|(first, more)| matches(first, line) && fit(more, rest))
         }
     }
+}
+
+/// What is shown, with the lines of what was wanted for those that they fit: `{*}` stays.
+fn merged(shown: Vec<String>, wanted: &[String]) -> Vec<String> {
+    let mut wanted = wanted.iter();
+    let line = |line: String| {
+        let fits = |wanted: &&String| wanted.contains("{*}") && matches(&line, wanted);
+        let at = wanted.clone().position(|wanted| fits(&wanted));
+        at.and_then(|at| wanted.nth(at)).cloned().unwrap_or(line)
+    };
+    shown.into_iter().map(line).collect()
 }
 
 /// Whether a line is the one wanted, in which `{*}` is anything.

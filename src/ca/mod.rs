@@ -104,6 +104,11 @@ impl Ca {
         &self.certificate
     }
 
+    /// Which authority of the store it is.
+    pub fn authority(&self) -> u64 {
+        self.authority
+    }
+
     /// Its name.
     pub fn name(&self) -> &Name {
         &self.name

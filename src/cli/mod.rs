@@ -7,6 +7,7 @@
 
 mod certificates;
 pub mod client;
+mod clock;
 mod command;
 mod keys;
 mod protocol;
@@ -226,6 +227,7 @@ fn confirm(options: Options, console: &mut dyn Console, question: &str) -> Resul
 static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
     let files = [
         show::COMMANDS,
+        clock::COMMANDS,
         server::COMMANDS,
         requests::COMMANDS,
         revocation::COMMANDS,

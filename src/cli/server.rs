@@ -4,23 +4,34 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::command::groups;
+use super::command::{Messages, groups};
 use super::{Call, Command, CommandError, Output, Run};
 use crate::node::{CertServer, Node, NodeError, ServerReport, ServerStatus};
 
-pub const COMMANDS: &[Command] = &[Command {
-    words: "show crypto pki/ca server [<label>]",
-    about: "Shows the state of the certificate servers",
-    help: &[("server", "Certificate servers")],
-    run: Run::OnNode(|node, call| {
-        let labels = match call.args.get("label") {
-            Some(label) => vec![label.to_owned()],
-            None => node.servers(),
-        };
-        let report = |label: String| node.server(&label)?.report();
-        Ok(Output::of(Servers(labels.into_iter().map(report).collect::<Result<_, NodeError>>()?)))
-    }),
-}];
+pub const COMMANDS: &[Command] = &[
+    Command {
+        words: "crypto pki/ca server <label> database write",
+        about: "Writes the files of a server anew to all their places; not an IOS command",
+        help: &[("database", "Files of the server"), ("write", "Write them anew")],
+        run: Run::OnNode(|node, call| {
+            server(node, call)?.write_files()?;
+            Ok(Output::of(Messages::from("[OK]".to_owned())))
+        }),
+    },
+    Command {
+        words: "show crypto pki/ca server [<label>]",
+        about: "Shows the state of the certificate servers",
+        help: &[("server", "Certificate servers")],
+        run: Run::OnNode(|node, call| {
+            let labels = match call.args.get("label") {
+                Some(label) => vec![label.to_owned()],
+                None => node.servers(),
+            };
+            let report = |label: String| node.server(&label)?.report();
+            Ok(Output::of(Servers(labels.into_iter().map(report).collect::<Result<_, NodeError>>()?)))
+        }),
+    },
+];
 
 /// The server that the command names.
 pub fn server(node: &Node, call: &Call<'_>) -> Result<std::sync::Arc<CertServer>, CommandError> {
@@ -54,6 +65,8 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
             ServerStatus::Enabled => "enabled",
             ServerStatus::Disabled => "disabled",
             ServerStatus::CheckFailed => "check failed",
+            // As IOS: it returns to its state by itself.
+            ServerStatus::Suspended => "disabled, storage inaccessible",
         }
     )?;
     match report.locked {
@@ -71,15 +84,21 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
         Some(time) => writeln!(f, "  CRL NextUpdate timer: {time}")?,
         None => writeln!(f, "  CRL not present.")?,
     }
-    writeln!(f, "  Current storage dir: {}", report.storage)?;
+    let primary = if report.storage_by_type.is_empty() { "" } else { "primary " };
+    writeln!(f, "  Current {primary}storage dir: {}", report.storage)?;
+    for (what, url) in &report.storage_by_type {
+        writeln!(f, "  Current storage dir for .{what} files: {url}")?;
+    }
+    for (what, url) in &report.published {
+        writeln!(f, "  Current publish dir for .{what} files: {url}")?;
+    }
     writeln!(
         f,
         "  Database Level: {}",
-        // IOS says which files it writes; what is kept here does not depend on the level.
         match report.database_level.as_str() {
-            "names" => "Names - all issued certs kept in the database",
-            "complete" => "Complete - all issued certs kept in the database",
-            _ => "Minimum - all issued certs kept in the database",
+            "names" => "Names - subject name data written as <serialnum>.cnm",
+            "complete" => "Complete - all issued certs written as <serialnum>.crt",
+            _ => "Minimum - no cert data written to storage",
         }
     )?;
     // What IOS does not say.
@@ -89,6 +108,9 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
     writeln!(f, "  CA key: {}", report.key)?;
     writeln!(f, "  SCEP key: {}", report.scep_key)?;
     writeln!(f, "  Pending requests: {}", report.pending)?;
+    if !report.scep {
+        writeln!(f, "  HTTP server: not enabled, requests come by hand only (\"ip http server\")")?;
+    }
     let last = report.last_error.as_ref().map(|error| error.replace('\n', "\n    "));
     last.iter().try_for_each(|error| writeln!(f, "  Last error: {error}"))
 }
@@ -113,10 +135,13 @@ mod tests {
             ca_expires: Some(Time::from_unix(1_792_007_097)),
             crl_next_update: Some(Time::from_unix(1_792_007_097)),
             storage: "nvram:".into(),
+            storage_by_type: Vec::new(),
+            published: Vec::new(),
             database_level: "minimum".into(),
             key: "usbtoken0:sub".into(),
             scep_key: "the CA key".into(),
             pending: 0,
+            scep: true,
         }
     }
 
@@ -129,8 +154,8 @@ mod tests {
                  \"shut\" to unlock it)\n  Issuer name: cn=sub\n  CA cert fingerprint: 11B586EE 3B354F33 \
                  14A25DDD 7BD39187\n  Granting mode is: manual\n  Last certificate issued serial number: \
                  0x1\n  CA certificate expiration timer: 19:44:57 UTC Oct 14 2026\n  CRL NextUpdate timer: \
-                 19:44:57 UTC Oct 14 2026\n  Current storage dir: nvram:\n  Database Level: Minimum - all \
-                 issued certs kept in the database\n"
+                 19:44:57 UTC Oct 14 2026\n  Current storage dir: nvram:\n  Database Level: Minimum - no \
+                 cert data written to storage\n"
             ),
             "{text}"
         );

@@ -1,14 +1,19 @@
 //! The running configuration made real: tokens opened, database, servers started. What both edges,
 //! the command language and HTTP, ask.
 
+mod clock;
+mod files;
 mod operator;
+mod publish;
 mod report;
 mod server;
 mod start;
+mod surroundings;
 mod tokens;
 mod vault;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::CaError;
 use crate::config::{Configuration, Vault};
+use crate::files::Files;
 use crate::pki::{KeyKind, Time, chain};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
@@ -28,6 +34,8 @@ pub use report::{
 };
 pub use server::CertServer;
 
+use clock::Clock;
+use surroundings::Surroundings;
 use tokens::Tokens;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
@@ -35,7 +43,8 @@ pub struct Node {
     state: PathBuf,
     store: Arc<dyn Store>,
     /// Seals the passwords of the configuration.
-    vault: Vault,
+    vault: Arc<Vault>,
+    clock: Arc<Clock>,
     running: RwLock<Running>,
     /// Held while the configuration changes.
     changing: Mutex<()>,
@@ -50,6 +59,7 @@ type Listener = Box<dyn Fn(&Configuration) + Send>;
 struct Running {
     configuration: Configuration,
     tokens: Arc<Tokens>,
+    files: Arc<Files>,
     servers: BTreeMap<String, Arc<CertServer>>,
 }
 
@@ -62,13 +72,16 @@ impl Node {
         create().map_err(io(format!("creating the state directory {}", state.display())))?;
         let lock = lock(&state)?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&state.join(DATABASE))?);
-        let vault = vault::open(&state)?;
+        let vault = Arc::new(vault::open(&state)?);
+        let empty = Configuration::default();
         let node = Arc::new(Self {
+            clock: Arc::new(Clock::new(store.clone())),
             store,
             vault,
             running: RwLock::new(Running {
-                configuration: Configuration::default(),
                 tokens: Arc::default(),
+                files: Arc::new(files::of(&empty, &state)),
+                configuration: empty,
                 servers: BTreeMap::new(),
             }),
             changing: Mutex::default(),
@@ -95,9 +108,10 @@ impl Node {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Time::now();
         let new = new.sealed(&self.vault);
-        let (old, old_tokens, mut servers) = {
+        let (old, old_tokens, old_files, mut servers) = {
             let running = self.running();
-            (running.configuration.clone(), running.tokens.clone(), running.servers.clone())
+            let Running { configuration, tokens, files, servers } = &*running;
+            (configuration.clone(), tokens.clone(), files.clone(), servers.clone())
         };
         for (label, section) in &new.servers {
             if let Some(server) = servers.get(label) {
@@ -112,15 +126,31 @@ impl Node {
             }
         }
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
+        let files = match files::same(&old, &new) {
+            true => old_files,
+            false => Arc::new(files::of(&new, &self.state)),
+        };
+        let around = Surroundings {
+            tokens: tokens.clone(),
+            files: files.clone(),
+            vault: self.vault.clone(),
+            http: new.http.server || new.http.secure_server,
+        };
         for (label, section) in &new.servers {
-            let server = servers
-                .entry(label.clone())
-                .or_insert_with(|| Arc::new(CertServer::new(label, self.store.clone())));
+            let server = match servers.entry(label.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Arc::new(CertServer::new(
+                    label,
+                    self.store.clone(),
+                    self.clock.clone(),
+                    around.clone(),
+                )?)),
+            };
             let trustpoint = new.trustpoints.get(label).cloned().unwrap_or_default();
-            messages.extend(server.configure(section.clone(), trustpoint, tokens.clone(), now));
+            messages.extend(server.configure(section.clone(), trustpoint, around.clone(), now));
         }
         *self.running.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-            Running { configuration: new.clone(), tokens, servers };
+            Running { configuration: new.clone(), tokens, files, servers };
         if let Some(listener) = &*self.listener() {
             listener(&new);
         }
@@ -138,6 +168,18 @@ impl Node {
         for server in self.all_servers() {
             server.tick(now);
         }
+    }
+
+    /// The file systems.
+    pub fn files(&self) -> Arc<Files> {
+        self.running().files.clone()
+    }
+
+    /// Forgets the latest time on record: a clock that was ahead has left one that is yet to come.
+    pub fn forget_time(&self) -> Result<(), NodeError> {
+        self.clock.forget()?;
+        self.tick(Time::now());
+        Ok(())
     }
 
     /// The state directory.

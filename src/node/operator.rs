@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{Ca, CaError, Meter};
-use crate::config::{DatabaseLevel, Grant};
+use crate::config::{FileType, Grant};
 use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex};
 use crate::ra::challenge_digest;
 use crate::store::{Crl, Enrollment, Password, Role, State, StoreError};
@@ -15,6 +15,8 @@ impl CertServer {
     /// `show crypto pki server`.
     pub fn report(&self) -> Result<ServerReport, NodeError> {
         let status = self.status();
+        let trouble = self.trouble();
+        let database = &status.section.database;
         let authority = self.authority()?;
         let certificate = authority.as_ref().map(|a| parse(&a.certificate)).transpose()?;
         let fingerprint = |hash: Hash| certificate.as_ref().map(|c| hex(&hash.digest(&[c.der()])));
@@ -24,12 +26,13 @@ impl CertServer {
         };
         Ok(ServerReport {
             label: self.label.clone(),
-            status: match (&status.running, status.section.shutdown) {
-                (Some(_), _) => ServerStatus::Enabled,
-                (None, true) => ServerStatus::Disabled,
-                (None, false) => ServerStatus::CheckFailed,
+            status: match (&status.running, status.section.shutdown, &trouble) {
+                (Some(_), _, None) => ServerStatus::Enabled,
+                (Some(_), _, Some(_)) => ServerStatus::Suspended,
+                (None, true, _) => ServerStatus::Disabled,
+                (None, false, _) => ServerStatus::CheckFailed,
             },
-            last_error: status.last_error,
+            last_error: trouble.or(status.last_error),
             locked: !status.section.shutdown,
             issuer_name: match &certificate {
                 Some(certificate) => Name::from_der(certificate.subject_raw()).to_string(),
@@ -47,16 +50,18 @@ impl CertServer {
             last_serial: self.store.last_serial(&self.label)?,
             ca_expires: certificate.as_ref().map(Certificate::not_after),
             crl_next_update: crl.map(|crl| crl.next_update),
-            storage: status.section.database.primary().into(),
-            database_level: match status.section.database.level {
-                DatabaseLevel::Minimum => "minimum",
-                DatabaseLevel::Names => "names",
-                DatabaseLevel::Complete => "complete",
-            }
-            .into(),
+            storage: database.primary().into(),
+            storage_by_type: database.by_type.iter().map(|(what, url)| named(*what, url)).collect(),
+            published: database
+                .publish
+                .iter()
+                .flat_map(|(what, copies)| copies.iter().map(|copy| named(*what, &copy.url)))
+                .collect(),
+            database_level: database.level.to_string(),
             key: authority.map_or_else(|| "-".into(), |a| format!("{} on {}:", a.key_label, a.token)),
             scep_key: status.running.map_or("-", |started| started.ra.keys_in_words()).into(),
             pending: self.store.pending(&self.label)?,
+            scep: status.around.http,
         })
     }
 
@@ -259,6 +264,10 @@ impl CertServer {
             self.label
         ))
     }
+}
+
+fn named(what: FileType, url: &str) -> (String, String) {
+    (what.extension().to_owned(), url.to_owned())
 }
 
 fn row(enrollment: Enrollment) -> RequestRow {

@@ -36,8 +36,12 @@ pub struct ServerReport {
     /// nextUpdate of the newest CRL.
     #[serde(serialize_with = "text_option")]
     pub crl_next_update: Option<Time>,
-    /// `nvram:` and the like.
+    /// Where files go that have no place of their own: `nvram:` and the like.
     pub storage: String,
+    /// Types of files with a place of their own, and that place.
+    pub storage_by_type: Vec<(String, String)>,
+    /// Types of files and where copies of them go.
+    pub published: Vec<(String, String)>,
     /// `minimum`, `names` or `complete`.
     pub database_level: String,
     /// Where the CA key is: token and label.
@@ -46,6 +50,8 @@ pub struct ServerReport {
     pub scep_key: String,
     /// Requests that wait for the operator.
     pub pending: u64,
+    /// Whether devices can reach it: without HTTP requests come by hand only.
+    pub scep: bool,
 }
 
 /// Whether a server serves.
@@ -58,6 +64,8 @@ pub enum ServerStatus {
     Disabled,
     /// It should serve and cannot; `last_error` says why.
     CheckFailed,
+    /// It runs and issues nothing, because a file cannot be written; `last_error` says which.
+    Suspended,
 }
 
 /// A line of `info requests`.

@@ -10,39 +10,60 @@ use crate::ra::{Answer, Asked};
 use crate::store::{Role, Store};
 
 use super::NodeError;
+use super::clock::Clock;
+use super::publish::Publisher;
 use super::start::{Start, Started, issuer_name};
+use super::surroundings::Surroundings;
 use super::tokens::Tokens;
 
 /// One `crypto pki server`, as the operator's commands see it.
 pub struct CertServer {
     pub(super) label: String,
     pub(super) store: Arc<dyn Store>,
-    /// Whether its CA may issue, however often it is configured anew.
-    pub(super) gate: Arc<Gate>,
+    clock: Arc<Clock>,
+    /// Shut while its files cannot be written.
+    gate: Arc<Gate>,
+    publisher: Publisher,
     state: RwLock<Status>,
     /// Held while the server starts or stops.
     starting: Mutex<()>,
 }
 
 /// What is configured and what runs.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Status {
     pub(super) section: ServerSection,
     pub(super) trustpoint: TrustpointSection,
-    pub(super) tokens: Arc<Tokens>,
+    pub(super) around: Surroundings,
     pub(super) running: Option<Arc<Started>>,
     pub(super) last_error: Option<String>,
 }
 
 impl CertServer {
-    pub(super) fn new(label: &str, store: Arc<dyn Store>) -> Self {
-        Self {
+    pub(super) fn new(
+        label: &str,
+        store: Arc<dyn Store>,
+        clock: Arc<Clock>,
+        around: Surroundings,
+    ) -> Result<Self, NodeError> {
+        let gate = Arc::<Gate>::default();
+        let publisher = Publisher::start(label, store.clone(), gate.clone())
+            .map_err(|source| NodeError::Io { what: format!("starting a thread for {label}"), source })?;
+        Ok(Self {
             label: label.to_owned(),
             store,
-            gate: Arc::default(),
-            state: RwLock::default(),
+            clock,
+            gate,
+            publisher,
+            state: RwLock::new(Status {
+                section: ServerSection::default(),
+                trustpoint: TrustpointSection::default(),
+                around,
+                running: None,
+                last_error: None,
+            }),
             starting: Mutex::default(),
-        }
+        })
     }
 
     /// Its label.
@@ -84,22 +105,23 @@ impl CertServer {
         &self,
         section: ServerSection,
         trustpoint: TrustpointSection,
-        tokens: Arc<Tokens>,
+        around: Surroundings,
         now: Time,
     ) -> Vec<String> {
         let before = self.status();
         let unchanged = before.section == section
             && before.trustpoint == trustpoint
-            && before.tokens.same_as(&tokens)
+            && before.around.same_as(&around)
             && before.running.is_some();
         if unchanged {
+            self.change(|status| status.around = around);
             return Vec::new();
         }
         let was_running = before.running.is_some();
         self.change(|status| {
             status.section = section;
             status.trustpoint = trustpoint;
-            status.tokens = tokens;
+            status.around = around;
         });
         match (self.status().section.shutdown, was_running) {
             (true, false) => Vec::new(),
@@ -108,9 +130,10 @@ impl CertServer {
                     status.running = None;
                     status.last_error = None;
                 });
+                self.publisher.plan(None);
                 vec![format!("% Certificate Server {} disabled.", self.label)]
             }
-            (false, _) => match self.start(now) {
+            (false, _) => match self.start(now).and_then(|()| self.publisher.settle()) {
                 Ok(()) if was_running => Vec::new(),
                 Ok(()) => vec![format!("% Certificate Server {} enabled.", self.label)],
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],
@@ -122,26 +145,37 @@ impl CertServer {
     fn start(&self, now: Time) -> Result<(), String> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let status = self.status();
+        let result = self.started(&status, now).map_err(|error| chain(&error));
+        self.change(|status| match &result {
+            Ok(_) => status.last_error = None,
+            Err(error) => {
+                status.last_error = Some(error.clone());
+                status.running = None;
+            }
+        });
+        let started = result?;
+        self.change(|status| status.running = Some(Arc::new(started)));
+        Ok(())
+    }
+
+    /// 1. the clock can be right
+    /// 2. token, keys, certificates [token]
+    /// 3. files, from now on
+    fn started(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
+        self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
+        let plan = status.around.plan(&status.section.database)?;
         let start = Start {
             label: &self.label,
             section: &status.section,
             trustpoint: &status.trustpoint,
-            tokens: &status.tokens,
+            tokens: &status.around.tokens,
             store: &self.store,
             gate: &self.gate,
             now,
         };
-        let result = start.run();
-        self.change(|status| match &result {
-            Ok(_) => status.last_error = None,
-            Err(error) => {
-                status.last_error = Some(chain(error));
-                status.running = None;
-            }
-        });
-        let started = result.map_err(|error| chain(&error))?;
-        self.change(|status| status.running = Some(Arc::new(started)));
-        Ok(())
+        let started = start.run()?;
+        self.publisher.plan(Some(plan.of(started.ca.authority())));
+        Ok(started)
     }
 
     /// What time brings; see `Node::tick`.
@@ -155,12 +189,17 @@ impl CertServer {
             Some(started) => self.upkeep(&started.ca, &status.section, now).map_err(|error| chain(&error)),
         };
         if let Err(error) = result {
-            tracing::warn!(server = self.label, %error, "upkeep failed; it is tried again");
+            // Once, not at each try.
+            if status.last_error.as_ref() != Some(&error) {
+                tracing::warn!(server = self.label, %error, "upkeep failed; it is tried again");
+            }
             self.change(|status| status.last_error = Some(error));
         }
+        self.publisher.wake();
     }
 
-    fn upkeep(&self, ca: &Ca, section: &ServerSection, now: Time) -> Result<(), CaError> {
+    fn upkeep(&self, ca: &Ca, section: &ServerSection, now: Time) -> Result<(), NodeError> {
+        self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
         ca.recover(&Meter::new(), now)?;
         if ca.crl_is_due(now)? {
             ca.issue_crl(&Meter::new(), now)?;
@@ -171,10 +210,28 @@ impl CertServer {
         Ok(())
     }
 
+    /// Something was issued or revoked that files tell of.
+    pub(super) fn files_have_news(&self) {
+        self.publisher.wake();
+    }
+
+    /// Writes every file anew (`database write`); what could not be written is tried again.
+    pub fn write_files(&self) -> Result<(), NodeError> {
+        self.ca()?;
+        self.publisher.begin_anew()?;
+        self.publisher.settle().map_err(NodeError::Refused)
+    }
+
+    /// Why nothing is issued although the server runs.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.publisher.trouble()
+    }
+
     /// Deletes everything of the server: its data and its keys.
     pub(super) fn delete(&self, tokens: &Tokens) -> Result<(), NodeError> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.change(|status| status.running = None);
+        self.publisher.plan(None);
         for authority in self.store.authorities(&self.label)? {
             let token = tokens.get(Some(&authority.token))?;
             if token.find(&authority.key_label)?.is_some() {
@@ -191,10 +248,13 @@ impl CertServer {
 
     /// Answers a SCEP or HTTP request.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
-        match self.status().running {
-            Some(started) => started.ra.answer(asked, peer, now),
-            None => Answer::busy(),
+        let Some(started) = self.status().running else { return Answer::busy() };
+        let may_issue = matches!(asked, Asked::PkiOperation(_));
+        let answer = started.ra.answer(asked, peer, now);
+        if may_issue {
+            self.files_have_news();
         }
+        answer
     }
 
     pub(super) fn ca(&self) -> Result<Arc<Ca>, NodeError> {

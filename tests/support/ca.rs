@@ -17,6 +17,8 @@ use super::{Ran, run};
 /// when that happens because a test fails.
 pub struct Ca {
     server: Option<Running>,
+    /// What the clock of its processes says, when it is not the host's.
+    clock: Option<PathBuf>,
     // After the server: it must not outlive its directory.
     token: SoftHsm,
 }
@@ -55,7 +57,7 @@ impl Ca {
     /// With a whole configuration; the token `usbtoken0` is labelled `tokenca`.
     pub fn with_configuration(text: &str) -> Self {
         let token = SoftHsm::new();
-        let mut ca = Self { server: None, token };
+        let mut ca = Self { server: None, clock: None, token };
         fs::DirBuilder::new().mode(0o700).create(ca.state()).expect("a state directory");
         fs::copy(ca.token.pin_file(), ca.state().join("pin.txt")).expect("the PIN");
         fs::write(ca.state().join("startup-config"), text).expect("a configuration");
@@ -88,6 +90,15 @@ impl Ca {
         format!("{}/scep", self.url())
     }
 
+    /// Gives its processes from now on a clock of their own: `@2010-01-01 00:00:00`, `+400d`, or whatever else
+    /// is written later to the file returned (libfaketime).
+    pub fn set_clock(&mut self, time: &str) -> PathBuf {
+        let clock = self.token.dir.path().join("clock");
+        fs::write(&clock, time).expect("a clock");
+        self.clock = Some(clock.clone());
+        clock
+    }
+
     /// The process of the server.
     pub fn pid(&self) -> u32 {
         self.running().child.id()
@@ -103,6 +114,11 @@ impl Ca {
         let mut program = Command::new(env!("CARGO_BIN_EXE_tokenca"));
         let (name, value) = self.token.environment();
         program.arg("--state").arg(self.state()).env(name, value).env_remove("TOKENCA_STATE");
+        if let Some(clock) = &self.clock {
+            program.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", clock);
+            // Read at each look at the clock; timers go by the host's.
+            program.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         program
     }
 
@@ -233,6 +249,14 @@ impl Drop for Ca {
             eprintln!("the log of the server:\n{}", self.log());
         }
     }
+}
+
+/// libfaketime, for programs with threads.
+fn faketime() -> PathBuf {
+    let all = fs::read_dir("/usr/lib").expect("a system");
+    let of = |dir: PathBuf| dir.join("faketime/libfaketimeMT.so.1");
+    let found = all.filter_map(|entry| Some(of(entry.ok()?.path()))).find(|library| library.exists());
+    found.expect("faketime is installed; see scripts/install-deps")
 }
 
 /// SIGTERM, and SIGKILL to one that does not go.

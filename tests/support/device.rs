@@ -94,6 +94,12 @@ impl Device {
         self.read(&certs, &message, response)
     }
 
+    /// Asks for a certificate, and leaves the answer as it is.
+    pub fn enrol_raw(&self, ca: &Ca) -> Response {
+        let message = self.message(&CaCerts::of(ca), MessageType::PkcsReq, &self.csr(None));
+        http::post(ca.address(), "/scep?operation=PKIOperation", &message.octets)
+    }
+
     /// Reads a reply to `message`.
     #[track_caller]
     pub fn read(&self, certs: &CaCerts, message: &Message, response: Response) -> Reply {

@@ -1,0 +1,408 @@
+//! The files of a certificate server: `.ser`, `.crl`, `.cnm` and `.crt`, written beside the database at the
+//! places that `database url` and `database level` say (S7, S8).
+//!
+//! The database is what the server works from; the files are for the operator's backup and for other
+//! programs. A thread of its own writes them, so that a slow server delays nobody. How far each place has
+//! come is kept in the database: after a crash or an outage it is brought up to date, nothing is left out.
+//! As long as a place cannot be written, no certificate is issued (S11), and the place is tried again at
+//! growing intervals.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::ca::Gate;
+use crate::config::{DatabaseLevel, FileType};
+use crate::files::{FileError, FileUrl, Files, Login};
+use crate::pki::{chain, ios};
+use crate::store::{self, Store, StoreError};
+
+/// What is written where.
+#[derive(Clone)]
+pub struct Plan {
+    /// The places.
+    pub places: Vec<Place>,
+    /// The file systems.
+    pub files: Arc<Files>,
+    /// Whose CRL is written; nobody's before there is a CA.
+    pub authority: Option<u64>,
+}
+
+impl Plan {
+    /// With the CRL of this authority.
+    pub fn of(self, authority: u64) -> Self {
+        Self { authority: Some(authority), ..self }
+    }
+}
+
+/// A place for one kind of file.
+#[derive(Clone)]
+pub struct Place {
+    /// The kind.
+    pub what: FileType,
+    /// The directory.
+    pub url: FileUrl,
+    /// As whom.
+    pub login: Option<Login>,
+}
+
+/// Writes the files of one server until it is dropped.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    label: String,
+    store: Arc<dyn Store>,
+    gate: Arc<Gate>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    plan: Option<Plan>,
+    /// Whether something may have to be written.
+    wanted: bool,
+    /// Whether somebody waits for it.
+    urgent: bool,
+    stopping: bool,
+    /// Rounds begun and ended.
+    begun: u64,
+    ended: u64,
+    failures: BTreeMap<String, Failure>,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: String,
+    tries: u32,
+    again: Instant,
+}
+
+impl Publisher {
+    /// One that has nothing to do yet.
+    pub fn start(label: &str, store: Arc<dyn Store>, gate: Arc<Gate>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            label: label.to_owned(),
+            store,
+            gate,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = thread::Builder::new().name(format!("files {label}")).spawn({
+            let shared = shared.clone();
+            move || shared.run()
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Writes by this plan from now on; `None` for not at all.
+    pub fn plan(&self, plan: Option<Plan>) {
+        let mut state = self.shared.state();
+        match &plan {
+            Some(plan) => state.failures.retain(|key, _| plan.places.iter().any(|place| place.key() == *key)),
+            None => state.failures.clear(),
+        }
+        // Whatever has been waited for may have changed with it.
+        state.failures.values_mut().for_each(|failure| failure.again = Instant::now());
+        state.plan = plan;
+        state.wanted = true;
+        state.urgent = true;
+        self.shared.tell_gate(&state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Something may have to be written. Cheap: what comes in quick succession is written together.
+    pub fn wake(&self) {
+        let mut state = self.shared.state();
+        if !std::mem::replace(&mut state.wanted, true) {
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything of now was tried once; returns what could not be written.
+    pub fn settle(&self) -> Result<(), String> {
+        let mut state = self.shared.state();
+        state.wanted = true;
+        state.urgent = true;
+        self.shared.changed.notify_all();
+        let round = state.begun + 1;
+        while state.ended < round && !state.stopping && state.plan.is_some() {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.shared.trouble(&state).map_or(Ok(()), Err)
+    }
+
+    /// Forgets what was written: everything is written again.
+    pub fn begin_anew(&self) -> Result<(), StoreError> {
+        let plan = self.shared.state().plan.clone();
+        for place in plan.into_iter().flat_map(|plan| plan.places) {
+            let beginning = match place.what {
+                FileType::Cnm | FileType::Crt => Some("0"),
+                _ => None,
+            };
+            self.shared.store.set_mark(&self.shared.scope(), &place.key(), beginning)?;
+        }
+        Ok(())
+    }
+
+    /// What cannot be written, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble(&self.shared.state())
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.shared.state().stopping = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was shown when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl State {
+    /// When the next round is due, after one that ended at `last`.
+    fn next(&self, last: Option<Instant>, now: Instant) -> Option<Instant> {
+        self.plan.as_ref()?;
+        let again = self.failures.values().map(|failure| failure.again).min();
+        let wanted = match (self.wanted, self.urgent, last) {
+            (true, false, Some(last)) => Some(last + GATHER),
+            (true, ..) => Some(now),
+            (false, ..) => None,
+        };
+        again.into_iter().chain(wanted).min()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut state = self.state();
+        let mut last = None;
+        while !state.stopping {
+            let now = Instant::now();
+            let next = state.next(last, now);
+            let plan = match next {
+                Some(next) if next <= now => state.plan.clone(),
+                _ => None,
+            };
+            let Some(plan) = plan else {
+                let wait = next.map_or(IDLE, |next| next.saturating_duration_since(now));
+                state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            };
+            (state.wanted, state.urgent) = (false, false);
+            state.begun += 1;
+            let waiting = state.failures.clone();
+            drop(state);
+            let tried = self.round(&plan, &waiting);
+            state = self.state();
+            state.ended = state.begun;
+            last = Some(Instant::now());
+            self.judge(&mut state, tried);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Brings every place up to date that is not waiting for another try.
+    fn round(
+        &self,
+        plan: &Plan,
+        waiting: &BTreeMap<String, Failure>,
+    ) -> Vec<(String, Result<(), WriteError>)> {
+        let now = Instant::now();
+        let mut places: Vec<_> = plan.places.iter().collect();
+        // What is fast is not kept waiting by what is not.
+        places.sort_by_key(|place| place.url.is_remote());
+        let due = |place: &&Place| waiting.get(&place.key()).is_none_or(|failure| failure.again <= now);
+        let tried = places.into_iter().filter(due).map(|place| (place.key(), self.bring_up(plan, place)));
+        let tried: Vec<_> = tried.collect();
+        if let Err(error) = self.store.set_mark(&self.scope(), FOUNDED, Some("yes")) {
+            tracing::warn!(server = self.label, %error, "it could not be recorded that files are written");
+        }
+        tried
+    }
+
+    fn judge(&self, state: &mut State, tried: Vec<(String, Result<(), WriteError>)>) {
+        for (key, result) in tried {
+            let planned = state.plan.as_ref().is_some_and(|plan| plan.places.iter().any(|p| p.key() == key));
+            match result {
+                Err(error) if planned => {
+                    let tries = state.failures.get(&key).map_or(0, |failure| failure.tries) + 1;
+                    let pause = (FIRST_PAUSE * 2u32.saturating_pow(tries - 1)).min(LONGEST_PAUSE);
+                    let error = chain(&error);
+                    tracing::error!(
+                        server = self.label,
+                        place = key,
+                        error,
+                        again = pause.as_secs(),
+                        tries,
+                        "a file could not be written; no certificate is issued meanwhile"
+                    );
+                    state.failures.insert(key, Failure { error, tries, again: Instant::now() + pause });
+                }
+                _ => {
+                    if state.failures.remove(&key).is_some() {
+                        tracing::info!(server = self.label, place = key, "the files can be written again");
+                    }
+                }
+            }
+        }
+        self.tell_gate(state);
+    }
+
+    fn tell_gate(&self, state: &State) {
+        match self.trouble(state) {
+            Some(trouble) => self.gate.suspend(trouble),
+            None => self.gate.resume(),
+        }
+    }
+
+    fn trouble(&self, state: &State) -> Option<String> {
+        let all: Vec<_> = state.failures.values().map(|failure| failure.error.as_str()).collect();
+        (!all.is_empty()).then(|| all.join("\n"))
+    }
+
+    fn bring_up(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+        match place.what {
+            FileType::Ser => self.serial(plan, place),
+            FileType::Crl => self.crl(plan, place),
+            FileType::Cnm | FileType::Crt => self.certificates(plan, place),
+            // Written once, when the CA is made.
+            FileType::P12 | FileType::Pem => Ok(()),
+        }
+    }
+
+    fn serial(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+        let Some(last) = self.store.last_serial(&self.label)? else { return Ok(()) };
+        self.unless_done(place, &last.to_string(), || {
+            let file = ios::Ser { last_serial: last.clone() }.to_string();
+            tracing::debug!(target: "CRYPTO_CS", "serial number {last} written.");
+            self.write(plan, place, &ios::ser_name(&self.label), file.as_bytes())
+        })
+    }
+
+    fn crl(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+        let Some(authority) = plan.authority else { return Ok(()) };
+        let Some(facts) = self.store.crl_facts(&self.label, authority)? else { return Ok(()) };
+        self.unless_done(place, &format!("{authority} {}", facts.number), || {
+            let Some(crl) = self.store.crl(&self.label, authority)? else { return Ok(()) };
+            let name = ios::crl_name(&self.label);
+            let url = place.url.join(&name);
+            tracing::debug!(target: "CRYPTO_CS", "Publishing {} bytes to crl file {url}", crl.der.len());
+            self.write(plan, place, &name, &crl.der)
+        })
+    }
+
+    fn certificates(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+        let mut done = match self.mark(place)? {
+            Some(done) => done.parse().unwrap_or(0),
+            // A place that is new to a server with certificates begins with the next one, as on IOS.
+            None => self.first_of(place)?,
+        };
+        loop {
+            let page = self.store.kept_after(&self.label, done, PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            let last = *last;
+            for (_, certificate) in &page {
+                let (name, octets) = content(place.what, certificate);
+                self.write(plan, place, &name, &octets)?;
+            }
+            done = last;
+            self.set_mark(place, &done.to_string())?;
+        }
+    }
+
+    fn first_of(&self, place: &Place) -> Result<u64, WriteError> {
+        let founded = self.store.mark(&self.scope(), FOUNDED)?.is_some();
+        let first = if founded { self.store.kept_last(&self.label)? } else { 0 };
+        self.set_mark(place, &first.to_string())?;
+        Ok(first)
+    }
+
+    fn unless_done(
+        &self,
+        place: &Place,
+        state: &str,
+        write: impl FnOnce() -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        if self.mark(place)?.as_deref() == Some(state) {
+            return Ok(());
+        }
+        write()?;
+        self.set_mark(place, state)
+    }
+
+    fn write(&self, plan: &Plan, place: &Place, name: &str, octets: &[u8]) -> Result<(), WriteError> {
+        Ok(plan.files.write(&place.url.join(name), octets, place.login.as_ref())?)
+    }
+
+    fn mark(&self, place: &Place) -> Result<Option<String>, StoreError> {
+        self.store.mark(&self.scope(), &place.key())
+    }
+
+    fn set_mark(&self, place: &Place, value: &str) -> Result<(), WriteError> {
+        Ok(self.store.set_mark(&self.scope(), &place.key(), Some(value))?)
+    }
+
+    fn scope(&self) -> String {
+        format!("server {}", self.label)
+    }
+}
+
+impl Place {
+    /// Names it in the database: kind and directory.
+    fn key(&self) -> String {
+        format!("{} {}", self.what.extension(), self.url)
+    }
+}
+
+/// Name and octets of a certificate's file.
+fn content(what: FileType, certificate: &store::Certificate) -> (String, Vec<u8>) {
+    match what {
+        FileType::Crt => (ios::crt_name(&certificate.serial), certificate.der.clone()),
+        _ => {
+            let cnm = ios::Cnm { subject: certificate.subject.clone(), expiration: certificate.not_after };
+            (ios::cnm_name(&certificate.serial), cnm.to_string().into_bytes())
+        }
+    }
+}
+
+/// The kinds of files written to storage at a database level.
+pub fn kinds(level: DatabaseLevel) -> &'static [FileType] {
+    match level {
+        DatabaseLevel::Minimum => &[FileType::Ser, FileType::Crl],
+        DatabaseLevel::Names => &[FileType::Ser, FileType::Crl, FileType::Cnm],
+        DatabaseLevel::Complete => &[FileType::Ser, FileType::Crl, FileType::Cnm, FileType::Crt],
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Set once a server has written its files for the first time.
+const FOUNDED: &str = "files founded";
+/// Certificates read at a time.
+const PAGE: usize = 100;
+/// Between the first failure and the second try; twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Between tries at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Between two rounds that nobody waits for: what comes meanwhile is written together.
+const GATHER: Duration = Duration::from_millis(200);
+/// Without a failure nothing is waited for but a wake.
+const IDLE: Duration = Duration::from_secs(3600);

@@ -1,0 +1,178 @@
+//! The files that a certificate server writes for its operator, and what it does when it cannot.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::device::Device;
+use support::{Ca, run, until};
+
+#[test]
+fn files_are_written_as_the_level_says() {
+    let ca = Ca::with_configuration(&Ca::configuration(
+        "rsakeypair mycs 2048",
+        &["database level names", "grant auto"],
+    ));
+    let nvram = ca.state();
+    let ser = |last: &str| format!("db_version = 1\nlast_serial = {last}");
+    until("the serial file is there", || is(&nvram.join("mycs.ser"), ser("0x1").as_bytes()));
+    until("the CA is named", || {
+        text(&nvram.join("1.cnm"))
+            .filter(|text| text.starts_with("subjectname_str = cn=mycs,o=Example,c=US\nexpiration = "))
+    });
+    until("the CRL is there", || is_crl(&nvram.join("mycs.crl")));
+    assert!(!nvram.join("1.crt").exists());
+
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    until("the device is named", || text(&nvram.join("2.cnm")).filter(|text| text.contains("cn=dev1")));
+    until("the serial number is written", || is(&nvram.join("mycs.ser"), ser("0x2").as_bytes()));
+
+    ca.configure_server(&["database level complete"]);
+    let issued = Device::new("CN=dev2, O=Example").enrol(&ca, None).certificate();
+    until("the certificate is written", || is(&nvram.join("3.crt"), issued.der()));
+    until("and named", || text(&nvram.join("3.cnm")));
+    // Of what was issued before, only what the level said then.
+    assert!(!nvram.join("2.crt").exists());
+    let shown = ca.exec("show crypto pki server mycs");
+    assert!(
+        shown.contains("Database Level: Complete - all issued certs written as <serialnum>.crt"),
+        "{shown}"
+    );
+
+    // The operator wants them all.
+    ca.exec("crypto pki server mycs database write");
+    until("older ones are written", || nvram.join("2.crt").exists().then_some(()));
+    for name in ["mycs.ser", "mycs.crl", "1.cnm", "3.crt", "config-key", "tokenca.db"] {
+        let mode = fs::metadata(nvram.join(name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
+}
+
+#[test]
+fn more_specific_places_win_and_copies_are_published() {
+    let places = Places::new(["all", "ser", "copies"]);
+    let lines = [
+        "database level names".to_owned(),
+        format!("database url {}", places.url("all")),
+        format!("database url ser {}", places.url("ser")),
+        format!("database url crl publish {}", places.url("copies")),
+        format!("database url crt publish {}", places.url("copies")),
+    ];
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let ca = Ca::with_configuration(&Ca::configuration("rsakeypair mycs 2048", &lines));
+    for file in ["ser/mycs.ser", "all/mycs.crl", "all/1.cnm", "copies/mycs.crl", "copies/1.crt"] {
+        until(file, || places.path(file).exists().then_some(()));
+    }
+    for file in ["all/mycs.ser", "all/1.crt", "copies/1.cnm"] {
+        assert!(!places.path(file).exists(), "{file}");
+    }
+    assert!(!ca.state().join("mycs.crl").exists());
+    let shown = ca.exec("show crypto pki server mycs");
+    for line in [
+        format!("  Current primary storage dir: {}", places.url("all")),
+        format!("  Current storage dir for .ser files: {}", places.url("ser")),
+        format!("  Current publish dir for .crl files: {}", places.url("copies")),
+        format!("  Current publish dir for .crt files: {}", places.url("copies")),
+    ] {
+        assert!(shown.contains(&line), "{line} in {shown}");
+    }
+}
+
+#[test]
+fn nothing_is_issued_while_a_file_cannot_be_written() {
+    let places = Places::new(["copies"]);
+    let publish = format!("database url crl publish {}", places.url("copies"));
+    let mut ca =
+        Ca::with_configuration(&Ca::configuration("rsakeypair mycs 2048", &[&publish, "grant auto"]));
+    until("the CRL is published", || is_crl(&places.path("copies/mycs.crl")));
+    let first = Device::new("CN=dev1, O=Example");
+    let certificate = first.enrol(&ca, None).certificate();
+
+    // The place goes away, and a CRL must be published.
+    fs::rename(places.path("copies"), places.path("away")).expect("a rename");
+    ca.exec(&format!("crypto pki server mycs revoke {}", certificate.serial()));
+    let shown = until("the server is disabled", || {
+        let shown = ca.exec("show crypto pki server mycs");
+        shown.contains("Status: disabled").then_some(shown)
+    });
+    assert!(shown.contains("copies"), "the place is named: {shown}");
+    let second = Device::new("CN=dev2, O=Example");
+    assert_eq!(second.enrol_raw(&ca).status, 503);
+    let refused = ca.try_cli(&["crypto", "pki", "server", "mycs", "grant", "all"]);
+    assert!(!refused.stdout.contains("granted"), "{}", refused.stdout);
+
+    // It holds over a restart.
+    ca.restart();
+    until("the server is disabled again", || {
+        ca.exec("show crypto pki server mycs").contains("Status: disabled").then_some(())
+    });
+
+    // The place is back: everything goes on by itself, and nothing is missing there.
+    fs::rename(places.path("away"), places.path("copies")).expect("a rename");
+    until("the server is enabled", || {
+        ca.exec("show crypto pki server mycs").contains("Status: enabled").then_some(())
+    });
+    let listed = run(Command::new("openssl")
+        .args(["crl", "-inform", "DER", "-noout", "-text", "-in"])
+        .arg(places.path("copies/mycs.crl")))
+    .success();
+    assert!(listed.stdout.contains("Serial Number: 02"), "{}", listed.stdout);
+    second.enrol(&ca, None).certificate();
+}
+
+#[test]
+fn a_server_without_its_place_says_so_at_its_start() {
+    let places = Places::new([]);
+    let ca = Ca::with_configuration(&Ca::configuration(
+        "rsakeypair mycs 2048",
+        &[&format!("database url {}", places.url("later")), "grant auto"],
+    ));
+    let shown = until("the server is disabled", || {
+        let shown = ca.exec("show crypto pki server mycs");
+        shown.contains("Status: disabled").then_some(shown)
+    });
+    assert!(shown.contains("Last error:") && shown.contains("later"), "{shown}");
+    fs::create_dir(places.path("later")).expect("a directory");
+    until("the server is enabled", || {
+        ca.exec("show crypto pki server mycs").contains("Status: enabled").then_some(())
+    });
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    until("the serial number is written", || {
+        text(&places.path("later/mycs.ser")).filter(|text| text.ends_with("0x2"))
+    });
+}
+
+/// Directories for files.
+struct Places(tempfile::TempDir);
+
+impl Places {
+    fn new<const N: usize>(names: [&str; N]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        names.iter().for_each(|name| fs::create_dir(dir.path().join(name)).expect("a directory"));
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("file:{}", self.path(name).display())
+    }
+}
+
+fn is(file: &Path, octets: &[u8]) -> Option<()> {
+    (fs::read(file).ok()? == octets).then_some(())
+}
+
+fn text(file: &Path) -> Option<String> {
+    fs::read_to_string(file).ok()
+}
+
+fn is_crl(file: &Path) -> Option<()> {
+    let read = Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-in"]).arg(file).output();
+    read.expect("openssl is installed").status.success().then_some(())
+}
