@@ -1,6 +1,7 @@
 //! What operators bring and take away: keys and certificates in PEM and PKCS#12, the files of an IOS
 //! certificate server. Octets and texts in, values out, and back.
 
+pub mod ios;
 mod kdf;
 mod pbe;
 pub mod pem;
