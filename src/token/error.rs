@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 
-use crate::pki::{KeyError, KeyErrorKind, PublicKeyError};
+use crate::pki::{CertificateError, KeyError, KeyErrorKind, PublicKeyError};
 
 use super::profile::{Profile, ProfileError};
 
@@ -206,9 +206,11 @@ pub enum Problem {
         /// What is wrong with it, when it is there.
         source: Option<PublicKeyError>,
     },
-    /// A generated key is not as it was asked to be. It was deleted.
-    #[error("the generated key \"{label}\" was refused and deleted: {attribute} is {found}")]
+    /// A new key is not as it was asked to be. It was deleted.
+    #[error("the {origin} key \"{label}\" was refused and deleted: {attribute} is {found}")]
     Insecure {
+        /// Where it came from.
+        origin: Origin,
         /// The label.
         label: String,
         /// The attribute.
@@ -216,9 +218,11 @@ pub enum Problem {
         /// Its value, or `missing`.
         found: &'static str,
     },
-    /// A generated key does not work. It was deleted.
-    #[error("the generated key \"{label}\" was refused and deleted: its test {operation} failed")]
+    /// A new key does not work. It was deleted.
+    #[error("the {origin} key \"{label}\" was refused and deleted: its test {operation} failed")]
     TestFailed {
+        /// Where it came from.
+        origin: Origin,
         /// The label.
         label: String,
         /// `signature` or `decryption`.
@@ -231,6 +235,36 @@ pub enum Problem {
     NotOffered {
         /// What was asked.
         what: String,
+    },
+    /// A certificate that is to be stored cannot be read.
+    #[error("the certificate for \"{label}\" cannot be read")]
+    BadCertificate {
+        /// The label.
+        label: String,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// Not a name that a file can have.
+    #[error("\"{}\" is no name for a file: 1 to {MAX_NAME} octets without control characters", .name.escape_debug())]
+    BadName {
+        /// As given.
+        name: String,
+    },
+    /// No file of this name.
+    #[error("no file \"{name}\"")]
+    NoFile {
+        /// Its name.
+        name: String,
+    },
+    /// The token is full.
+    #[error("no room for \"{name}\", which has {size} octets{}", free_words(.free))]
+    NoRoom {
+        /// Name of the file, or label of the certificate.
+        name: String,
+        /// Octets that it has.
+        size: usize,
+        /// Octets that the token says are free.
+        free: Option<usize>,
     },
     /// A result that cannot be right.
     #[error("{function} returned {length} octets, which is no {what}")]
@@ -259,6 +293,24 @@ pub enum Problem {
     NoRandomness(#[source] getrandom::Error),
 }
 
+/// How a key came to its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Made there.
+    Generated,
+    /// Brought.
+    Imported,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generated => "generated",
+            Self::Imported => "imported",
+        })
+    }
+}
+
 impl Problem {
     fn hint(&self, token: &str) -> Option<String> {
         let hint = match self {
@@ -284,6 +336,11 @@ impl Problem {
             }
             Self::PinLocked => "unlock the PIN with the security officer's PIN".into(),
             Self::KeyExists { label } => format!("`crypto key zeroize` deletes \"{label}\""),
+            Self::NotExportable { .. } => "only keys made with `exportable` can leave their token".into(),
+            Self::NoFile { .. } => format!("`dir {token}:` lists the files"),
+            Self::NoRoom { .. } => {
+                format!("`dir {token}:` lists the files; what is replaced goes after the new one is there")
+            }
             Self::NoKey { .. } | Self::KeyGone { .. } => {
                 format!("`show crypto pki token {token}` lists the keys")
             }
@@ -305,6 +362,10 @@ impl Problem {
             | Self::KeyExists { .. }
             | Self::NoPublicKey { .. }
             | Self::NotExportable { .. }
+            | Self::BadCertificate { .. }
+            | Self::BadName { .. }
+            | Self::NoFile { .. }
+            | Self::NoRoom { .. }
             | Self::Insecure { .. }
             | Self::TestFailed { .. }
             | Self::Profile(_) => KeyErrorKind::Refused,
@@ -502,6 +563,14 @@ fn paths(paths: &[PathBuf]) -> String {
     let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
     paths.join(", ")
 }
+
+/// What the token says is free, for a sentence.
+fn free_words(free: &Option<usize>) -> String {
+    free.map_or_else(String::new, |free| format!("; {free} are free"))
+}
+
+/// Octets of a file's name at most.
+pub(super) const MAX_NAME: usize = 255;
 
 #[cfg(test)]
 mod tests {

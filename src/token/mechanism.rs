@@ -8,7 +8,7 @@ use cryptoki::slot::Slot;
 use crate::pki::{Hash, KeyKind, KeyTransport};
 
 use super::error::Problem;
-use super::profile::{EcdsaSign, Mechanisms, RsaSign};
+use super::profile::{EcdsaSign, Profile, RsaSign, Transfer, Way};
 
 /// The mechanisms of a token that this product uses and its profile allows.
 #[derive(Clone, Debug)]
@@ -19,14 +19,25 @@ pub struct Capabilities {
     oaep: Vec<Hash>,
     rsa_sign: Vec<RsaSign>,
     ecdsa_sign: Vec<EcdsaSign>,
+    transfer: Transfer,
 }
 
 impl Capabilities {
-    pub(super) fn read(context: &Pkcs11, slot: Slot, wanted: &Mechanisms) -> Result<Self, Problem> {
+    pub(super) fn read(context: &Pkcs11, slot: Slot, profile: &Profile) -> Result<Self, Problem> {
+        let wanted = profile.mechanisms();
         let offered = context.get_mechanism_list(slot)?;
-        let decrypts = |mechanism: MechanismType| {
+        let can = |mechanism: MechanismType, what: fn(&MechanismInfo) -> bool| {
             offered.contains(&mechanism)
-                && context.get_mechanism_info(slot, mechanism).as_ref().is_ok_and(MechanismInfo::decrypt)
+                && context.get_mechanism_info(slot, mechanism).as_ref().is_ok_and(what)
+        };
+        let decrypts = |mechanism| can(mechanism, MechanismInfo::decrypt);
+        let ways = |wanted: &[Way], what: fn(&MechanismInfo) -> bool| -> Vec<Way> {
+            let offers = |way: &Way| way_mechanism(*way).is_none_or(|mechanism| can(mechanism, what));
+            wanted.iter().copied().filter(offers).collect()
+        };
+        let transfer = Transfer {
+            import: ways(&profile.transfer().import, MechanismInfo::unwrap),
+            export: ways(&profile.transfer().export, MechanismInfo::wrap),
         };
         let raw_decrypt = wanted.raw_rsa && decrypts(MechanismType::RSA_X_509);
         let v15_decrypt = wanted.pkcs1_v15 && decrypts(MechanismType::RSA_PKCS);
@@ -37,6 +48,7 @@ impl Capabilities {
             oaep,
             rsa_sign: wanted.rsa_sign.clone(),
             ecdsa_sign: wanted.ecdsa_sign.clone(),
+            transfer,
             offered,
         })
     }
@@ -52,6 +64,21 @@ impl Capabilities {
             KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
             KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
         })
+    }
+
+    /// Whether private keys can be brought to this token, as far as the mechanism list and the profile say.
+    pub fn can_import(&self) -> bool {
+        !self.transfer.import.is_empty()
+    }
+
+    /// Whether exportable keys of this token can leave it.
+    pub fn can_export(&self) -> bool {
+        !self.transfer.export.is_empty()
+    }
+
+    /// How a private key may come and go.
+    pub(super) fn transfer(&self) -> &Transfer {
+        &self.transfer
     }
 
     /// Whether a key of this kind signs with this digest.
@@ -161,6 +188,15 @@ fn ecdsa_hashing(hash: Hash) -> Option<(Mechanism<'static>, MechanismType)> {
     };
     let kind = mechanism.mechanism_type();
     Some((mechanism, kind))
+}
+
+fn way_mechanism(way: Way) -> Option<MechanismType> {
+    match way {
+        Way::AesKeyWrapPad => Some(MechanismType::AES_KEY_WRAP_PAD),
+        Way::AesKeyWrap => Some(MechanismType::AES_KEY_WRAP),
+        Way::AesCbcPad => Some(MechanismType::AES_CBC_PAD),
+        Way::CreateObject => None,
+    }
 }
 
 fn oaep_digest(hash: Hash) -> Option<(MechanismType, PkcsMgfType)> {

@@ -10,9 +10,11 @@
 //! time-out. A call that never returns from the module keeps its worker, and the process is not forked
 //! after a module is loaded.
 
+mod certificate;
 mod config;
 mod counters;
 mod error;
+mod file;
 mod gate;
 mod generate;
 mod key;
@@ -22,7 +24,10 @@ mod object;
 mod pin;
 mod profile;
 mod session;
+mod transfer;
+mod wanted;
 mod worker;
+mod wrap;
 
 use std::error::Error;
 use std::fmt;
@@ -37,9 +42,11 @@ use serde::Serialize;
 
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
+pub use certificate::TokenCertificate;
 pub use config::{PinSource, Selector, TokenConfig};
 pub use counters::Counters;
-pub use error::{CallError, Problem, TokenError};
+pub use error::{CallError, Origin, Problem, TokenError};
+pub use file::TokenFile;
 pub use key::TokenKey;
 pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
@@ -49,6 +56,7 @@ pub use worker::Priority;
 use module::{Module, trim};
 use pin::PinCare;
 use session::{Connection, Link};
+use wanted::Wanted;
 use worker::Pool;
 
 /// An opened token. Cheap to clone; its sessions are closed with the last clone and the last key.
@@ -153,18 +161,9 @@ impl Token {
         usage: KeyUsage,
         exportable: bool,
     ) -> Result<TokenKey, TokenError> {
-        let wanted = label.to_owned();
-        let info = self.ask(Priority::Operator, self.0.link.profile.keygen_timeout(), move |connection| {
-            generate::generate(connection, &wanted, kind, usage, exportable)
-        })?;
-        let key = TokenKey::new(self.clone(), info).with_priority(Priority::Operator);
-        if let Err(error) = self.try_out(&key) {
-            if let Err(error) = self.delete(label) {
-                tracing::error!(%error, "a key that failed its test is still there");
-            }
-            return Err(error);
-        }
-        Ok(key.with_priority(Priority::Issue))
+        let origin = Origin::Generated;
+        let wanted = Wanted { label: label.into(), kind, usage, exportable, origin };
+        self.make(wanted, generate::generate)
     }
 
     /// Brings a key to the token, where it is from then on like a generated one: it cannot be read, and
@@ -179,8 +178,10 @@ impl Token {
         usage: KeyUsage,
         exportable: bool,
     ) -> Result<TokenKey, TokenError> {
-        let _ = (label, usage, exportable);
-        Err(self.error(Problem::NotOffered { what: format!("importing {} keys", key.kind()) }))
+        let origin = Origin::Imported;
+        let wanted = Wanted { label: label.into(), kind: key.kind(), usage, exportable, origin };
+        let key = key.clone();
+        self.make(wanted, move |connection, wanted| transfer::import(connection, wanted, &key))
     }
 
     /// The private key with this label, taken from the token. [`Problem::NotExportable`] unless it was made
@@ -190,7 +191,9 @@ impl Token {
         if key.info().extractable != Some(true) {
             return Err(self.error(Problem::NotExportable { label: label.into() }));
         }
-        Err(self.error(Problem::NotOffered { what: format!("exporting {} keys", key.info().kind) }))
+        self.ask(Priority::Operator, self.timeout(), move |connection| {
+            connection.run(|link, open| transfer::export(link, open, key.info()))
+        })
     }
 
     /// Deletes the key pair with this label, for ever.
@@ -232,10 +235,29 @@ impl Token {
         })
     }
 
-    fn try_out(&self, key: &TokenKey) -> Result<(), TokenError> {
+    /// A new key, tried before anybody has it.
+    fn make(
+        &self,
+        wanted: Wanted,
+        make: impl FnOnce(&mut Connection, &Wanted) -> Result<KeyInfo, Problem> + Send + 'static,
+    ) -> Result<TokenKey, TokenError> {
+        let (label, origin) = (wanted.label.clone(), wanted.origin);
+        let timeout = self.0.link.profile.keygen_timeout();
+        let info = self.ask(Priority::Operator, timeout, move |connection| make(connection, &wanted))?;
+        let key = TokenKey::new(self.clone(), info).with_priority(Priority::Operator);
+        if let Err(error) = self.try_out(&key, origin) {
+            if let Err(error) = self.delete(&label) {
+                tracing::error!(%error, "a key that failed its test is still there");
+            }
+            return Err(error);
+        }
+        Ok(key.with_priority(Priority::Issue))
+    }
+
+    fn try_out(&self, key: &TokenKey, origin: Origin) -> Result<(), TokenError> {
         let failed = |operation, source: Box<dyn Error + Send + Sync>| {
             let label = key.info().label.clone();
-            self.error(Problem::TestFailed { label, operation, source })
+            self.error(Problem::TestFailed { origin, label, operation, source })
         };
         if key.info().usage.sign {
             key.self_test().map_err(|error| failed("signature", error.into()))?;
@@ -299,7 +321,7 @@ fn survey(
     let look = || -> Result<_, Problem> {
         let (context, _pass) = module.enter();
         let slot = module::find_token(context, &config.selector, profile)?;
-        let capabilities = Capabilities::read(context, slot, profile.mechanisms())?;
+        let capabilities = Capabilities::read(context, slot, profile)?;
         let most = match context.get_token_info(slot).map(|info| info.max_session_count()) {
             Ok(Limit::Max(most)) => usize::try_from(most).unwrap_or(usize::MAX).max(1),
             _ => usize::MAX,

@@ -20,6 +20,18 @@ pub struct KeyUsage {
     pub decrypt: bool,
 }
 
+impl KeyUsage {
+    /// Signing only.
+    pub const SIGNATURE: Self = Self { sign: true, decrypt: false };
+    /// Opening envelopes only.
+    pub const ENCRYPTION: Self = Self { sign: false, decrypt: true };
+
+    /// Everything that keys of this kind do: EC keys only sign.
+    pub const fn general(kind: KeyKind) -> Self {
+        Self { sign: true, decrypt: matches!(kind, KeyKind::Rsa { .. }) }
+    }
+}
+
 /// A private key on a token, as its attributes describe it. `None` where the token does not say.
 #[derive(Clone, Debug)]
 pub struct KeyInfo {
@@ -175,12 +187,13 @@ impl Attributes {
             | Attribute::PublicExponent(octets)
             | Attribute::EcParams(octets)
             | Attribute::EcPoint(octets)
-            | Attribute::PublicKeyInfo(octets) => Some(octets),
+            | Attribute::PublicKeyInfo(octets)
+            | Attribute::Value(octets) => Some(octets),
             _ => None,
         }
     }
 
-    fn text(&self, wanted: AttributeType) -> String {
+    pub fn text(&self, wanted: AttributeType) -> String {
         String::from_utf8_lossy(self.octets(wanted).unwrap_or_default()).into_owned()
     }
 

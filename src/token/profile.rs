@@ -117,6 +117,10 @@ impl Profile {
         &self.file.keygen
     }
 
+    pub(super) fn transfer(&self) -> &Transfer {
+        &self.file.transfer
+    }
+
     pub(super) fn format(&self) -> &Format {
         &self.file.format
     }
@@ -182,6 +186,7 @@ struct ProfileFile {
     reinitialise: bool,
     mechanisms: Mechanisms,
     keygen: Keygen,
+    transfer: Transfer,
     format: Format,
     error: Vec<KnownError>,
 }
@@ -200,6 +205,7 @@ impl Default for ProfileFile {
             reinitialise: true,
             mechanisms: Mechanisms::default(),
             keygen: Keygen::default(),
+            transfer: Transfer::default(),
             format: Format::default(),
             error: Vec::new(),
         }
@@ -218,6 +224,7 @@ impl ProfileFile {
         let said = |attribute| self.keygen.private.contains(&attribute);
         no(!said(KeyAttribute::Token), "keygen.private lacks CKA_TOKEN")?;
         no(!said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
+        no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
         let named = |error: &KnownError| error.code.starts_with("CKR_") || error.code.starts_with("0x");
         no(!self.error.iter().all(named), "the code of an error is neither CKR_… nor 0x…")
     }
@@ -343,6 +350,39 @@ pub(super) enum KeyAttribute {
     Derive,
 }
 
+/// How private keys come to the token and leave it: most wanted first, what the token does not offer or
+/// refuses is passed over. Templates are those of [`Keygen`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Transfer {
+    pub import: Vec<Way>,
+    pub export: Vec<Way>,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        let wrapped = vec![Way::AesKeyWrapPad, Way::AesCbcPad, Way::AesKeyWrap];
+        Self { import: [&wrapped[..], &[Way::CreateObject]].concat(), export: wrapped }
+    }
+}
+
+/// A way of a private key between this process and the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum Way {
+    /// PKCS#8, wrapped by RFC 5649.
+    #[serde(rename = "CKM_AES_KEY_WRAP_PAD")]
+    AesKeyWrapPad,
+    /// PKCS#8, wrapped by RFC 3394, filled with zeros to a multiple of eight octets.
+    #[serde(rename = "CKM_AES_KEY_WRAP")]
+    AesKeyWrap,
+    /// PKCS#8, encrypted.
+    #[serde(rename = "CKM_AES_CBC_PAD")]
+    AesCbcPad,
+    /// Its parts as attributes, in the clear as far as the module; there is no way back.
+    #[serde(rename = "C_CreateObject")]
+    CreateObject,
+}
+
 /// How the token writes what the standard leaves open.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -423,6 +463,7 @@ mod tests {
             ("timeout = 0", "profile p: a time-out is 0"),
             ("[mechanisms]\noaep = [\"md5\"]", "profile p: oaep has md5"),
             ("[keygen]\nprivate = [\"CKA_TOKEN\"]", "profile p: keygen.private lacks CKA_LABEL"),
+            ("[transfer]\nexport = [\"C_CreateObject\"]", "profile p: transfer.export has C_CreateObject"),
         ] {
             assert_eq!(Profile::parse("p", text).unwrap_err().to_string(), what);
         }

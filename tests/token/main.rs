@@ -21,7 +21,7 @@ use tokenca::token::{
     KeyUsage, PinSource, Priority, Problem, Selector, Token, TokenConfig, TokenError, TokenKey,
 };
 
-#[path = "support/softhsm.rs"]
+#[path = "../support/softhsm.rs"]
 mod softhsm;
 
 const SIGN: KeyUsage = KeyUsage { sign: true, decrypt: false };
@@ -36,10 +36,16 @@ macro_rules! stories {
         #[test]
         $(#[$attribute])*
         fn $name() {
-            softhsm::own_process(stringify!($name), |$dir: &Path| $body);
+            let name = concat!(module_path!(), "::", stringify!($name));
+            // The name of a test begins below its crate.
+            let (_, name) = name.split_once("::").unwrap();
+            crate::softhsm::own_process(name, |$dir: &Path| $body);
         }
     )+};
 }
+
+mod objects;
+mod transfer;
 
 stories! {
 
