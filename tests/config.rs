@@ -354,6 +354,15 @@ fn lines_ask_and_say_what_ios_does() {
     assert_eq!(editor.line("default database url").unwrap(), None);
     assert_eq!(editor.notes().len(), 1);
     assert!(!editor.ended());
+    let mut chains = Editor::new(server(""));
+    chains.line("\u{feff}crypto pki certificate chain myca").unwrap();
+    let query = chains.line("no certificate 0A").unwrap().unwrap();
+    assert_eq!(query.to_string(), "% Are you sure you want to remove the certificate [yes/no]? ");
+    assert!(chains.notes()[0].contains("ask the CA administrator"));
+    chains.rebase(server(""), true);
+    assert_eq!(chains.prompt(), "config-cert-chain");
+    chains.rebase(server(""), false);
+    assert_eq!(chains.prompt(), "config");
     editor.line("lifetime crl 24\u{1a}").unwrap();
     assert!(editor.ended());
     assert_eq!(editor.finish().unwrap().servers["mycs"].lifetime.crl.seconds(), 24 * 3600);
@@ -375,7 +384,17 @@ fn broken_algorithms_may_come_before_the_word_that_allows_them() {
     let edited = allowed.edited("crypto pki server mycs\nno crypto legacy md5").unwrap_err();
     assert!(matches!(edited, ConfigError::Line { number: 2, .. }), "{edited}");
     let edited = allowed.edited("crypto pki server mycs\nno crypto legacy").unwrap_err();
-    assert!(edited.to_string().contains("md5 is broken"), "{edited}");
+    assert_eq!(
+        edited.to_string(),
+        "line 2:\nno crypto legacy\n% `hash md5` stands in this section; change it first"
+    );
+    let edited =
+        allowed.edited("crypto pki server mycs\nno crypto legacy md5\ncrypto legacy des").unwrap_err();
+    assert!(
+        edited.to_string().starts_with("line 2:\nno crypto legacy md5\n                 ^\n"),
+        "{edited}"
+    );
+    assert!(error("crypto pki token flash\nfile system flash: /x").starts_with("line 2:\n"));
 }
 
 #[test]

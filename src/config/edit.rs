@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::foreign::LeftOut;
-use super::grammar::{Args, LineError, Problem, Refusal, Row, Token, tokens};
-use super::line::{Line, Lines, Verb, abbreviates};
+use super::grammar::{Args, LineError, Problem, Refusal, Row, Token, tokens, without_passwords};
+use super::line::{Line, Lines, Verb};
 use super::mode::Mode;
 use super::query::{self, Query};
 use super::{ConfigError, Configuration, chain, global, pubkey, rules, server, token, trustpoint};
@@ -20,7 +20,8 @@ pub struct Editor {
     number: usize,
     notes: Vec<String>,
     left_out: Option<LeftOut>,
-    typed: BTreeMap<(Mode, &'static str), Remembered>,
+    // By mode, syntax and words of the syntax.
+    typed: BTreeMap<(Mode, &'static str, Vec<&'static str>), Remembered>,
     before: Option<Box<Before>>,
 }
 
@@ -37,6 +38,8 @@ struct Before {
 struct Remembered {
     number: usize,
     line: String,
+    // Whether it was no more than the `no` form.
+    no: bool,
     args: Args,
 }
 
@@ -98,6 +101,8 @@ impl Editor {
             self.before = None;
             return Ok(None);
         }
+        // A byte order mark, as some editors put before the first line.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // Ctrl-Z after a line does the line and ends; Ctrl-V lets a `?` be typed on IOS.
         let (line, ended) = text.split_once(CTRL_Z).map_or((text, false), |(line, _)| (line, true));
         let line = line.replace(CTRL_V, "");
@@ -123,6 +128,28 @@ impl Editor {
         Ok(query)
     }
 
+    /// Applies lines, as many as there are, with every question answered by yes.
+    pub fn lines(&mut self, text: &str) -> Result<(), ConfigError> {
+        for line in text.lines() {
+            self.line(line).map_err(|error| ConfigError::Line { number: self.number, error })?;
+        }
+        Ok(())
+    }
+
+    /// Says which number the next line has, where not every line is one for this editor.
+    pub fn at_line(&mut self, number: usize) {
+        self.number = number.saturating_sub(1);
+    }
+
+    /// Goes on from another configuration: in the same section, if it is there and `stay` says so.
+    pub fn rebase(&mut self, configuration: Configuration, stay: bool) {
+        if !stay || !self.mode.is_in(&configuration) {
+            self.mode = Mode::Global;
+        }
+        self.configuration = configuration;
+        self.before = None;
+    }
+
     /// Takes the last line back, as if it had not been typed.
     pub fn undo(&mut self) {
         if let Some(before) = self.before.take() {
@@ -144,13 +171,18 @@ impl Editor {
             return Err(ConfigError::Whole("the hex digits have no end; end them with `quit`".into()));
         }
         let Some(broken) = rules::broken(&self.configuration) else { return Ok(()) };
-        for (mode, words, value) in broken.lines {
-            if let Some(Remembered { number, line, args }) = self.typed.get(&(mode, words)) {
-                let problem = Problem::from(args.refuse(value, broken.reason.as_str()));
-                return Err(ConfigError::Line { number: *number, error: problem.at(line) });
+        let to_blame = self.typed.iter().filter_map(|((mode, words, _), typed)| {
+            let blame = broken.blames.iter().find(|blame| blame.mode == *mode && blame.words == *words)?;
+            let about_it = typed.no || typed.args.has(blame.value) || typed.args.get(blame.value).is_some();
+            about_it.then_some((typed, blame))
+        });
+        Err(match to_blame.max_by_key(|(typed, _)| typed.number) {
+            Some((typed, blame)) => {
+                let problem = Problem::from(typed.args.refuse(blame.value, blame.reason.as_str()));
+                ConfigError::Line { number: typed.number, error: problem.at(&typed.line) }
             }
-        }
-        Err(ConfigError::Whole(format!("{}: {}", broken.section, broken.reason)))
+            None => ConfigError::Whole(format!("{}: {}", broken.section, broken.reason)),
+        })
     }
 
     /// The configuration, when [`Editor::check`] finds nothing.
@@ -231,11 +263,11 @@ impl Editor {
         match &words[..] {
             [] => Ok(()),
             _ if self.mode.is_raw() => self.raw(&words),
-            [only] if abbreviates(only.text, "end", 3) => {
+            [only] if only.abbreviates("end", 3) => {
                 self.end();
                 Ok(())
             }
-            [only] if abbreviates(only.text, "exit", 2) => {
+            [only] if only.abbreviates("exit", 2) => {
                 self.ended = self.mode == Mode::Global;
                 self.mode = self.mode.above();
                 Ok(())
@@ -332,10 +364,11 @@ impl Editor {
                             None => Err(Refusal::from("the section is gone").into()),
                         };
                         if done.is_ok() {
-                            let (syntax, args) = typed.into_parts();
+                            let (syntax, no, args) = typed.into_parts();
                             let line = without_passwords(line);
-                            let remembered = Remembered { number: self.number, line, args };
-                            self.typed.insert((mode.clone(), syntax), remembered);
+                            let words = args.words().collect();
+                            let remembered = Remembered { number: self.number, line, no, args };
+                            self.typed.insert((mode.clone(), syntax, words), remembered);
                         }
                         Outcome::Done(done)
                     }
@@ -386,26 +419,6 @@ fn not_in_this_version(words: &[Token<'_>], column: usize) -> Problem {
     let word = words.iter().find(|word| word.column == column).or(words.first());
     let word = word.map(|word| word.text).unwrap_or_default();
     Problem::Refused { column: Some(column), reason: format!("`{word}` is not in this version") }
-}
-
-/// The line with stars instead of passwords, and of users in URLs.
-fn without_passwords(line: &str) -> String {
-    let Ok(words) = tokens(line) else { return line.to_owned() };
-    let mut chars: Vec<char> = line.chars().collect();
-    let mut hide = |column: usize, length: usize| chars[column..column + length].fill('*');
-    let mut secret = false;
-    for word in words {
-        let length = word.text.chars().count();
-        if secret && !matches!(word.text, "0" | "6" | "7") {
-            hide(word.column, length);
-        } else if let Some((user, _)) = word.text.rsplit_once('@')
-            && let Some((scheme, user)) = user.split_once("://")
-        {
-            hide(word.column + scheme.chars().count() + 3, user.chars().count());
-        }
-        secret |= abbreviates(word.text, "password", 1);
-    }
-    chars.into_iter().collect()
 }
 
 /// Every kind of line by the heading of its mode.

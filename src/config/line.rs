@@ -33,15 +33,10 @@ impl Verb {
     pub fn split<'t, 'l>(tokens: &'t [Token<'l>]) -> (Self, &'t [Token<'l>]) {
         match tokens {
             [first, tail @ ..] if first.text.eq_ignore_ascii_case("no") => (Self::No, tail),
-            [first, tail @ ..] if abbreviates(first.text, "default", 3) => (Self::Default, tail),
+            [first, tail @ ..] if first.abbreviates("default", 3) => (Self::Default, tail),
             _ => (Self::Set, tokens),
         }
     }
-}
-
-/// Whether `text` is `word` or its beginning, of at least `least` octets.
-pub(super) fn abbreviates(text: &str, word: &str, least: usize) -> bool {
-    text.len() >= least && word.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text))
 }
 
 impl<S> Row for Line<S> {
@@ -110,9 +105,9 @@ impl<S> Typed<S> {
         Ok((self.found.row.run)(section, self.verb, &self.found.args)?)
     }
 
-    /// Its syntax, which tells kinds of lines apart, and its values.
-    pub fn into_parts(self) -> (&'static str, Args) {
-        (self.found.row.words, self.found.args)
+    /// Its syntax, which tells kinds of lines apart; whether it was no more than the `no` form; its values.
+    pub fn into_parts(self) -> (&'static str, bool, Args) {
+        (self.found.row.words, self.found.notation > 0, self.found.args)
     }
 }
 

@@ -87,10 +87,16 @@ impl Configuration {
     /// accepted when a line is not.
     pub fn edited(&self, text: &str) -> Result<Self, ConfigError> {
         let mut editor = Editor::new(self.clone());
-        for (index, line) in text.lines().enumerate() {
-            editor.line(line).map_err(|error| ConfigError::Line { number: index + 1, error })?;
-        }
+        editor.lines(text)?;
         editor.finish()
+    }
+
+    /// The configuration that this text describes, and what is to be told about its lines.
+    pub fn read(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut editor = Editor::new(Self::default());
+        editor.lines(text)?;
+        let notes = editor.notes();
+        Ok((editor.finish()?, notes))
     }
 
     /// The text that reads back to this value.

@@ -1,5 +1,6 @@
 //! Where a line is typed.
 
+use super::Configuration;
 use super::chain::Entry;
 use super::pubkey::PeerKeyId;
 
@@ -44,6 +45,17 @@ impl Mode {
     /// Whether lines are hex digits.
     pub const fn is_raw(&self) -> bool {
         matches!(self, Self::KeyString(_) | Self::Certificate(..))
+    }
+
+    /// Whether its section is there.
+    pub(super) fn is_in(&self, configuration: &Configuration) -> bool {
+        match self {
+            Self::Global | Self::PubkeyChain | Self::CertificateChain(_) | Self::Certificate(..) => true,
+            Self::Token(name) => configuration.tokens.contains_key(name),
+            Self::Trustpoint(label) => configuration.trustpoints.contains_key(label),
+            Self::Server(label) => configuration.servers.contains_key(label),
+            Self::Pubkey(id) | Self::KeyString(id) => configuration.public_keys.contains_key(id),
+        }
     }
 
     /// Where `exit` leads.

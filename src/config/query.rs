@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Configuration, Grant};
+use super::{Configuration, Entry, Grant};
 
 /// A question that IOS asks after a line. Answered with no, the line is taken back
 /// ([`Editor::undo`](super::Editor::undo)). Its `Display` is the question; whoever asks may know of
@@ -29,6 +29,13 @@ pub enum Query {
         /// Of this trustpoint.
         label: String,
     },
+    /// `no certificate`.
+    DeleteCertificate {
+        /// Of this trustpoint.
+        label: String,
+        /// Which one.
+        entry: Entry,
+    },
 }
 
 /// What is to be asked after a line that made `new` of `old`.
@@ -38,6 +45,9 @@ pub(super) fn query(old: &Configuration, new: &Configuration) -> Option<Query> {
     }
     if let Some(label) = old.trustpoints.keys().find(|label| !new.trustpoints.contains_key(*label)) {
         return Some(Query::DeleteTrustpoint { label: label.clone() });
+    }
+    if let Some((label, entry)) = forgotten(old, new) {
+        return Some(Query::DeleteCertificate { label: label.clone(), entry: entry.clone() });
     }
     new.servers.iter().find_map(|(label, server)| {
         let before = old.servers.get(label)?;
@@ -56,6 +66,9 @@ pub(super) fn notes(old: &Configuration, new: &Configuration) -> Vec<String> {
     });
     let host_time = new.clock != old.clock || new.ntp != old.ntp;
     let mut notes = Vec::new();
+    if forgotten(old, new).is_some() {
+        notes.push(REVOKE.to_owned());
+    }
     if moved {
         notes.push(MOVED.to_owned());
     }
@@ -63,6 +76,16 @@ pub(super) fn notes(old: &Configuration, new: &Configuration) -> Vec<String> {
         notes.push(HOST_TIME.to_owned());
     }
     notes
+}
+
+/// The certificate that is to be forgotten now and was not before.
+fn forgotten<'n>(old: &Configuration, new: &'n Configuration) -> Option<(&'n String, &'n Entry)> {
+    new.chains.iter().find_map(|(label, chain)| {
+        let before = old.chains.get(label).map(|chain| &chain.removed);
+        let entry =
+            chain.removed.iter().find(|entry| before.is_none_or(|removed| !removed.contains(entry)))?;
+        Some((label, entry))
+    })
 }
 
 impl fmt::Display for Query {
@@ -81,11 +104,15 @@ impl fmt::Display for Query {
                 "% Removing an enrolled trustpoint will destroy all certificates\n\
                  received from the related Certificate Authority.\n"
             }
+            Self::DeleteCertificate { .. } => {
+                return f.write_str("% Are you sure you want to remove the certificate [yes/no]? ");
+            }
         })?;
         f.write_str("Are you sure you want to do this? [yes/no]: ")
     }
 }
 
+const REVOKE: &str = "% Be sure to ask the CA administrator to revoke this certificate.";
 const MOVED: &str = "% Server database url was changed. You need to move the\n\
                      % existing database to the new location.";
 const HOST_TIME: &str =

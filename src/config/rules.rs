@@ -5,14 +5,26 @@ use crate::pki::Hash;
 use super::mode::Mode;
 use super::{Configuration, KeyPair, global, server, trustpoint};
 
-/// A rule that is broken. The first of the lines that was typed is to blame.
+/// A rule that is broken. Of the lines that may be to blame, it is the one typed last.
 pub(super) struct Broken {
-    /// Mode, syntax and value of the lines that may be to blame.
-    pub lines: Vec<(Mode, &'static str, &'static str)>,
-    /// What is wrong, when one of them was typed.
+    /// Lines that may be to blame.
+    pub blames: Vec<Blame>,
+    /// What is wrong, when none of them was typed now.
     pub reason: String,
-    /// The section they belong to.
+    /// The section that it is in.
     pub section: String,
+}
+
+/// A line that may be to blame.
+pub(super) struct Blame {
+    /// Where it is typed.
+    pub mode: Mode,
+    /// Its syntax.
+    pub words: &'static str,
+    /// The value or word that is wrong.
+    pub value: &'static str,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// The first rule that is broken.
@@ -27,11 +39,19 @@ fn weak_hash(configuration: &Configuration) -> Option<Broken> {
             Hash::Sha1 => server.legacy().sha1,
             Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => true,
         };
-        let name = server.hash().name();
+        if allowed {
+            return None;
+        }
+        let value = server.hash().name();
         let mode = Mode::Server(label.clone());
-        (!allowed).then(|| Broken {
-            lines: vec![(mode.clone(), server::HASH, name), (mode, server::LEGACY, name)],
-            reason: format!("{name} is broken; to use it after all, type `crypto legacy {name}` as well"),
+        let reason = format!("{value} is broken; to use it after all, type `crypto legacy {value}` as well");
+        let stands = format!("`hash {value}` stands in this section; change it first");
+        Some(Broken {
+            blames: vec![
+                Blame { mode: mode.clone(), words: server::HASH, value, reason: reason.clone() },
+                Blame { mode, words: server::LEGACY, value, reason: stands },
+            ],
+            reason,
             section: format!("crypto pki server {label}"),
         })
     })
@@ -42,18 +62,30 @@ fn weak_key(configuration: &Configuration) -> Option<Broken> {
         let legacy = configuration.servers.get(label).is_some_and(|server| server.legacy().rsa_1024);
         let bits =
             section.key.as_ref().and_then(KeyPair::least_bits).filter(|bits| *bits < 2048 && !legacy)?;
-        let trustpoint = Mode::Trustpoint(label.clone());
-        let lines = vec![
-            (trustpoint.clone(), trustpoint::RSA_KEY_PAIR, "bits"),
-            (trustpoint, trustpoint::RSA_KEY_PAIR_ALSO, "bits"),
-            (Mode::Server(label.clone()), server::LEGACY, "rsa-1024"),
-        ];
+        let reason = format!(
+            "RSA keys of {bits} bits are weak; to use one after all, type `crypto legacy rsa-1024` in \
+             `crypto pki server {label}`"
+        );
+        let stands = format!("trustpoint {label} asks for an RSA key of {bits} bits; change it first");
+        let trustpoint = |words| Blame {
+            mode: Mode::Trustpoint(label.clone()),
+            words,
+            value: "bits",
+            reason: reason.clone(),
+        };
+        let legacy = Blame {
+            mode: Mode::Server(label.clone()),
+            words: server::LEGACY,
+            value: "rsa-1024",
+            reason: stands,
+        };
         Some(Broken {
-            lines,
-            reason: format!(
-                "RSA keys of {bits} bits are weak; to use one after all, type `crypto legacy rsa-1024` in \
-                 `crypto pki server {label}`"
-            ),
+            blames: vec![
+                trustpoint(trustpoint::RSA_KEY_PAIR),
+                trustpoint(trustpoint::RSA_KEY_PAIR_ALSO),
+                legacy,
+            ],
+            reason,
             section: format!("crypto pki trustpoint {label}"),
         })
     })
@@ -62,9 +94,11 @@ fn weak_key(configuration: &Configuration) -> Option<Broken> {
 /// In a URL, `usbtoken0:` is a token or a directory.
 fn same_device(configuration: &Configuration) -> Option<Broken> {
     let name = configuration.directories.keys().find(|name| configuration.tokens.contains_key(*name))?;
+    let reason = format!("{name}: is a token and a file system; give one of them another name");
+    let blame = |words, value| Blame { mode: Mode::Global, words, value, reason: reason.clone() };
     Some(Broken {
-        lines: vec![(Mode::Global, global::FILE_SYSTEM, "device"), (Mode::Global, global::TOKEN, "name")],
-        reason: format!("{name}: is a token and a file system; give one of them another name"),
+        blames: vec![blame(global::FILE_SYSTEM, "device"), blame(global::TOKEN, "name")],
+        reason: reason.clone(),
         section: format!("file system {name}:"),
     })
 }

@@ -1,32 +1,24 @@
 //! URLs in configuration lines.
 
+use crate::files::FileUrl;
+
 use super::grammar::{Args, Refusal};
 
-/// The place of files that was typed: a file system (`nvram:`, the colon may be missing) or a URL.
+/// The place of files that was typed. Servers are kept as typed, file systems with their colon: `nvram`
+/// becomes `nvram:`.
 pub(super) fn file(args: &Args, name: &str) -> Result<String, Refusal> {
     let typed = args.text(name);
-    let refuse = |reason: &str| Err(args.refuse(name, reason));
-    let url = if typed.contains(':') { typed.to_owned() } else { format!("{typed}:") };
-    // Printed and read again, word by word.
-    if url.len() > MAX_URL || url.contains(char::is_whitespace) {
-        return refuse("a URL has at most 1024 octets");
+    if typed.len() > MAX_URL {
+        return Err(args.refuse(name, format!("a URL has at most {MAX_URL} octets")));
     }
-    let Some((scheme, rest)) = url.split_once(':') else { return refuse(WHAT) };
-    let first = scheme.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !first || !scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+')) {
-        return refuse(WHAT);
+    let url = FileUrl::parse(typed).map_err(|error| args.refuse(name, error.to_string()))?;
+    if url.login().is_some() {
+        let reason = "a user and a password in a URL would be shown with it\n\
+                      hint: type them after `username` and `password`, or as `ip ftp username` and `ip ftp password`";
+        return Err(args.refuse(name, reason));
     }
-    let Some(rest) = rest.strip_prefix("//") else { return Ok(url) };
-    let host = rest.split('/').next().unwrap_or_default();
-    if host.contains('@') {
-        return refuse("a user in a URL would be shown with it; type `username NAME password PASSWORD`");
-    }
-    if host.is_empty() && !scheme.eq_ignore_ascii_case("file") {
-        return refuse(WHAT);
-    }
-    Ok(url)
+    Ok(if url.is_remote() { typed.to_owned() } else { url.to_string() })
 }
 
-const WHAT: &str = "a place is a file system as in nvram: or flash:, or a URL as in tftp://192.0.2.1/ca";
 /// Octets of a URL.
 const MAX_URL: usize = 1024;

@@ -19,7 +19,7 @@ mod problem;
 mod syntax;
 mod table;
 
-pub use problem::{LineError, Problem, Refusal};
+pub use problem::{LineError, Problem, Refusal, without_passwords};
 pub use syntax::{Atom, Kind, Syntax};
 pub use table::{Match, Table};
 
@@ -57,6 +57,14 @@ pub trait Row {
 
     /// Help for the words and values of the notations: `("server", "…")`, `("<label>", "…")`.
     fn help(&self) -> &'static [(&'static str, &'static str)];
+}
+
+impl Token<'_> {
+    /// Whether it is this word or its beginning, of at least `least` octets.
+    pub fn abbreviates(&self, word: &str, least: usize) -> bool {
+        let text = self.text;
+        text.len() >= least && word.get(..text.len()).is_some_and(|head| head.eq_ignore_ascii_case(text))
+    }
 }
 
 impl Args {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::tokens;
+
 /// Why a line is not accepted, at which column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
@@ -101,4 +103,24 @@ impl fmt::Display for LineError {
             Problem::Refused { column: None, reason } => write!(f, "{line}\n% {reason}"),
         }
     }
+}
+
+/// The line with stars instead of the words after `password` and of users in URLs: for errors and logs.
+pub fn without_passwords(line: &str) -> String {
+    let Ok(words) = tokens(line) else { return line.to_owned() };
+    let mut chars: Vec<char> = line.chars().collect();
+    let mut hide = |column: usize, length: usize| chars[column..column + length].fill('*');
+    let mut secret = false;
+    for word in words {
+        let length = word.text.chars().count();
+        if secret && !matches!(word.text, "0" | "6" | "7") {
+            hide(word.column, length);
+        } else if let Some((user, _)) = word.text.rsplit_once('@')
+            && let Some((scheme, user)) = user.split_once("://")
+        {
+            hide(word.column + scheme.chars().count() + 3, user.chars().count());
+        }
+        secret |= word.abbreviates("password", 1);
+    }
+    chars.into_iter().collect()
 }

@@ -88,15 +88,15 @@ const SHOWN: &[Line<ServerSection>] = &[
     Line {
         words: HASH,
         no: Some("hash"),
-        about: "Chooses the digest of certificates and CRLs, sha256 by default; sha1 and md5 only after \
+        about: "Chooses the digest of certificates and CRLs, sha256 by default; sha1 and md5 only with \
                 `crypto legacy`",
         help: &[
             ("hash", "Digest of certificates and CRLs"),
             ("sha256", "SHA-256"),
             ("sha384", "SHA-384"),
             ("sha512", "SHA-512"),
-            ("sha1", "SHA-1, only after `crypto legacy sha1`"),
-            ("md5", "MD5, only after `crypto legacy md5`"),
+            ("sha1", "SHA-1, only with `crypto legacy sha1`"),
+            ("md5", "MD5, only with `crypto legacy md5`"),
         ],
         run: hash,
     },
