@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Class, Cost, Enrollment, Issued, NewEnrollment, NewIntent, Reuse, SerialRule, State, Store, Submission,
+    Adopted, Adoption, Class, Cost, Crl, Enrollment, Issued, NewAuthority, NewEnrollment, NewIntent, Reuse,
+    Revocation, Role, SerialRule, State, Store, Submission,
 };
 
 #[test]
@@ -32,6 +33,94 @@ fn what_was_acknowledged_survives_a_kill() {
     }
     finish(&Sqlite::open(&path).unwrap());
     told.check(&Sqlite::open(&path).unwrap());
+}
+
+#[test]
+fn a_ca_is_taken_over_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenca.db");
+    let (mut announced, mut whole, mut half_way) = (0, 0, 0);
+    for round in 0..ROUNDS {
+        let mut child = start("adopting_child", &path, round);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut heard = 0;
+        // In the middle of one: after it was announced, before it is told.
+        while let Some(line) = lines.next()
+            && heard <= 2 * random(4)
+        {
+            heard += u64::from(line.starts_with(MARK));
+        }
+        thread::sleep(Duration::from_micros(random(30_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = Sqlite::open(&path).unwrap();
+        for line in lines.collect::<Vec<_>>() {
+            let Some(server) = line.strip_prefix(MARK).and_then(|line| line.strip_prefix("adopted ")) else {
+                continue;
+            };
+            assert!(is_adopted(&store, server), "{server} was told and is lost");
+        }
+        let servers: Vec<String> = (0..100).map(|n| format!("ca-{round}-{n}")).collect();
+        let there: Vec<bool> = servers.iter().map(|server| is_adopted(&store, server)).collect();
+        assert!(there.is_sorted_by(|a, b| a >= b), "they came one after the other");
+        let count = there.iter().filter(|there| **there).count();
+        (announced, whole) = (announced + heard, whole + count);
+        half_way += u64::from(count < 100);
+    }
+    println!("{announced} words, {whole} whole, killed on the way {half_way} times");
+    assert!(whole > 0 && half_way > 0);
+}
+
+/// Everything of an adoption is there; or nothing is.
+fn is_adopted(store: &dyn Store, server: &str) -> bool {
+    let authorities = store.authorities(server).unwrap();
+    let certificates = store.certificates(server, None, usize::MAX).unwrap().len() as u64;
+    let numbers = (store.last_serial(server).unwrap(), store.revision(server).unwrap());
+    let Some(authority) = authorities.first() else {
+        assert_eq!((certificates, numbers), (0, (None, 0)), "{server} is there in part");
+        return false;
+    };
+    assert_eq!((certificates, numbers), (ADOPTED, (Some(Serial::from(ADOPTED)), ADOPTED)), "{server}");
+    let crl = store.crl(server, authority.id).unwrap().expect("the CRL belongs to it");
+    assert_eq!((crl.number, crl.der.len()), (9, 100_000));
+    true
+}
+
+/// Not a test: the child that takes one CA over after the other.
+#[test]
+fn adopting_child() {
+    let Ok(path) = std::env::var(DATABASE) else { return };
+    let round = std::env::var(ROUND).unwrap();
+    let store = Sqlite::open(Path::new(&path)).unwrap();
+    for n in 0..100 {
+        let server = format!("ca-{round}-{n}");
+        println!("\n{MARK}adopting {server}");
+        store.adopt(adoption(&server)).unwrap();
+        println!("\n{MARK}adopted {server}");
+    }
+}
+
+fn adoption(server: &str) -> Adoption {
+    let authority = NewAuthority {
+        server: server.into(),
+        role: Role::Ca,
+        token: "usbtoken0".into(),
+        key_label: server.into(),
+        certificate: vec![1; 900],
+    };
+    let certificate = |n: u64| Adopted {
+        serial: Serial::from(n),
+        der: Some(vec![2; 900]),
+        subject: Some("CN=r".into()),
+        key: Some([7; 32]),
+        not_before: Some(NOW),
+        not_after: Some(NOW),
+        revocation: Some(Revocation { at: NOW, reason: 1 }),
+    };
+    let (this_update, der) = (NOW, vec![3; 100_000].into());
+    let crl = Crl { authority: 0, number: 9, this_update, next_update: NOW, revision: 0, der };
+    let (certificates, last_serial) = ((1..=ADOPTED).map(certificate).collect(), Serial::from(ADOPTED));
+    Adoption { authority, certificates, last_serial, crl: Some(crl), now: NOW }
 }
 
 /// Not a test: the child, which never ends by itself. Without the variable there is nothing to do.
@@ -70,13 +159,7 @@ fn enroll(store: &dyn Store, n: u64, say: &(dyn Fn(String) + Sync)) {
 }
 
 fn run_and_kill(path: &Path, round: u64, told: &mut Told) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(DATABASE, path)
-        .env(ROUND, round.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start("child", path, round);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     // The moment is random in work done and in time.
     let patience = random(400);
@@ -92,6 +175,16 @@ fn run_and_kill(path: &Path, round: u64, told: &mut Told) {
     // What it had said before, but was not heard yet.
     lines.for_each(|line| told.hear(&line));
     told.this_round = 0;
+}
+
+fn start(child: &str, path: &Path, round: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", child, "--nocapture", "--test-threads=1"])
+        .env(DATABASE, path)
+        .env(ROUND, round.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// What the children were told by the store.
@@ -260,6 +353,9 @@ const ROUND: &str = "TOKENCA_CRASH_ROUND";
 
 /// Begins the child's lines, since the test harness writes its own between them.
 const MARK: &str = "told ";
+
+/// Certificates of each CA taken over.
+const ADOPTED: u64 = 300;
 
 const ROUNDS: u64 = 12;
 const THREADS: u64 = 6;

@@ -298,6 +298,7 @@ impl Store for Sqlite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Adopted, Role};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::thread;
@@ -422,6 +423,66 @@ mod tests {
         limit(10_000);
         add(refused << 48).unwrap();
         assert_eq!(on_record(), told + 1);
+    }
+
+    /// The disk gets full at one page of an adoption after the other.
+    #[test]
+    fn an_adoption_that_fails_anywhere_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
+        let pragma = |name: &'static str, value: Option<i64>| {
+            let set = store.write("limit", move |db| {
+                if let Some(value) = value {
+                    db.pragma_update(None, name, value)?;
+                }
+                Ok(db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))?)
+            });
+            set.unwrap()
+        };
+        let adopt = || {
+            let authority = NewAuthority {
+                server: "mycs".into(),
+                role: Role::Ca,
+                token: "usbtoken0".into(),
+                key_label: "mycs".into(),
+                certificate: vec![0x30; 900],
+            };
+            let (now, revocation) = (Time::default(), Some(Revocation { at: Time::default(), reason: 1 }));
+            let adopted = |n: u64| Adopted {
+                serial: Serial::from(n),
+                der: Some(vec![0x30; 900]),
+                subject: Some(format!("CN=r{n}")),
+                key: Some([7; 32]),
+                not_before: Some(now),
+                not_after: Some(now),
+                revocation,
+            };
+            let der = vec![0x30; 9000].into();
+            let crl = Crl { authority: 0, number: 7, this_update: now, next_update: now, revision: 0, der };
+            let (certificates, last_serial) = ((1..=40).map(adopted).collect(), Serial::from(50));
+            store.adopt(Adoption { authority, certificates, last_serial, crl: Some(crl), now })
+        };
+        let is_empty = || {
+            let nothing = store.certificates("mycs", None, 1).unwrap().is_empty()
+                && store.last_serial("mycs").unwrap().is_none()
+                && store.record("mycs", &Serial::from(45)).unwrap().is_none()
+                && store.revision("mycs").unwrap() == 0;
+            nothing && store.authorities("mycs").unwrap().is_empty()
+        };
+        let mut failures = 0;
+        let authority = loop {
+            pragma("max_page_count", Some(pragma("page_count", None) + failures));
+            match adopt() {
+                Ok(authority) => break authority,
+                Err(error) => assert!(matches!(error, StoreError::Unavailable { .. }), "{error}"),
+            }
+            assert!(is_empty(), "after {failures} pages");
+            failures += 1;
+        };
+        assert!(failures > 10, "{failures}");
+        assert_eq!(store.certificates("mycs", None, 100).unwrap().len(), 40);
+        assert_eq!(store.crl("mycs", authority.id).unwrap().unwrap().der.len(), 9000);
+        assert_eq!(store.last_serial("mycs").unwrap(), Some(Serial::from(50)));
     }
 
     #[test]
