@@ -5,7 +5,8 @@ use crate::pki::tbs::{self, Template};
 use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time};
 use crate::policy::{self, Approved, Authorization, Examined};
 use crate::store::{
-    self, Enrollment, Intent, Issued, NewEnrollment, NewIntent, State, StoreError, Submission, Submitted,
+    self, Class, Cost, Enrollment, Intent, Issued, NewEnrollment, NewIntent, Reuse, State, StoreError,
+    Submission, Submitted,
 };
 
 use super::{Ca, CaError, Meter};
@@ -78,6 +79,29 @@ impl Ca {
     ) -> Result<Outcome, CaError> {
         let submitted = self.submit(examined, application, None, Submission::Pend, meter, now)?;
         self.outcome(submitted.enrollment, submitted.intent, meter, now)
+    }
+
+    /// Keeps a request that is cryptographically invalid, for the operator to see. Returns its ReqID.
+    pub fn keep_malformed(&self, csr: &[u8], source: &str, reason: &str, now: Time) -> Result<u64, CaError> {
+        let digest = Hash::Sha256.digest(&[csr]).try_into().expect("SHA-256 has 32 octets");
+        let subject = Csr::parse(csr).map(|csr| Name::from_der(csr.subject_raw()).to_string());
+        let submitted = self.store.submit(NewEnrollment {
+            server: self.label.clone(),
+            class: Class::Router,
+            identity: digest,
+            transaction: Vec::new(),
+            csr: csr.to_vec(),
+            signer_key: digest,
+            subject: subject.unwrap_or_default(),
+            source: source.to_owned(),
+            now,
+            reuse: Reuse::Never,
+            claim: None,
+            max_pending: self.settings.max_pending,
+            submission: Submission::Malformed(reason.to_owned()),
+            cost: Cost::default(),
+        })?;
+        Ok(submitted.enrollment.id)
     }
 
     /// The operator grants a pending request: it is issued now.

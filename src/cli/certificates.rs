@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use super::{Call, Command, CommandError, Output, Run};
+use crate::pki::archive::pem;
 use crate::pki::{Certificate, Hash, Name, Serial, Time, hex};
 
 pub const COMMANDS: &[Command] = &[
@@ -88,7 +87,7 @@ impl Shown {
                 () => "Available",
             },
             fingerprint_sha256: hex(&Hash::Sha256.digest(&[der])),
-            pem: pem(der),
+            pem: pem::write_certificate(der),
         })
     }
 }
@@ -102,13 +101,6 @@ fn usage(certificate: &Certificate) -> &'static str {
         (false, true) => "Encryption",
         _ => "Signature",
     }
-}
-
-/// RFC 7468: lines of 64 characters.
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
 }
 
 fn text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -170,14 +162,6 @@ impl fmt::Display for Pem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pem_has_lines_of_64() {
-        let text = pem(&[0xff; 50]);
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!((lines[0], lines[3]), ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"));
-        assert_eq!((lines[1].len(), lines[2]), (64, "//8="));
-    }
 
     #[test]
     fn a_name_is_shown_by_rdn() {

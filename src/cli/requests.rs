@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::server::server;
 use super::{Call, Command, CommandError, Output, Run};
+use crate::files::FileUrl;
 use crate::node::{Decision, Node, RequestRow, Selection};
-use crate::pki::Name;
+use crate::pki::archive::pem;
+use crate::pki::{Name, chain};
 use crate::store::Class;
 
 pub const COMMANDS: &[Command] = &[
@@ -23,6 +25,20 @@ pub const COMMANDS: &[Command] = &[
         about: "Lists the enrollment requests with their states",
         help: &[("info", "Show what the server has"), ("requests", "Enrollment requests")],
         run: Run::OnNode(|node, call| Ok(Output::of(Requests(server(node, call)?.requests()?)))),
+    },
+    Command {
+        words: "crypto pki/ca server <label> request pkcs10 {terminal | url <url> | <url>} [base64 | pem]",
+        about: "Takes a request by hand, pasted or from a file; its certificate is printed when it is granted",
+        help: &[
+            ("request", "Bring a request by hand"),
+            ("pkcs10", "A PKCS#10"),
+            ("terminal", "Paste it"),
+            ("url", "Read it from a file"),
+            ("<url>", "As in nvram:r1.req or tftp://192.0.2.1/r1.req"),
+            ("base64", "Print the certificate in base64"),
+            ("pem", "Print the certificate in PEM"),
+        ],
+        run: Run::OnNode(request),
     },
     Command {
         words: "crypto pki/ca server <label> grant {all | <ids>}",
@@ -72,6 +88,53 @@ fn selection(call: &Call<'_>) -> Result<Selection, CommandError> {
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first <= last => Ok(Selection::Range(first, last)),
         _ => Err(call.refuse("ids", "requests are named all, 3 or 3-7")),
+    }
+}
+
+fn request(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
+    let server = server(node, call)?;
+    let octets = match call.args.get("url") {
+        Some(url) => {
+            let url = FileUrl::parse(url).map_err(|error| call.refuse("url", error.to_string()))?;
+            node.files().read(&url, None).map_err(|error| CommandError::Refused(chain(&error)))?
+        }
+        None => call.paste(PASTE)?.into_bytes(),
+    };
+    let decision = server.request(&pkcs10(octets)?, call.args.has("pem"))?;
+    let failed = decision.error.is_some();
+    let mut output = Output::of(Taken(decision));
+    output.failed = failed;
+    Ok(output)
+}
+
+/// A PKCS#10 as DER: from PEM, from base64, or as it is.
+fn pkcs10(octets: Vec<u8>) -> Result<Vec<u8>, CommandError> {
+    match String::from_utf8(octets) {
+        Ok(text) => match pem::der_of(&text, "CERTIFICATE REQUEST") {
+            Ok(der) => Ok(der.to_vec()),
+            Err(error) => Err(CommandError::Refused(chain(&error))),
+        },
+        Err(binary) => Ok(binary.into_bytes()),
+    }
+}
+
+/// The prompt of IOS.
+const PASTE: &str = "% Enter Base64 encoded or PEM formatted PKCS10 enrollment request.\n\
+                     % End with a blank line or \"quit\" on a line by itself.";
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Taken(Decision);
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Decision { id, state, error, printed, .. } = &self.0;
+        match (printed, error, state) {
+            (Some(certificate), ..) => write!(f, "% Granted certificate:\n{certificate}"),
+            (None, Some(error), _) => writeln!(f, "% Enrollment request malformed, reqId={id}\n% {error}"),
+            (None, None, Some(state)) => writeln!(f, "% Enrollment request {state}, reqId={id}"),
+            (None, None, None) => Ok(()),
+        }
     }
 }
 
@@ -127,6 +190,10 @@ impl fmt::Display for Decisions {
         }
         for decision in &self.0 {
             let id = decision.id;
+            if let Some(certificate) = &decision.printed {
+                write!(f, "% Granted certificate:\n{certificate}")?;
+                continue;
+            }
             match (&decision.error, &decision.state, &decision.serial) {
                 (Some(error), ..) => writeln!(f, "% reqID={id}: {error}")?,
                 (None, Some(state), Some(serial)) => {
@@ -197,9 +264,15 @@ mod tests {
 
     #[test]
     fn a_decision_that_failed_fails_the_command() {
-        let granted =
-            Decision { id: 1, state: Some(State::Granted), serial: Some(Serial::from(2)), error: None };
-        let denied = Decision { id: 2, state: None, serial: None, error: Some("it is denied".into()) };
+        let granted = Decision {
+            id: 1,
+            state: Some(State::Granted),
+            serial: Some(Serial::from(2)),
+            error: None,
+            printed: None,
+        };
+        let denied =
+            Decision { id: 2, state: None, serial: None, error: Some("it is denied".into()), printed: None };
         let output = decisions(vec![granted.clone()]);
         assert_eq!(
             (output.render(false), output.failed),

@@ -6,6 +6,7 @@ mod files;
 mod operator;
 mod publish;
 mod report;
+mod requests;
 mod server;
 mod start;
 mod surroundings;
@@ -29,7 +30,7 @@ use crate::store::{Store, StoreError};
 use crate::token::{KeyUsage, TokenError};
 
 pub use report::{
-    CrlReport, Decision, KeyReport, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
+    CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
 };
 pub use server::CertServer;

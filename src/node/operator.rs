@@ -1,15 +1,12 @@
 //! The operator's commands to one certificate server.
 
-use secrecy::{ExposeSecret, SecretString};
-
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{FileType, Grant};
 use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex};
-use crate::ra::challenge_digest;
-use crate::store::{Crl, Enrollment, Password, Role, State, StoreError};
+use crate::store::{Crl, Role, StoreError};
 
 use super::server::{CertServer, parse};
-use super::{CrlReport, Decision, NodeError, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus};
+use super::{CrlReport, NodeError, RevokedRow, ServerReport, ServerStatus};
 
 impl CertServer {
     /// `show crypto pki server`.
@@ -63,65 +60,6 @@ impl CertServer {
             pending: self.store.pending(&self.label)?,
             scep: status.around.http,
         })
-    }
-
-    /// `info requests`: by group, then ReqID.
-    pub fn requests(&self) -> Result<Vec<RequestRow>, NodeError> {
-        let mut rows = Vec::new();
-        self.each_enrollment(Selection::All, |enrollment| {
-            rows.push(row(enrollment));
-            Ok(())
-        })?;
-        rows.sort_by_key(|row| (row.class, row.id));
-        Ok(rows)
-    }
-
-    /// `grant`: signs and keeps the certificates of the pending requests selected.
-    pub fn grant(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let ca = self.ca()?;
-        let now = Time::now();
-        self.decide(selection, Some(State::Pending), |id| {
-            let certificate = ca.grant(id, &Meter::new(), now)?;
-            Ok((Some(State::Granted), Some(certificate.serial)))
-        })
-    }
-
-    /// `reject`: pending requests become denied.
-    pub fn reject(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let ca = self.ca()?;
-        let now = Time::now();
-        self.decide(selection, Some(State::Pending), |id| {
-            ca.reject(id, now)?;
-            Ok((Some(State::Denied), None))
-        })
-    }
-
-    /// `remove`: requests are forgotten, their certificates are not.
-    pub fn remove(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        self.decide(selection, None, |id| {
-            self.store.remove(&self.label, id)?;
-            Ok((None, None))
-        })
-    }
-
-    /// `password generate`: a new one-time password, valid for so many minutes.
-    pub fn generate_password(&self, minutes: u32, subject: Option<&str>) -> Result<SecretString, NodeError> {
-        let mut octets = [0u8; 16];
-        getrandom::fill(&mut octets)
-            .map_err(|error| NodeError::Refused(format!("the system has no randomness: {error}")))?;
-        let password = SecretString::from(hex(&octets));
-        let subject = subject.map(Name::parse).transpose();
-        let subject = subject.map_err(|error| NodeError::Refused(error.to_string()))?;
-        let now = Time::now();
-        let password_record = Password {
-            digest: challenge_digest(self.store.as_ref(), password.expose_secret())?,
-            subject: subject.map(|name| name.to_string()),
-            created: now,
-            expires: now.plus(std::time::Duration::from_secs(u64::from(minutes) * 60)),
-            used_by: None,
-        };
-        self.store.add_password(&self.label, password_record)?;
-        Ok(password)
     }
 
     /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
@@ -189,65 +127,6 @@ impl CertServer {
         })
     }
 
-    fn decide(
-        &self,
-        selection: Selection,
-        only: Option<State>,
-        mut act: impl FnMut(u64) -> Result<(Option<State>, Option<Serial>), CaError>,
-    ) -> Result<Vec<Decision>, NodeError> {
-        let mut decisions = Vec::new();
-        self.each_enrollment(selection, |enrollment| {
-            let (id, state) = (enrollment.id, enrollment.state);
-            if only.is_some_and(|only| only != state) {
-                if selection != Selection::All {
-                    let error = Some(format!("it is {state}, not pending"));
-                    decisions.push(Decision { id, state: Some(state), serial: None, error });
-                }
-                return Ok(());
-            }
-            decisions.push(match act(id) {
-                Ok((state, serial)) => Decision { id, state, serial, error: None },
-                Err(error) => Decision { id, state: Some(state), serial: None, error: Some(chain(&error)) },
-            });
-            Ok(())
-        })?;
-        match (selection, decisions.is_empty()) {
-            (Selection::Range(first, last), true) if first == last => {
-                Err(NodeError::NotFound(format!("there is no request {first}")))
-            }
-            (Selection::Range(first, last), true) => {
-                Err(NodeError::NotFound(format!("there is no request from {first} to {last}")))
-            }
-            _ => Ok(decisions),
-        }
-    }
-
-    fn each_enrollment(
-        &self,
-        selection: Selection,
-        mut each: impl FnMut(Enrollment) -> Result<(), NodeError>,
-    ) -> Result<(), NodeError> {
-        let (first, last) = match selection {
-            Selection::All => (1, u64::MAX),
-            Selection::Range(first, last) => (first, last),
-        };
-        let mut after = first.saturating_sub(1);
-        loop {
-            let page = self.store.enrollments(&self.label, after, PAGE)?;
-            let full = page.len() == PAGE;
-            for enrollment in page {
-                if enrollment.id > last {
-                    return Ok(());
-                }
-                after = enrollment.id;
-                each(enrollment)?;
-            }
-            if !full {
-                return Ok(());
-            }
-        }
-    }
-
     fn about(&self, serial: &Serial, error: CaError, conflict: &str) -> NodeError {
         match error {
             CaError::Store(StoreError::NotFound) => self.unknown(serial),
@@ -270,23 +149,6 @@ fn named(what: FileType, url: &str) -> (String, String) {
     (what.extension().to_owned(), url.to_owned())
 }
 
-fn row(enrollment: Enrollment) -> RequestRow {
-    RequestRow {
-        id: enrollment.id,
-        class: enrollment.class,
-        state: enrollment.state,
-        fingerprint: hex(&Hash::Md5.digest(&[&enrollment.csr])),
-        fingerprint_sha256: hex(&Hash::Sha256.digest(&[&enrollment.csr])),
-        subject: enrollment.subject,
-        transaction: String::from_utf8_lossy(&enrollment.transaction).escape_debug().to_string(),
-        source: enrollment.source,
-        created: enrollment.created,
-        serial: enrollment.serial,
-        reason: enrollment.reason,
-        cost: enrollment.cost,
-    }
-}
-
 /// CRLReason by its name (RFC 5280, 5.3.1).
 fn reason_name(reason: u8) -> &'static str {
     match reason {
@@ -303,7 +165,5 @@ fn reason_name(reason: u8) -> &'static str {
     }
 }
 
-/// Enrollments read at a time.
-const PAGE: usize = 1000;
 /// Entries of a CRL that are listed.
 const MAX_ENTRIES_SHOWN: usize = 1000;

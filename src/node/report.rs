@@ -1,7 +1,10 @@
 //! What the node tells an operator: values, rendered as text or JSON by the command line.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 
+use crate::pki::archive::pem;
 use crate::pki::{Serial, Time, hex};
 use crate::store::{Class, Cost, State};
 use crate::token::KeyInfo;
@@ -120,6 +123,48 @@ pub struct Decision {
     pub serial: Option<Serial>,
     /// Why the command did not apply to it.
     pub error: Option<String>,
+    /// The certificate, for the operator to carry to the device.
+    pub printed: Option<Printed>,
+}
+
+/// A certificate to be printed.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// Whether with the lines of PEM about its base64.
+    pub pem: bool,
+}
+
+impl Decision {
+    /// It is in this state now.
+    pub(super) fn is(id: u64, state: State) -> Self {
+        Self { id, state: Some(state), serial: None, error: None, printed: None }
+    }
+
+    /// It is in this state still, because of this error.
+    pub(super) fn failed(id: u64, state: State, error: String) -> Self {
+        Self { error: Some(error), ..Self::is(id, state) }
+    }
+
+    /// It is gone.
+    pub(super) fn removed(id: u64) -> Self {
+        Self { state: None, ..Self::is(id, State::Initial) }
+    }
+}
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = pem::write_certificate(&self.der);
+        let wanted = |line: &&str| self.pem || !line.starts_with('-');
+        text.lines().filter(wanted).try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl Serialize for Printed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&pem::write_certificate(&self.der))
+    }
 }
 
 /// `info crl`.

@@ -145,7 +145,7 @@ impl CertServer {
     fn start(&self, now: Time) -> Result<(), String> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let status = self.status();
-        let result = self.started(&status, now).map_err(|error| chain(&error));
+        let result = self.make(&status, now).map_err(|error| chain(&error));
         self.change(|status| match &result {
             Ok(_) => status.last_error = None,
             Err(error) => {
@@ -161,7 +161,7 @@ impl CertServer {
     /// 1. the clock can be right
     /// 2. token, keys, certificates [token]
     /// 3. files, from now on
-    fn started(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
+    fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
         let plan = status.around.plan(&status.section.database)?;
         let start = Start {
@@ -258,8 +258,13 @@ impl CertServer {
     }
 
     pub(super) fn ca(&self) -> Result<Arc<Ca>, NodeError> {
+        Ok(self.started()?.ca.clone())
+    }
+
+    /// What runs; else why not.
+    pub(super) fn started(&self) -> Result<Arc<Started>, NodeError> {
         let status = self.status();
-        status.running.map(|started| started.ca.clone()).ok_or_else(|| {
+        status.running.ok_or_else(|| {
             let why = match (status.section.shutdown, status.last_error) {
                 (true, _) => "it is shut; start it with \"no shutdown\"".to_owned(),
                 (false, Some(error)) => error,

@@ -4,14 +4,36 @@ use super::Ra;
 use super::challenge::look_up;
 use super::told::Refused;
 use crate::ca::{Application, CaError, Meter, Outcome, identity};
-use crate::pki::{Csr, Hash, Name, Time, VerifiedCsr, hex};
+use crate::pki::{Csr, Hash, Name, Time, VerifiedCsr, chain, hex};
 use crate::policy::{self, Decision, Intention, Requester};
+
+/// What became of a request brought by hand.
+#[derive(Clone, Debug)]
+pub enum ByHand {
+    /// It was taken as any other.
+    Taken(Outcome),
+    /// It is kept under this ReqID, as malformed.
+    Malformed {
+        /// ReqID.
+        id: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
 
 impl Ra {
     /// Brings a PKCS#10 that an operator pasted or had fetched: decided as one that came by SCEP, signed by
-    /// its own key.
-    pub fn enroll_by_hand(&self, der: &[u8], source: &str, now: Time) -> Result<Outcome, Refused> {
-        let csr = Csr::parse(der).and_then(Csr::verify)?;
+    /// its own key. One that does not prove possession of its key, or is none, is kept as malformed for the
+    /// operator to see.
+    pub fn enroll_by_hand(&self, der: &[u8], source: &str, now: Time) -> Result<ByHand, Refused> {
+        let csr = match Csr::parse(der).and_then(Csr::verify) {
+            Ok(csr) => csr,
+            Err(error) => {
+                let reason = chain(&error);
+                let id = self.ca.keep_malformed(der, source, &reason, now)?;
+                return Ok(ByHand::Malformed { id, reason });
+            }
+        };
         let key = csr.public_key().fingerprint();
         let application = Application {
             // As an IOS device names its transactions: the MD5 of its key.
@@ -20,7 +42,9 @@ impl Ra {
             signed_with: None,
             source: source.to_owned(),
         };
-        self.decided(csr, Intention::Enroll, &Requester::Itself, application, &Meter::new(), now)
+        let meter = Meter::new();
+        let outcome = self.decided(csr, Intention::Enroll, &Requester::Itself, application, &meter, now)?;
+        Ok(ByHand::Taken(outcome))
     }
 
     /// Asks policy and does what it says.

@@ -19,6 +19,7 @@ use crate::store::Store;
 
 pub use answer::{Answer, Body, Cache};
 pub use challenge::challenge_digest;
+pub use enroll::ByHand;
 
 use replies::Replies;
 
