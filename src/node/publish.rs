@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use crate::ca::Gate;
 use crate::config::{DatabaseLevel, FileType};
 use crate::files::{FileError, FileUrl, Files, Login};
-use crate::pki::{chain, ios};
+use crate::pki::archive::ios::{self, Cnm, FileName};
+use crate::pki::chain;
 use crate::store::{self, Store, StoreError};
 
 /// What is written where.
@@ -45,6 +46,8 @@ pub struct Place {
     pub url: FileUrl,
     /// As whom.
     pub login: Option<Login>,
+    /// Whether these are copies, for everybody to read.
+    pub copy: bool,
 }
 
 /// Writes the files of one server until it is dropped.
@@ -285,9 +288,8 @@ impl Shared {
     fn serial(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
         let Some(last) = self.store.last_serial(&self.label)? else { return Ok(()) };
         self.unless_done(place, &last.to_string(), || {
-            let file = ios::Ser { last_serial: last.clone() }.to_string();
             tracing::debug!(target: "CRYPTO_CS", "serial number {last} written.");
-            self.write(plan, place, &ios::ser_name(&self.label), file.as_bytes())
+            self.write(plan, place, &FileName::Ser(self.label.clone()), ios::write_ser(&last).as_bytes())
         })
     }
 
@@ -296,8 +298,8 @@ impl Shared {
         let Some(facts) = self.store.crl_facts(&self.label, authority)? else { return Ok(()) };
         self.unless_done(place, &format!("{authority} {}", facts.number), || {
             let Some(crl) = self.store.crl(&self.label, authority)? else { return Ok(()) };
-            let name = ios::crl_name(&self.label);
-            let url = place.url.join(&name);
+            let name = FileName::Crl(self.label.clone());
+            let url = place.url.join(&name.to_string());
             tracing::debug!(target: "CRYPTO_CS", "Publishing {} bytes to crl file {url}", crl.der.len());
             self.write(plan, place, &name, &crl.der)
         })
@@ -342,8 +344,13 @@ impl Shared {
         self.set_mark(place, state)
     }
 
-    fn write(&self, plan: &Plan, place: &Place, name: &str, octets: &[u8]) -> Result<(), WriteError> {
-        Ok(plan.files.write(&place.url.join(name), octets, place.login.as_ref())?)
+    fn write(&self, plan: &Plan, place: &Place, name: &FileName, octets: &[u8]) -> Result<(), WriteError> {
+        let (url, login) = (place.url.join(&name.to_string()), place.login.as_ref());
+        match place.copy {
+            true => plan.files.publish(&url, octets, login)?,
+            false => plan.files.write(&url, octets, login)?,
+        }
+        Ok(())
     }
 
     fn mark(&self, place: &Place) -> Result<Option<String>, StoreError> {
@@ -367,12 +374,13 @@ impl Place {
 }
 
 /// Name and octets of a certificate's file.
-fn content(what: FileType, certificate: &store::Certificate) -> (String, Vec<u8>) {
+fn content(what: FileType, certificate: &store::Certificate) -> (FileName, Vec<u8>) {
+    let serial = certificate.serial.clone();
     match what {
-        FileType::Crt => (ios::crt_name(&certificate.serial), certificate.der.clone()),
+        FileType::Crt => (FileName::Crt(serial), certificate.der.clone()),
         _ => {
-            let cnm = ios::Cnm { subject: certificate.subject.clone(), expiration: certificate.not_after };
-            (ios::cnm_name(&certificate.serial), cnm.to_string().into_bytes())
+            let cnm = Cnm::new(&certificate.subject, certificate.not_after);
+            (FileName::Cnm(serial), cnm.write().into_bytes())
         }
     }
 }

@@ -36,7 +36,8 @@ impl Surroundings {
         }
         for (what, copies) in &database.publish {
             for copy in copies {
-                places.push(self.place(*what, &copy.url, copy.login.as_ref())?);
+                let place = self.place(*what, &copy.url, copy.login.as_ref())?;
+                places.push(Place { copy: true, ..place });
             }
         }
         Ok(Plan { places, files: self.files.clone(), authority: None })
@@ -50,7 +51,7 @@ impl Surroundings {
         login: Option<&config::Login>,
     ) -> Result<Place, NodeError> {
         let url = FileUrl::parse(url).map_err(|error| NodeError::Refused(error.to_string()))?;
-        Ok(Place { what, url, login: self.login(login)? })
+        Ok(Place { what, url, login: self.login(login)?, copy: false })
     }
 
     /// A login of the configuration, its password opened.

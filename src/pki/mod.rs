@@ -15,7 +15,6 @@ pub mod crl;
 mod csr;
 pub mod extension;
 mod hex;
-pub mod ios;
 mod key;
 mod name;
 mod private_key;
