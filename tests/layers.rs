@@ -34,6 +34,7 @@ const OWNED: &[(&str, &str)] = &[
     ("suppaftp", "files"),
     ("rusty_s3", "files"),
     ("httpdate", "http"),
+    ("tokio_rustls", "http"),
 ];
 
 /// Layers without files, sockets, processes or a clock of their own.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::node::TlsReport;
+
 use super::command::Messages;
 use super::{Command, Output, Run};
 
@@ -32,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         words: "show ip http server status",
-        about: "Shows whether and where HTTP is served",
+        about: "Shows whether and where HTTP and HTTPS are served, and with which certificate",
         help: &[("server", "The server"), ("status", "Whether and where it listens")],
         run: Run::OnNode(|node, _| {
             let http = node.configuration().http;
@@ -42,6 +44,11 @@ pub const COMMANDS: &[Command] = &[
                 listening: node.http_address(),
                 max_request_size: http.max_body,
                 rate_limit: http.rate_limit,
+                secure: Secure {
+                    enabled: http.secure_server,
+                    port: http.secure_port,
+                    report: node.tls_report(),
+                },
             }))
         }),
     },
@@ -105,6 +112,15 @@ struct HttpStatus {
     listening: Option<SocketAddr>,
     max_request_size: usize,
     rate_limit: Option<u32>,
+    secure: Secure,
+}
+
+#[derive(Serialize)]
+struct Secure {
+    enabled: bool,
+    port: u16,
+    #[serde(flatten)]
+    report: TlsReport,
 }
 
 impl fmt::Display for HttpStatus {
@@ -120,7 +136,40 @@ impl fmt::Display for HttpStatus {
             None => writeln!(f, "HTTP server rate limit: default"),
             Some(0) => writeln!(f, "HTTP server rate limit: none"),
             Some(rate) => writeln!(f, "HTTP server rate limit: {rate} messages per second and address"),
+        }?;
+        self.secure.fmt(f)
+    }
+}
+
+impl fmt::Display for Secure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = &self.report;
+        let status = match (self.enabled, &report.error) {
+            (false, _) => "Disabled",
+            (true, None) => "Enabled",
+            (true, Some(_)) => "Enabled, not served",
+        };
+        writeln!(f, "HTTP secure server status: {status}")?;
+        writeln!(
+            f,
+            "HTTP secure server port: {}",
+            report.address.map_or(self.port, |address| address.port())
+        )?;
+        if !self.enabled {
+            return Ok(());
         }
+        match report.address {
+            Some(address) => writeln!(f, "HTTP secure server address: {}", address.ip())?,
+            None => writeln!(f, "HTTP secure server address: not listening")?,
+        }
+        let mut line = |what: &str, value: &Option<String>| {
+            value.iter().try_for_each(|value| writeln!(f, "HTTP secure server {what}: {value}"))
+        };
+        line("trustpoint", &report.trustpoint)?;
+        line("key", &report.key)?;
+        line("certificate fingerprint SHA256", &report.fingerprint_sha256)?;
+        line("certificate expires", &report.expires)?;
+        line("last error", &report.error)
     }
 }
 

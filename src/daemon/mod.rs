@@ -1,12 +1,14 @@
 //! Wiring: ordered start and stop of one server process.
 //!
-//! Start: log, configuration, node (state directory, database, tokens, certificate servers), HTTP, command
-//! socket, then the line `ready URL` on standard output. Stop, on SIGTERM or SIGINT: no new connections,
-//! those that are served get a little time, then the node goes.
+//! Start: log, configuration, node (state directory, database, tokens, certificate servers), HTTP and
+//! HTTPS, command socket, then the line `ready URL…` on standard output. Stop, on SIGTERM or SIGINT: no
+//! new connections, those that are served get a little time, then the node goes.
+
+mod listen;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +17,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::{self, SOCKET, STARTUP_CONFIG};
-use crate::config::{ConfigError, Configuration, Http};
-use crate::http::{Limits, Server};
+use crate::config::{ConfigError, Configuration};
 use crate::log;
 use crate::node::{Node, NodeError};
 use crate::pki::Time;
+
+use listen::Listeners;
 
 /// Runs the server on the state directory `state` until it is told to stop. The configuration is that of
 /// `config`, else `startup-config` in the state directory; without either it is empty.
@@ -44,8 +47,7 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         // Nobody listens any more only while the process stops.
         let _ = changed.send(configuration.http.clone());
     });
-    let mut settings = node.configuration().http;
-    let mut http = listen(&settings, node).await?;
+    let mut listeners = Listeners::start(node.configuration().http, node).await?;
     let socket = node.state().join(SOCKET);
     let commands = cli::serve(node.clone(), &socket)
         .map_err(|source| DaemonError::Io { what: format!("listening on {}", socket.display()), source })?;
@@ -59,21 +61,7 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(wanted) = changes.recv() => {
-                match &http {
-                    // Connections are kept as long as the address is.
-                    Some(server) if place(&wanted) == place(&settings) => server.set_limits(limits(&wanted)),
-                    None if wanted == settings => {}
-                    _ => {
-                        drop(http.take());
-                        http = listen(&wanted, node).await.unwrap_or_else(|error| {
-                            tracing::error!(%error, "HTTP is not served");
-                            None
-                        });
-                    }
-                }
-                settings = wanted;
-            }
+            Some(wanted) = changes.recv() => listeners.change(wanted).await,
         }
     }
     tracing::info!("stopping");
@@ -96,46 +84,10 @@ async fn upkeep(node: Arc<Node>) {
     }
 }
 
-/// Where HTTP is to be served, when it is.
-fn place(settings: &Http) -> Option<(Option<IpAddr>, u16)> {
-    settings.server.then_some((settings.bind, settings.port))
-}
-
-fn limits(settings: &Http) -> Limits {
-    Limits { body: settings.max_body, rate: settings.rate_limit }
-}
-
-/// Listens as configured, and tells the node where.
-async fn listen(settings: &Http, node: &Arc<Node>) -> Result<Option<Server>, DaemonError> {
-    node.set_http_address(None);
-    if !settings.server {
-        return Ok(None);
-    }
-    // [::] takes IPv4 as well on Linux, unless the host has no IPv6.
-    let addresses: &[IpAddr] = match settings.bind {
-        Some(address) => &[address],
-        None => &[IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)],
-    };
-    let mut last = None;
-    for address in addresses {
-        let address = SocketAddr::new(*address, settings.port);
-        match Server::start(address, limits(settings), node.clone()).await {
-            Ok(server) => {
-                node.set_http_address(Some(server.address()));
-                tracing::info!(address = %server.address(), "HTTP is served");
-                return Ok(Some(server));
-            }
-            Err(source) => last = Some(DaemonError::Listen { address, source }),
-        }
-    }
-    Err(last.expect("at least one address was tried"))
-}
-
 fn announce(node: &Node) {
-    let line = match node.http_address() {
-        Some(address) => format!("ready http://{address}\n"),
-        None => "ready\n".into(),
-    };
+    let http = node.http_address().map(|address| format!(" http://{address}"));
+    let https = node.https_address().map(|address| format!(" https://{address}"));
+    let line = format!("ready{}{}\n", http.unwrap_or_default(), https.unwrap_or_default());
     // Whoever started us may have closed its end; that is no reason to stop.
     let mut out = io::stdout().lock();
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
@@ -167,7 +119,9 @@ pub enum DaemonError {
         error: ConfigError,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}\nhint: see \"ip http port\" and \"ip http bind\"")]
+    #[error(
+        "cannot listen on {address}: {source}\nhint: see \"ip http port\", \"ip http secure-port\" and \"ip http bind\""
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -8,6 +8,7 @@ mod response;
 mod route;
 mod service;
 mod sources;
+mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -23,6 +25,7 @@ use crate::node::Node;
 pub use route::{Route, Server as ServerName, route};
 
 use service::Service;
+use tls::Acceptor;
 
 /// A listener that serves until it is dropped; connections then get a little time to finish.
 pub struct Server {
@@ -44,11 +47,28 @@ pub struct Limits {
 impl Server {
     /// Listens on `address` and serves `node`. Must be called within a tokio runtime.
     pub async fn start(address: SocketAddr, limits: Limits, node: Arc<Node>) -> std::io::Result<Self> {
+        Self::listen(address, limits, node, None).await
+    }
+
+    /// The same over TLS, with what the node has for it: while that is nothing, connections are closed.
+    /// Must be called within a multi-threaded tokio runtime.
+    pub async fn start_secure(address: SocketAddr, limits: Limits, node: Arc<Node>) -> std::io::Result<Self> {
+        let tls = Acceptor::new(node.clone())?;
+        Self::listen(address, limits, node, Some(tls)).await
+    }
+
+    async fn listen(
+        address: SocketAddr,
+        limits: Limits,
+        node: Arc<Node>,
+        tls: Option<Acceptor>,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let service = Arc::new(Service::new(node, limits));
-        tokio::spawn(accept(listener, service.clone(), stopped));
+        let front = Front { service: service.clone(), tls: tls.map(Arc::new), stopped };
+        tokio::spawn(front.accept(listener));
         Ok(Self { address, service, stop })
     }
 
@@ -69,69 +89,90 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, service: Arc<Service>, mut stopped: watch::Receiver<bool>) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let permit = connections.clone().acquire_owned();
-        let Ok(permit) = permit.await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let (service, stopped) = (service.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    connection(stream, peer, service, stopped).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, mostly: the listener is fine and the next accept may be.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+/// What every connection of a listener needs.
+#[derive(Clone)]
+struct Front {
+    service: Arc<Service>,
+    tls: Option<Arc<Acceptor>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Front {
+    async fn accept(mut self, listener: TcpListener) {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let permit = connections.clone().acquire_owned();
+            let Ok(permit) = permit.await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = self.stopped.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let front = self.clone();
+                    tokio::spawn(async move {
+                        front.connection(stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: the listener is fine and the next accept may be.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
-}
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: Arc<Service>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    // A listener at [::] sees IPv4 addresses inside of IPv6 ones.
-    let address = peer.ip().to_canonical();
-    let handler = hyper::service::service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.respond(request, address).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        // Old routers close their sending side once the request is out.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), handler);
-    tokio::pin!(connection);
-    let stop = async {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let ended = tokio::select! {
-        result = connection.as_mut() => Some(result),
-        () = stop => None,
-    };
-    let result = match ended {
-        Some(result) => result,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(READ_TIMEOUT, connection.as_mut()).await.unwrap_or(Ok(()))
+    async fn connection(mut self, stream: TcpStream, peer: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = self.tls.take() else { return self.serve(stream, peer).await };
+        let accepted = tokio::select! {
+            accepted = tls.accept(stream) => accepted,
+            _ = self.stopped.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok(stream) => self.serve(stream, peer).await,
+            Err(error) => tracing::debug!(%peer, %error, "no TLS connection"),
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
+    }
+
+    async fn serve<S>(mut self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // A listener at [::] sees IPv4 addresses inside of IPv6 ones.
+        let address = peer.ip().to_canonical();
+        let service = self.service;
+        let handler = hyper::service::service_fn(move |request| {
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.respond(request, address).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(READ_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            // Old routers close their sending side once the request is out.
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), handler);
+        tokio::pin!(connection);
+        let stop = async {
+            let _ = self.stopped.wait_for(|stop| *stop).await;
+        };
+        let ended = tokio::select! {
+            result = connection.as_mut() => Some(result),
+            () = stop => None,
+        };
+        let result = match ended {
+            Some(result) => result,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(READ_TIMEOUT, connection.as_mut()).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod requests;
 mod server;
 mod start;
 mod surroundings;
+mod tls;
 mod tokens;
 mod vault;
 
@@ -34,9 +35,11 @@ pub use report::{
     TokenReport,
 };
 pub use server::CertServer;
+pub use tls::{TlsIdentity, TlsReport};
 
 use clock::Clock;
 use surroundings::Surroundings;
+use tls::Tls;
 use tokens::Tokens;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
@@ -50,6 +53,7 @@ pub struct Node {
     /// Held while the configuration changes.
     changing: Mutex<()>,
     http: RwLock<Option<SocketAddr>>,
+    tls: Tls,
     on_change: Mutex<Option<Listener>>,
     /// Held as long as the node lives: one process per state directory.
     _lock: File,
@@ -77,6 +81,7 @@ impl Node {
         let empty = Configuration::default();
         let node = Arc::new(Self {
             clock: Arc::new(Clock::new(store.clone())),
+            tls: Tls::new(store.clone()),
             store,
             vault,
             running: RwLock::new(Running {
@@ -150,6 +155,7 @@ impl Node {
             let trustpoint = new.trustpoints.get(label).cloned().unwrap_or_default();
             messages.extend(server.configure(section.clone(), trustpoint, around.clone(), now));
         }
+        messages.extend(self.tls.configure(&new, &tokens, now));
         *self.running.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
             Running { configuration: new.clone(), tokens, files, servers };
         if let Some(listener) = &*self.listener() {
@@ -169,6 +175,7 @@ impl Node {
         for server in self.all_servers() {
             server.tick(now);
         }
+        self.tls.tick(now);
     }
 
     /// The file systems.

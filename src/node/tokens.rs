@@ -45,6 +45,11 @@ impl Tokens {
         self.0.len() == other.0.len() && self.0.iter().all(same)
     }
 
+    /// Their names, in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
     /// The token of this name; the only one when none is given.
     pub fn get(&self, name: Option<&str>) -> Result<Token, NodeError> {
         self.slot(name)?.open()

@@ -9,7 +9,7 @@ use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages,
-    SubjectKeyIdentifier, crl::dp::DistributionPoint,
+    SubjectAltName, SubjectKeyIdentifier, crl::dp::DistributionPoint,
 };
 
 use super::key::{KeyKind, PublicKey};
@@ -126,6 +126,31 @@ pub fn subject_alt_name(requested: &[u8], critical: bool) -> Result<Option<Exten
     }
     let extn_value = OctetString::new(kept.to_der()?)?;
     Ok(Some(Extension { extn_id: rfc5912::ID_CE_SUBJECT_ALT_NAME, critical, extn_value }))
+}
+
+/// subjectAltName of a host: DNS names and addresses, the latter of 4 or 16 octets. `None` for neither.
+pub fn host_names(dns: &[String], addresses: &[Vec<u8>]) -> Result<Option<Extension>, der::Error> {
+    let mut names = Vec::new();
+    for name in dns {
+        names.push(GeneralName::DnsName(Ia5String::new(name)?));
+    }
+    for address in addresses {
+        names.push(GeneralName::IpAddress(OctetString::new(address.as_slice())?));
+    }
+    Ok((!names.is_empty()).then(|| extension(false, &SubjectAltName(names))))
+}
+
+/// The DNS names and addresses in a DER GeneralNames.
+pub fn hosts(general_names: &[u8]) -> Result<(Vec<String>, Vec<Vec<u8>>), der::Error> {
+    let (mut dns, mut addresses) = (Vec::new(), Vec::new());
+    for name in SubjectAltName::from_der(general_names)?.0 {
+        match name {
+            GeneralName::DnsName(name) => dns.push(name.to_string()),
+            GeneralName::IpAddress(address) => addresses.push(address.as_bytes().to_vec()),
+            _ => {}
+        }
+    }
+    Ok((dns, addresses))
 }
 
 /// The names in a DER GeneralNames that a device may have, each as its DER.

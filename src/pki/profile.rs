@@ -3,6 +3,7 @@
 use const_oid::db::rfc5912;
 use der::asn1::ObjectIdentifier;
 use serde::Serialize;
+use x509_cert::ext::Extension;
 
 use super::algorithm::SignatureAlgorithm;
 use super::csr::VerifiedCsr;
@@ -151,7 +152,7 @@ pub struct IssuerFacts<'a> {
 
 impl IssuerFacts<'_> {
     /// subjectKeyIdentifier, authorityKeyIdentifier, cRLDistributionPoints.
-    fn links(&self, key: &PublicKey) -> Vec<x509_cert::ext::Extension> {
+    fn links(&self, key: &PublicKey) -> Vec<Extension> {
         let mut links =
             vec![extension::subject_key_identifier(key), extension::authority_key_identifier(self.key_id)];
         links.extend(self.cdp.and_then(extension::crl_distribution_point));
@@ -202,6 +203,31 @@ pub fn scep_key(
         not_before: validity.0,
         not_after: validity.1,
         subject: subject.clone(),
+        key: key.clone(),
+        extensions,
+    }
+}
+
+/// The self-signed certificate of a TLS server (T8) with this subjectAltName.
+pub fn tls_server(
+    name: &Name,
+    key: &PublicKey,
+    names: Option<Extension>,
+    algorithm: SignatureAlgorithm,
+    validity: (Time, Time),
+) -> Template {
+    // No keyUsage: one without keyCertSign keeps OpenSSL before 3.0 from finding the certificate self-signed,
+    // and one with it makes a CA of a server.
+    let mut extensions = vec![extension::basic_constraints(Purpose::Device)];
+    extensions.extend(extension::extended_key_usage(&[rfc5912::ID_KP_SERVER_AUTH]));
+    extensions.extend(names);
+    extensions.push(extension::subject_key_identifier(key));
+    Template {
+        algorithm,
+        issuer: name.clone(),
+        not_before: validity.0,
+        not_after: validity.1,
+        subject: name.clone(),
         key: key.clone(),
         extensions,
     }

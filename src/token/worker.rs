@@ -23,6 +23,8 @@ pub enum Priority {
     Reply,
     /// Opening requests and signing certificates: new work.
     Issue,
+    /// TLS handshakes: whoever may ask is not known yet.
+    Handshake,
 }
 
 /// Threads, each with a `C`.
@@ -40,7 +42,7 @@ struct Shared<C> {
 }
 
 struct Queue<C> {
-    lanes: [VecDeque<Job<C>>; 3],
+    lanes: [VecDeque<Job<C>>; 4],
     workers: usize,
     closed: bool,
 }
@@ -59,7 +61,7 @@ impl<C: 'static> Pool<C> {
         capacity: usize,
         make: impl Fn() -> C + Clone + Send + 'static,
     ) -> Self {
-        let queue = Queue { lanes: [const { VecDeque::new() }; 3], workers: 0, closed: false };
+        let queue = Queue { lanes: [const { VecDeque::new() }; 4], workers: 0, closed: false };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -239,10 +241,15 @@ mod tests {
     fn priorities_are_served_in_order() {
         let (pool, release, holder) = held(8);
         let mut threads = Vec::new();
-        for (waiting, (priority, mark)) in
-            [(Priority::Issue, 3), (Priority::Reply, 2), (Priority::Operator, 1), (Priority::Issue, 4)]
-                .into_iter()
-                .enumerate()
+        for (waiting, (priority, mark)) in [
+            (Priority::Handshake, 5),
+            (Priority::Issue, 3),
+            (Priority::Reply, 2),
+            (Priority::Operator, 1),
+            (Priority::Issue, 4),
+        ]
+        .into_iter()
+        .enumerate()
         {
             wait_for(&pool, waiting);
             let pool = Arc::clone(&pool);
@@ -254,11 +261,11 @@ mod tests {
                 .unwrap();
             }));
         }
-        wait_for(&pool, 4);
+        wait_for(&pool, 5);
         drop(release);
         holder.join().unwrap();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(pool.ask(Priority::Issue, |seen| Ok(seen.clone())).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(pool.ask(Priority::Issue, |seen| Ok(seen.clone())).unwrap(), [1, 2, 3, 4, 5]);
     }
 
     #[test]

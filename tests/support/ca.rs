@@ -203,7 +203,8 @@ impl Ca {
             let _ = line_is.send(line);
         });
         let ready = line.recv_timeout(READY).unwrap_or_default();
-        let Some(url) = ready.trim_end().strip_prefix("ready ") else {
+        // HTTPS may be served as well: its URL is the second.
+        let Some(url) = ready.strip_prefix("ready ").and_then(|urls| urls.split_whitespace().next()) else {
             let _ = child.kill();
             let status = child.wait();
             panic!("the server is not ready: {ready:?}, {status:?}; its log:\n{}", self.log());
