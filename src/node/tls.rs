@@ -152,13 +152,6 @@ impl Tls {
         }
     }
 
-    /// Forgets the certificates of a self-signed trustpoint that is configured no more.
-    pub fn forget(&self, trustpoint: &str) -> Result<(), NodeError> {
-        self.store.distrust(trustpoint, None)?;
-        self.status().identity = None;
-        Ok(())
-    }
-
     /// Makes ready what HTTPS is served with. The error is for the operator.
     fn prepare(&self, now: Time) -> Result<(), String> {
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
