@@ -3,8 +3,11 @@
 
 #![allow(dead_code, reason = "each fuzz target has one of them")]
 
+use secrecy::SecretString;
+use tokenca::pki::archive::ios::{ClockTime, Cnm, FileName, read_ser, write_ser};
+use tokenca::pki::archive::{Archive, pem};
 use tokenca::pki::ber::{self, Element, Limits};
-use tokenca::pki::{Certificate, Csr, DecryptionKey, KeyError, KeyTransport, PublicKey};
+use tokenca::pki::{Certificate, Csr, DecryptionKey, KeyError, KeyTransport, PrivateKey, PublicKey};
 use tokenca::scep::{AlgorithmPolicy, CertRep, Envelope, PkiMessage, Recipient, SignedData, operation};
 use zeroize::Zeroizing;
 
@@ -62,6 +65,35 @@ pub fn scep(data: &[u8]) {
     if let Ok(query) = std::str::from_utf8(data) {
         let _ = operation::message_from_query(query);
         let _ = operation::parameter(query, "operation").map(|text| operation::Operation::from_text(&text));
+    }
+}
+
+/// An archive, a private key, or a file of an IOS certificate server.
+pub fn archive(data: &[u8]) {
+    let passphrase = SecretString::from("cisco123");
+    for passphrase in [Some(&passphrase), None] {
+        if let Ok(archive) = Archive::read(data, passphrase) {
+            let _ = format!("{archive:?}");
+        }
+    }
+    for read in [PrivateKey::from_pkcs8_der, PrivateKey::from_pkcs1_der, PrivateKey::from_sec1_der] {
+        if let Ok(key) = read(data) {
+            let again =
+                PrivateKey::from_pkcs8_der(&key.to_pkcs8_der()).expect("what was read is written readably");
+            assert_eq!(again.to_pkcs1_or_sec1_der(), key.to_pkcs1_or_sec1_der());
+        }
+    }
+    if let Ok(last) = read_ser(data) {
+        assert_eq!(read_ser(write_ser(&last).as_bytes()), Ok(last));
+    }
+    if let Ok(cnm) = Cnm::read(data) {
+        assert_eq!(Cnm::read(cnm.write().as_bytes()).map(|again| again.subject), Ok(cnm.subject));
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = (pem::blocks(text), pem::der_of(text, pem::REQUEST), ClockTime::parse(text));
+        if let Some(name) = FileName::parse(text) {
+            assert_eq!(FileName::parse(&name.to_string()), Some(name));
+        }
     }
 }
 

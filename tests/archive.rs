@@ -12,7 +12,9 @@ use support::opinion::openssl;
 use tokenca::pki::archive::pem::{self, Encryption};
 use tokenca::pki::archive::pkcs12::{self, Form};
 use tokenca::pki::archive::{Archive, ArchiveError};
-use tokenca::pki::{Certificate, Csr, Curve, Hash, KeyKind, PrivateKey, PrivateKeyError, hex};
+use tokenca::pki::ber;
+use tokenca::pki::crl::Crl;
+use tokenca::pki::{Certificate, Csr, Curve, Hash, KeyKind, PrivateKey, PrivateKeyError, Serial, hex};
 
 /// A directory of files that openssl and we write and read in turn.
 struct Desk(tempfile::TempDir);
@@ -83,7 +85,8 @@ fn keys_in_every_form() {
     let desk = Desk::new();
     for (how, kind) in KEYS {
         desk.key(how);
-        desk.openssl("pkey -traditional -in @key.pem -outform DER -out @key.old").success();
+        let old = if matches!(kind, KeyKind::Rsa { .. }) { "rsa -traditional" } else { "ec" };
+        desk.openssl(&format!("{old} -in @key.pem -outform DER -out @key.old")).success();
         desk.openssl("pkey -in @key.pem -pubout -outform DER -out @key.pub").success();
 
         let key = PrivateKey::from_pkcs8_der(&desk.read("key.p8")).unwrap();
@@ -499,5 +502,89 @@ fn an_archive_that_asks_for_hours_is_refused_at_once() {
         bytes[found + 2] = 0x7f;
         let error = pkcs12::read(&bytes, Some(&secret("a"))).unwrap_err();
         assert!(matches!(error, ArchiveError::TooManyIterations(_)), "{words}: {error}");
+    }
+}
+
+/// The document says that the CRL of this CA has 214 octets: of version 1, signed with MD5.
+#[test]
+fn a_crl_as_ios_signs_it_verifies() {
+    let desk = Desk::new();
+    desk.write("mycs.pem", ios("mycs-2004-09-02.pem"));
+    desk.openssl("pkey -in @mycs.pem -passin pass:cisco123 -out @key.pem").success();
+    let index = desk.file("index").display().to_string();
+    desk.write("ca.conf", format!("[ca]\ndefault_ca = mycs\n[mycs]\ndatabase = {index}\ndefault_md = md5\n"));
+    let certificate = pem::certificates(&ios("mycs-2004-09-02.pem")).unwrap().remove(0);
+    let certificate = Certificate::parse(&certificate).unwrap();
+    for (entries, len, serials) in [
+        ("", 214, vec![]),
+        ("R\t070902210256Z\t040903201934Z\t02\tunknown\t/CN=r1\n", 236, vec![Serial::from(2)]),
+    ] {
+        desk.write("index", entries);
+        desk.openssl(
+            "ca -gencrl -config @ca.conf -keyfile @key.pem -cert @mycs.pem -crldays 7 -out @crl.pem",
+        )
+        .success();
+        let der = pem::der_of(&desk.text("crl.pem"), "X509 CRL").unwrap();
+        assert_eq!(der.len(), len);
+        let crl = Crl::parse(der.to_vec()).unwrap();
+        assert_eq!(crl.issuer_raw(), certificate.subject_raw());
+        assert_eq!(crl.entries().map(|entry| entry.serial).collect::<Vec<_>>(), serials);
+        crl.verify_signed_by(certificate.public_key()).unwrap();
+    }
+}
+
+/// The same values as BER of the loosest kind: indefinite lengths, strings in pieces. `depth` is how many
+/// layers of octet strings are done, too.
+fn loosened(element: &ber::Element<'_>, depth: usize, out: &mut Vec<u8>) {
+    let tag = element.raw()[0];
+    let pieces = |content: &[u8], out: &mut Vec<u8>| {
+        for piece in content.chunks(100) {
+            out.extend([&[0x04, piece.len() as u8], piece].concat());
+        }
+    };
+    if element.is_constructed() {
+        out.extend([tag, 0x80]);
+        let mut reader = element.reader("").unwrap();
+        while let Some(inner) = reader.next("").unwrap() {
+            loosened(&inner, depth, out);
+        }
+        return out.extend([0, 0]);
+    }
+    // OCTET STRING, and [0] IMPLICIT OCTET STRING.
+    if !matches!(tag, 0x04 | 0x80) {
+        return out.extend(element.raw());
+    }
+    out.extend([tag | 0x20, 0x80]);
+    match ber::parse(element.content(), &ber::Limits::MESSAGE) {
+        Ok(inner) if inner.tag() == ber::Tag::SEQUENCE && depth > 0 => {
+            let mut content = Vec::new();
+            loosened(&inner, depth - 1, &mut content);
+            pieces(&content, out);
+        }
+        _ => pieces(element.content(), out),
+    }
+    out.extend([0, 0]);
+}
+
+#[test]
+fn archives_in_loose_ber_open() {
+    let desk = Desk::new();
+    let plain = desk.key(KEYS[0].0);
+    let own = desk.certificate("mycs");
+    // The MAC is over the first layer of octets.
+    for (words, depth) in [("", 0), ("-legacy", 0), ("-nomac", 2), ("-nomac -legacy", 2)] {
+        desk.openssl(&format!(
+            "pkcs12 -export {words} -inkey @key.pem -in @mycs.pem -out @mycs.p12 -passout pass:cisco123"
+        ))
+        .success();
+        let strict = desk.read("mycs.p12");
+        let mut loose = Vec::new();
+        loosened(&ber::parse(&strict, &ber::Limits::MESSAGE).unwrap(), depth, &mut loose);
+        // As a file transfer in text mode may end it.
+        loose.extend(b"\r\n");
+        let archive = Archive::read(&loose, Some(&secret("cisco123")));
+        let archive = archive.unwrap_or_else(|error| panic!("{words}: {error}"));
+        assert_eq!(*archive.key.unwrap().to_pkcs8_der(), plain, "{words}");
+        assert_eq!(archive.certificates, [own.clone()], "{words}");
     }
 }

@@ -21,11 +21,18 @@ fn scep() {
     run("scep", entry::scep);
 }
 
+#[test]
+fn archive() {
+    run("archive", entry::archive);
+}
+
 /// Each seed and vector as it is, and cut in the middle.
 fn run(target: &str, entry: fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut ran = 0;
-    for folder in ["fuzz/seeds/ber", "fuzz/seeds/csr", "fuzz/seeds/scep", "tests/vectors/scep"] {
+    let seeds = ["ber", "csr", "scep", "archive"].map(|target| format!("fuzz/seeds/{target}"));
+    let vectors = ["tests/vectors/scep", "tests/vectors/ios"].map(str::to_owned);
+    for folder in seeds.iter().chain(&vectors) {
         for file in fs::read_dir(root.join(folder)).unwrap() {
             let path = file.unwrap().path();
             let octets = fs::read(&path).unwrap();
