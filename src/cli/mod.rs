@@ -10,6 +10,7 @@ pub mod client;
 mod clock;
 mod command;
 mod keys;
+mod peers;
 mod protocol;
 mod reference;
 mod requests;
@@ -233,6 +234,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         revocation::COMMANDS,
         certificates::COMMANDS,
         keys::COMMANDS,
+        peers::COMMANDS,
         tokens::COMMANDS,
         startup::COMMANDS,
     ];
