@@ -35,7 +35,7 @@ pub use journal::JournalEntry;
 /// certificates of trustpoints, the journal, and small facts.
 ///
 /// Calls for one server are serializable, also across processes; what returned `Ok` survives a power
-/// cut. Every method names the server by its label. A backend may be called from many threads.
+/// cut. What belongs to a server is named by its label. A backend may be called from many threads.
 pub trait Store: Send + Sync {
     /// Certificates under which this server acts (CA, RA signing, RA decryption), oldest first.
     fn authorities(&self, server: &str) -> Result<Vec<Authority>, StoreError>;

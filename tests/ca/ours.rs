@@ -2,6 +2,9 @@
 
 use super::*;
 use tokenca::ca::Ours;
+use tokenca::ra::{Asked, Body, Keys, Ra, Responder};
+use tokenca::scep::client::{Parties, Style};
+use tokenca::scep::{AlgorithmPolicy, CertRep, FailInfo, MessageType, PkiStatus};
 
 #[test]
 fn its_own_are_those_on_record_octet_for_octet() {
@@ -55,6 +58,49 @@ fn a_weak_digest_needs_the_operators_word() {
     assert_eq!(yes(&lab.ca(), &md5), Some(false));
     assert_eq!(yes(&lab.ca(), &sha1), Some(false));
     assert_eq!(yes(&lab.ca(), &before(6, &DEVICE_KEY, Hash::Md5)), None);
+}
+
+#[test]
+fn a_device_of_a_ca_taken_over_renews() {
+    let lab = Lab::adopted(10, Vec::new(), None);
+    let ca = Arc::new(lab.ca());
+    let own = || ca.certificate().clone();
+    let keys = Keys {
+        signer: Responder { certificate: own(), key: CA_KEY.clone() },
+        decrypter: Responder { certificate: own(), key: CA_KEY.clone() },
+        separate: false,
+    };
+    let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), false).expect("an RA");
+    let new = TestKey::new();
+    let renew = |signer: &Certificate| {
+        let parties = Parties { ca: ca.certificate(), signer, key: DEVICE_KEY.as_ref() };
+        let csr = client::csr(&name("CN=old"), &new, Hash::Sha256, None, &[]).expect("a PKCS#10");
+        let transaction = client::transaction_id(&new);
+        let message =
+            client::message(MessageType::RenewalReq, &transaction, &csr, &parties, Style::default());
+        let message = message.expect("the key signs").expect("the CA decrypts");
+        let answer = ra.answer(Asked::PkiOperation(message.octets), [192, 0, 2, 1].into(), NOW);
+        let Body::Ok { octets, .. } = answer.body else { panic!("{:?}", answer.body) };
+        let reply = CertRep::decode(&octets, &[ca.certificate()]).expect("a CertRep");
+        match reply.status() {
+            PkiStatus::Success => {
+                let mut issued = reply.open(signer, DEVICE_KEY.as_ref()).expect("it is for us");
+                Ok(issued.certificates.remove(0))
+            }
+            _ => Err(reply.fail_info().expect("a FAILURE says why")),
+        }
+    };
+    let renewed = renew(&before(7, &CA_KEY, Hash::Sha256)).expect("renewed without asking");
+    assert_eq!(renewed.serial(), &Serial::from(11));
+    assert_eq!(renewed.public_key(), new.public_key());
+    assert_eq!(renewed.subject_raw(), name("CN=old").as_der());
+
+    assert_eq!(renew(&before(12, &CA_KEY, Hash::Sha256)), Err(FailInfo::BadMessageCheck), "never issued");
+    let forged = before(8, &TestKey::new(), Hash::Sha256);
+    assert_eq!(renew(&forged), Err(FailInfo::BadMessageCheck), "not signed by the CA");
+    assert_eq!(renew(&before(8, &CA_KEY, Hash::Sha1)), Err(FailInfo::BadMessageCheck), "a weak digest");
+    ca.revoke(&Serial::from(9), 1, NOW).expect("it may have been issued");
+    assert_eq!(renew(&before(9, &CA_KEY, Hash::Sha256)), Err(FailInfo::BadRequest), "revoked");
 }
 
 /// Whether it is revoked, when it is the CA's.

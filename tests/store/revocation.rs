@@ -140,7 +140,8 @@ pub fn a_long_crl_is_kept_whole(db: &dyn Database) {
     let stores = [db.open(), db.open()];
     let ca = stores[0].install(new_authority(Role::Ca, 1), None).unwrap().id;
     assert_eq!(stores[0].crl_facts(CA, ca).unwrap(), None);
-    let octets = |len: usize, seed: usize| (0..len).map(|i| (i * 7919 + seed >> 3) as u8).collect::<Vec<_>>();
+    let octets =
+        |len: usize, seed: usize| (0..len).map(|i| ((i * 7919 + seed) >> 3) as u8).collect::<Vec<_>>();
     // Longer, shorter, longer again: what is left of one is not in the next.
     for (number, len) in [(1, 3_000_000), (2, 10), (3, 5_000_001)] {
         let long = Crl { revision: number * 10, ..crl(ca, number, &octets(len, len)) };
