@@ -37,7 +37,7 @@ pub enum CertificateSource {
     /// A file, by its URL.
     File(String),
     /// The configuration itself. Its serial number is that of the entry.
-    Typed(Certificate),
+    Typed(Box<Certificate>),
 }
 
 /// The certificate that was typed.
@@ -55,7 +55,7 @@ pub(super) fn take(
     }
     let chain = configuration.chains.entry(label.to_owned()).or_default();
     chain.removed.remove(entry);
-    chain.certificates.insert(entry.clone(), CertificateSource::Typed(certificate));
+    chain.certificates.insert(entry.clone(), CertificateSource::Typed(Box::new(certificate)));
     Ok(())
 }
 
@@ -91,11 +91,7 @@ impl fmt::Display for Entry {
 pub static LINES: LazyLock<Lines<Editor>> = LazyLock::new(|| Lines::new(SHOWN, []));
 
 /// Lines of IOS that this version does not have.
-pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| {
-    Table::new(&[Later(
-        "certificate {pki | ra-encrypt | ra-general | ra-sign | rollover | self-signed} <rest...>",
-    )])
-});
+pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
 
 const SHOWN: &[Line<Editor>] = &[Line {
     words: "certificate [ca] <serial> [<url>]",
@@ -143,5 +139,13 @@ fn serial(args: &Args) -> Result<Serial, Refusal> {
     let digits = args.text("serial");
     let digits = digits.strip_prefix("0x").unwrap_or(digits);
     let serial = format!("0x{digits}").parse();
+    if serial.is_err() && LATER_KINDS.contains(&digits) {
+        return Err(args.refuse("serial", format!("`{digits}` is not in this version")));
+    }
     serial.map_err(|_| args.refuse("serial", "a serial number is hex digits here, as in 0A"))
 }
+
+const LATER_LINES: &[Later] =
+    &[Later("certificate {pki | ra-encrypt | ra-general | ra-sign | rollover | self-signed} <rest...>")];
+// Each may be taken for a serial number.
+const LATER_KINDS: &[&str] = &["pki", "ra-encrypt", "ra-general", "ra-sign", "rollover", "self-signed"];

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::find::{Found, find, next};
 use super::foreign::LeftOut;
-use super::grammar::{Args, LineError, Problem, Refusal, Row, Token, tokens, without_passwords};
-use super::line::{Line, Lines, Verb};
+use super::grammar::{Args, LineError, Problem, Refusal, Token, tokens, without_passwords};
 use super::mode::Mode;
 use super::query::{self, Query};
-use super::{ConfigError, Configuration, chain, global, pubkey, rules, server, token, trustpoint};
+use super::{ConfigError, Configuration, chain, pubkey, rules};
 
 /// A configuration being typed.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub struct Editor {
     notes: Vec<String>,
     left_out: Option<LeftOut>,
     // By mode, syntax and words of the syntax.
-    typed: BTreeMap<(Mode, &'static str, Vec<&'static str>), Remembered>,
+    typed: BTreeMap<(Mode, &'static str, Vec<&'static str>), Typed>,
     before: Option<Box<Before>>,
 }
 
@@ -35,24 +35,12 @@ struct Before {
 
 /// A line that may turn out to be wrong when all lines are there.
 #[derive(Clone)]
-struct Remembered {
+struct Typed {
     number: usize,
     line: String,
     // Whether it was no more than the `no` form.
     no: bool,
     args: Args,
-}
-
-/// A kind of line, for the reference.
-pub struct ReferenceLine {
-    /// Its syntax.
-    pub words: &'static str,
-    /// What is enough after `no`.
-    pub no: Option<&'static str>,
-    /// What it does.
-    pub about: &'static str,
-    /// Help for its words.
-    pub help: &'static [(&'static str, &'static str)],
 }
 
 impl Editor {
@@ -197,17 +185,10 @@ impl Editor {
         text: &str,
         unfinished: Option<&str>,
     ) -> Result<Vec<(String, &'static str)>, LineError> {
-        let next = || {
+        let help = || {
             let words = tokens(text)?;
-            let mut found = match self.mode {
-                Mode::Global => global::LINES.next(&words, unfinished)?,
-                Mode::Token(_) => token::LINES.next(&words, unfinished)?,
-                Mode::Trustpoint(_) => trustpoint::LINES.next(&words, unfinished)?,
-                Mode::Server(_) => server::LINES.next(&words, unfinished)?,
-                Mode::PubkeyChain => pubkey::CHAIN.next(&words, unfinished)?,
-                Mode::Pubkey(_) => pubkey::LINES.next(&words, unfinished)?,
-                Mode::CertificateChain(_) => chain::LINES.next(&words, unfinished)?,
-                Mode::KeyString(_) | Mode::Certificate(..) => return Ok(RAW_HELP.map(owned).to_vec()),
+            let Some(mut found) = next(&self.mode, &words, unfinished)? else {
+                return Ok(RAW_HELP.map(owned).to_vec());
             };
             if words.is_empty() {
                 let control = CONTROL.iter().filter(|(word, _)| word.starts_with(unfinished.unwrap_or("")));
@@ -216,7 +197,7 @@ impl Editor {
             }
             Ok(found)
         };
-        next().map_err(|problem: Problem| problem.at(&without_passwords(text)))
+        help().map_err(|problem: Problem| problem.at(&without_passwords(text)))
     }
 
     pub(super) fn leave(&mut self, mode: &Mode) {
@@ -242,6 +223,7 @@ impl Editor {
 
     fn end(&mut self) {
         self.mode = Mode::Global;
+        self.left_out = None;
         self.ended = true;
     }
 
@@ -316,132 +298,20 @@ impl Editor {
     }
 
     fn words(&mut self, line: &str, words: &[Token<'_>]) -> Result<(), Problem> {
-        let above = std::iter::successors(Some(self.mode.clone()), |mode| {
-            (*mode != Mode::Global).then(|| mode.above())
-        });
-        let modes: Vec<_> = above.collect();
-        let mut problems = Vec::new();
-        for mode in &modes {
-            match self.attempt(mode, Which::Shown, line, words) {
-                Outcome::Done(done) => return done,
-                Outcome::Unknown(problem) if problem.reach() == usize::MAX => return Err(problem),
-                Outcome::Unknown(problem) => problems.push((mode, problem)),
+        match find(&self.mode, words)? {
+            Found::Line { mode, line: found } => {
+                self.mode = mode.clone();
+                found.run(self)?;
+                let key = (mode, found.syntax, found.args.words().collect());
+                let line = without_passwords(line);
+                let typed = Typed { number: self.number, line, no: found.no, args: found.args };
+                self.typed.insert(key, typed);
             }
+            Found::Nothing => {}
+            Found::LeftOut(left_out) => self.leave_out(left_out),
         }
-        // The mode that understood most of the line has most to say about it; of equals the nearest.
-        let reach = problems.iter().map(|(_, problem)| problem.reach()).max().unwrap_or(0);
-        problems.retain(|(_, problem)| problem.reach() == reach);
-        for (mode, _) in &problems {
-            if let Outcome::Done(done) = self.attempt(mode, Which::Also, line, words) {
-                return done;
-            }
-        }
-        let (verb, tail) = Verb::split(words);
-        if problems.iter().any(|(mode, _)| is_later(mode, tail)) {
-            return match verb {
-                Verb::Set => Err(not_in_this_version(words, reach)),
-                // It is not there: nothing to take back.
-                Verb::No | Verb::Default => Ok(()),
-            };
-        }
-        if let Some(left_out) = LeftOut::of(tail) {
-            self.leave_out(left_out);
-            return Ok(());
-        }
-        Err(problems.swap_remove(0).1)
+        Ok(())
     }
-
-    /// Finds the line among those of `mode` and does it there.
-    fn attempt(&mut self, mode: &Mode, which: Which, line: &str, words: &[Token<'_>]) -> Outcome {
-        macro_rules! attempt {
-            ($lines:expr, $section:expr) => {
-                match $lines.find(which == Which::Also, words) {
-                    Err(problem) => Outcome::Unknown(problem),
-                    Ok(typed) => {
-                        self.mode = mode.clone();
-                        let done = match $section {
-                            Some(section) => typed.run(section),
-                            None => Err(Refusal::from("the section is gone").into()),
-                        };
-                        if done.is_ok() {
-                            let (syntax, no, args) = typed.into_parts();
-                            let line = without_passwords(line);
-                            let words = args.words().collect();
-                            let remembered = Remembered { number: self.number, line, no, args };
-                            self.typed.insert((mode.clone(), syntax, words), remembered);
-                        }
-                        Outcome::Done(done)
-                    }
-                }
-            };
-        }
-        match mode {
-            Mode::Global => attempt!(global::LINES, Some(&mut *self)),
-            Mode::Token(name) => attempt!(token::LINES, self.configuration.tokens.get_mut(name)),
-            Mode::Trustpoint(label) => {
-                attempt!(trustpoint::LINES, self.configuration.trustpoints.get_mut(label))
-            }
-            Mode::Server(label) => attempt!(server::LINES, self.configuration.servers.get_mut(label)),
-            Mode::PubkeyChain => attempt!(pubkey::CHAIN, Some(&mut *self)),
-            Mode::Pubkey(_) => attempt!(pubkey::LINES, Some(&mut *self)),
-            Mode::CertificateChain(_) => attempt!(chain::LINES, Some(&mut *self)),
-            Mode::KeyString(_) | Mode::Certificate(..) => Outcome::Unknown(Problem::Incomplete),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Shown,
-    Also,
-}
-
-enum Outcome {
-    /// The line is none of these.
-    Unknown(Problem),
-    /// It is, and was done or refused.
-    Done(Result<(), Problem>),
-}
-
-/// Whether IOS has this line in this mode and this version does not.
-fn is_later(mode: &Mode, words: &[Token<'_>]) -> bool {
-    let later = match mode {
-        Mode::Global => &global::LATER,
-        Mode::Trustpoint(_) => &trustpoint::LATER,
-        Mode::Server(_) => &server::LATER,
-        Mode::CertificateChain(_) => &chain::LATER,
-        _ => return false,
-    };
-    matches!(later.find(words, |_| true), Ok(_) | Err(Problem::Incomplete))
-}
-
-fn not_in_this_version(words: &[Token<'_>], column: usize) -> Problem {
-    let word = words.iter().find(|word| word.column == column).or(words.first());
-    let word = word.map(|word| word.text).unwrap_or_default();
-    Problem::Refused { column: Some(column), reason: format!("`{word}` is not in this version") }
-}
-
-/// Every kind of line by the heading of its mode.
-pub fn reference() -> Vec<(&'static str, Vec<ReferenceLine>)> {
-    vec![
-        ("Global lines", reference_of(&global::LINES)),
-        ("crypto pki token", reference_of(&token::LINES)),
-        ("crypto pki trustpoint", reference_of(&trustpoint::LINES)),
-        ("crypto pki server", reference_of(&server::LINES)),
-        ("crypto pki certificate chain", reference_of(&chain::LINES)),
-        ("crypto key pubkey-chain rsa", reference_of(&pubkey::CHAIN)),
-        ("named-key and addressed-key", reference_of(&pubkey::LINES)),
-    ]
-}
-
-fn reference_of<S>(lines: &Lines<S>) -> Vec<ReferenceLine> {
-    let line = |line: &&'static Line<S>| ReferenceLine {
-        words: line.words,
-        no: line.no,
-        about: line.about,
-        help: line.help(),
-    };
-    lines.shown.rows().iter().map(line).collect()
 }
 
 fn owned((word, help): (&str, &'static str)) -> (String, &'static str) {

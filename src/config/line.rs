@@ -67,19 +67,14 @@ impl<S> Lines<S> {
     }
 
     /// The line that was typed, among those that are shown or not.
-    pub(super) fn find(&self, hidden: bool, tokens: &[Token<'_>]) -> Result<Typed<S>, Problem> {
-        let table = if hidden { &self.hidden } else { &self.shown };
+    pub(super) fn find(&self, also: bool, tokens: &[Token<'_>]) -> Result<(Verb, Match<Line<S>>), Problem> {
+        let table = if also { &self.hidden } else { &self.shown };
         let (verb, words) = Verb::split(tokens);
-        match verb {
-            Verb::Set => Ok(Typed { verb, found: table.find(words, |notation| notation == 0)? }),
-            Verb::No | Verb::Default => {
-                let found = table.find(words, |_| true)?;
-                if found.row.no.is_none() {
-                    return Err(Refusal::from("this line has no `no` form").into());
-                }
-                Ok(Typed { verb, found })
-            }
+        let found = table.find(words, |notation| verb != Verb::Set || notation == 0)?;
+        if verb != Verb::Set && found.row.no.is_none() {
+            return Err(Refusal::from("this line has no `no` form").into());
         }
+        Ok((verb, found))
     }
 
     /// What may stand after these words.
@@ -90,24 +85,6 @@ impl<S> Lines<S> {
     ) -> Result<Vec<(String, &'static str)>, Problem> {
         let (verb, tail) = Verb::split(words);
         self.shown.next(tail, unfinished, |notation| verb != Verb::Set || notation == 0)
-    }
-}
-
-/// A line that was typed.
-pub(super) struct Typed<S: 'static> {
-    verb: Verb,
-    found: Match<Line<S>>,
-}
-
-impl<S> Typed<S> {
-    /// Does it to its section.
-    pub fn run(&self, section: &mut S) -> Result<(), Problem> {
-        Ok((self.found.row.run)(section, self.verb, &self.found.args)?)
-    }
-
-    /// Its syntax, which tells kinds of lines apart; whether it was no more than the `no` form; its values.
-    pub fn into_parts(self) -> (&'static str, bool, Args) {
-        (self.found.row.words, self.found.notation > 0, self.found.args)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod chain;
 mod edit;
+mod find;
 mod foreign;
 mod global;
 pub mod grammar;
@@ -15,6 +16,7 @@ mod line;
 mod mode;
 mod pubkey;
 mod query;
+mod reference;
 mod rules;
 mod secret;
 mod server;
@@ -30,12 +32,13 @@ use std::path::PathBuf;
 use grammar::{Args, LineError, Refusal};
 
 pub use chain::{CertificateChain, CertificateSource, Entry};
-pub use edit::{Editor, ReferenceLine, reference};
+pub use edit::Editor;
 pub use global::{Clock, Ftp, Http};
 pub use line::Verb;
 pub use mode::Mode;
 pub use pubkey::{Peer, PeerKey, PeerKeyId, PeerKeyUsage};
 pub use query::Query;
+pub use reference::{ReferenceLine, reference};
 pub use secret::{Login, Password, Vault, VaultError};
 pub use server::{
     Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, Legacy, Lifetime, Lifetimes, Publish,
@@ -167,7 +170,7 @@ impl fmt::Display for Configuration {
         for (label, section) in &self.servers {
             write!(f, "crypto pki server {label}\n{section}!\n")?;
         }
-        write!(f, "{}!\n", self.http)?;
+        writeln!(f, "{}!", self.http)?;
         let ntp: String = self.ntp.iter().map(|line| format!("ntp {line}\n")).collect();
         block(f, &ntp)?;
         f.write_str("end\n")
@@ -194,7 +197,7 @@ pub enum ConfigError {
 fn block(f: &mut fmt::Formatter<'_>, lines: &impl fmt::Display) -> fmt::Result {
     match lines.to_string() {
         lines if lines.is_empty() => Ok(()),
-        lines => write!(f, "{lines}!\n"),
+        lines => writeln!(f, "{lines}!"),
     }
 }
 

@@ -209,7 +209,11 @@ fn ntp(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
 
 fn file_system(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
     let name = args.text("device").trim_end_matches(':').to_ascii_lowercase();
-    check_label(&name).map_err(|reason| args.refuse("device", reason))?;
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if name.len() > 64 || !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(inner) {
+        let reason = "a file system has a name of letters, digits, hyphens and underscores, as in flash:";
+        return Err(args.refuse("device", reason));
+    }
     if verb != Verb::Set {
         let known = editor.configuration.directories.remove(&name);
         return known.map(drop).ok_or_else(|| args.refuse("device", "there is no such file system"));

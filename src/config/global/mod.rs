@@ -96,11 +96,14 @@ const SHOWN: &[Line<Editor>] = &[
     },
     Line {
         words: "crypto key pubkey-chain rsa",
-        no: None,
-        about: "Configures RSA public keys of peers",
+        no: Some("crypto key pubkey-chain rsa"),
+        about: "Configures RSA public keys of peers; `no` deletes all of them",
         help: &[("pubkey-chain", "Public keys of peers"), ("rsa", "RSA keys")],
-        run: |editor, _, _| {
-            editor.mode = Mode::PubkeyChain;
+        run: |editor, verb, _| {
+            match verb {
+                Verb::Set => editor.mode = Mode::PubkeyChain,
+                Verb::No | Verb::Default => editor.configuration.public_keys.clear(),
+            }
             Ok(())
         },
     },

@@ -98,6 +98,11 @@ impl Args {
         self.get(name).and_then(|text| text.parse().ok())
     }
 
+    /// The column of the last word of the syntax that begins at this column or before.
+    pub(in crate::config) fn last_word_to(&self, column: usize) -> Option<usize> {
+        self.taken.iter().filter(|t| t.text.is_none()).map(|t| t.column).filter(|at| *at <= column).max()
+    }
+
     /// A refusal that points at this value or word.
     pub fn refuse(&self, name: &str, reason: impl Into<String>) -> Refusal {
         let column = self.taken.iter().rfind(|t| t.name == name).map(|t| t.column);
