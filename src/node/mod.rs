@@ -3,6 +3,7 @@
 
 mod clock;
 mod files;
+mod keys;
 mod operator;
 mod publish;
 mod report;
@@ -25,11 +26,12 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::ca::CaError;
 use crate::config::{Configuration, Vault};
 use crate::files::Files;
-use crate::pki::{KeyKind, Time, chain};
+use crate::pki::{Time, chain};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
-use crate::token::{KeyUsage, TokenError};
+use crate::token::TokenError;
 
+pub use keys::{KeyCertificate, Usage};
 pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
@@ -213,38 +215,6 @@ impl Node {
     /// Every configured token, or the one of this name.
     pub fn tokens(&self, name: Option<&str>) -> Result<Vec<TokenReport>, NodeError> {
         self.token_set().reports(name)
-    }
-
-    /// Generates a key pair on a token (`crypto key generate`).
-    pub fn generate_key(
-        &self,
-        token: Option<&str>,
-        label: &str,
-        kind: KeyKind,
-    ) -> Result<KeyReport, NodeError> {
-        let decrypt = matches!(kind, KeyKind::Rsa { .. });
-        let tokens = self.token_set();
-        let token = tokens.get(token)?;
-        let key = token.generate(label, kind, KeyUsage { sign: true, decrypt }, false)?;
-        Ok(KeyReport::of(token.name(), key.info()))
-    }
-
-    /// Key pairs on the configured tokens that can be reached (`show crypto key mypubkey`).
-    pub fn keys(&self) -> Result<Vec<KeyReport>, NodeError> {
-        self.token_set().keys()
-    }
-
-    /// Deletes a key pair (`crypto key zeroize`), unless a server needs it.
-    pub fn zeroize_key(&self, label: &str) -> Result<(), NodeError> {
-        for server in self.all_servers() {
-            if server.needs_key(label)? {
-                return Err(NodeError::Refused(format!(
-                    "the key \"{label}\" is that of certificate server \"{}\"; delete the server first",
-                    server.label()
-                )));
-            }
-        }
-        self.token_set().delete_key(label)
     }
 
     /// Where HTTP is served, when it is.

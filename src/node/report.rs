@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::pki::archive::pem;
-use crate::pki::{Serial, Time, hex};
+use crate::pki::{KeyKind, PublicKey, Serial, Time, hex};
 use crate::store::{Class, Cost, State};
-use crate::token::KeyInfo;
+use crate::token::KeyUsage;
 
 /// `show crypto pki server`.
 #[derive(Clone, Debug, Serialize)]
@@ -242,35 +242,25 @@ pub struct KeyReport {
     /// Label.
     pub name: String,
     /// `RSA 2048` and the like.
-    pub kind: String,
+    #[serde(serialize_with = "text")]
+    pub kind: KeyKind,
     /// What it may do, in words.
-    pub usage: String,
+    #[serde(serialize_with = "text")]
+    pub usage: KeyUsage,
     /// Whether it may leave the token.
     pub exportable: bool,
     /// Token name.
     pub token: String,
+    /// When it was generated, where that is known.
+    #[serde(serialize_with = "text_option")]
+    pub generated: Option<Time>,
     /// SubjectPublicKeyInfo, hex.
-    pub public_key: String,
+    #[serde(serialize_with = "spki")]
+    pub public_key: PublicKey,
 }
 
-impl KeyReport {
-    /// Of a key on a token.
-    pub(super) fn of(token: &str, key: &KeyInfo) -> Self {
-        Self {
-            name: key.label.clone(),
-            kind: key.kind.to_string(),
-            usage: match (key.usage.sign, key.usage.decrypt) {
-                (true, true) => "General Purpose Key",
-                (true, false) => "Signature Key",
-                (false, true) => "Encryption Key",
-                (false, false) => "No Usage",
-            }
-            .into(),
-            exportable: key.extractable.unwrap_or(true),
-            token: token.to_owned(),
-            public_key: hex(key.public_key.spki_der()),
-        }
-    }
+fn spki<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(key.spki_der()))
 }
 
 fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

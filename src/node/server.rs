@@ -241,11 +241,6 @@ impl CertServer {
         Ok(self.store.delete_server(&self.label)?)
     }
 
-    /// Whether a key is one of this server's.
-    pub(super) fn needs_key(&self, label: &str) -> Result<bool, NodeError> {
-        Ok(self.store.authorities(&self.label)?.iter().any(|authority| authority.key_label == label))
-    }
-
     /// Answers a SCEP or HTTP request.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         let Some(started) = self.status().running else { return Answer::busy() };

@@ -11,6 +11,7 @@ use crate::store::{Authority, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
+use super::keys::note_generated;
 use super::tokens::Tokens;
 
 /// A server that runs.
@@ -97,7 +98,7 @@ impl Start<'_> {
             Some(key) => key,
             None => {
                 let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
-                token.generate(label, kind, KeyUsage { sign: true, decrypt }, false)?
+                self.generate(&token, label, kind, KeyUsage { sign: true, decrypt })?
             }
         };
         let name = issuer_name(self.label, self.section)?;
@@ -110,6 +111,18 @@ impl Start<'_> {
         };
         let authority = founding.found(self.store.as_ref(), settings, meter, self.now)?;
         Ok((authority, token, key))
+    }
+
+    fn generate(
+        &self,
+        token: &Token,
+        label: &str,
+        kind: KeyKind,
+        usage: KeyUsage,
+    ) -> Result<TokenKey, NodeError> {
+        let key = token.generate(label, kind, usage, false)?;
+        note_generated(self.store.as_ref(), key.public_key(), self.now);
+        Ok(key)
     }
 
     /// Where SCEP's own keys are, when it has its own: configured, or because the CA key cannot decrypt.
@@ -126,7 +139,7 @@ impl Start<'_> {
             let label = format!("{}.scep-{what}", self.label);
             let key = match token.find(&label)? {
                 Some(key) => key,
-                None => token.generate(&label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage, false)?,
+                None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
             };
             let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
             let certificate = Certificate::parse(&authority.certificate);

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{PinSource, TokenSection};
-use crate::token::{self, Selector, Token, TokenConfig};
+use crate::token::{self, Selector, Token, TokenConfig, TokenKey};
 
-use super::{KeyReport, NodeError, TokenReport};
+use super::{NodeError, TokenReport};
 
 /// The tokens of a configuration by name. Each is opened when it is first needed, and again when that
 /// has failed.
@@ -63,22 +63,16 @@ impl Tokens {
         }
     }
 
-    /// Every key pair on every token that can be reached.
-    pub fn keys(&self) -> Result<Vec<KeyReport>, NodeError> {
-        let mut reports = Vec::new();
-        for slot in self.0.values() {
-            let token = slot.open()?;
-            reports.extend(token.keys()?.iter().map(|key| KeyReport::of(token.name(), key)));
-        }
-        Ok(reports)
+    /// Every token, opened; the first that cannot be is the error.
+    pub fn all(&self) -> Result<Vec<Token>, NodeError> {
+        self.0.values().map(|slot| slot.open()).collect()
     }
 
-    /// Deletes the key pair of this label, wherever it is.
-    pub fn delete_key(&self, label: &str) -> Result<(), NodeError> {
+    /// The key pair of this label, wherever it is.
+    pub fn key(&self, label: &str) -> Result<TokenKey, NodeError> {
         for slot in self.0.values() {
-            let token = slot.open()?;
-            if token.find(label)?.is_some() {
-                return Ok(token.delete(label)?);
+            if let Some(key) = slot.open()?.find(label)? {
+                return Ok(key);
             }
         }
         Err(NodeError::NotFound(format!("there is no key \"{label}\" on any configured token")))

@@ -1,5 +1,7 @@
 //! Key objects: their attributes, and the public key in whatever form the token has it.
 
+use std::fmt;
+
 use const_oid::ObjectIdentifier;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -29,6 +31,18 @@ impl KeyUsage {
     /// Everything that keys of this kind do: EC keys only sign.
     pub const fn general(kind: KeyKind) -> Self {
         Self { sign: true, decrypt: matches!(kind, KeyKind::Rsa { .. }) }
+    }
+}
+
+/// As IOS says it: `General Purpose Key`.
+impl fmt::Display for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.sign, self.decrypt) {
+            (true, true) => "General Purpose Key",
+            (true, false) => "Signature Key",
+            (false, true) => "Encryption Key",
+            (false, false) => "No Usage",
+        })
     }
 }
 

@@ -1,0 +1,235 @@
+//! Key pairs as the operator names them: made, shown, brought, taken away and deleted.
+
+use crate::pki::{Certificate, KeyKind, Name, PrivateKey, PublicKey, Serial, Time, hex};
+use crate::store::{Store, TrustedKind};
+use crate::token::{KeyInfo, KeyUsage, Problem};
+
+use super::{KeyReport, Node, NodeError};
+
+/// What a key pair is for. One name can stand for two pairs: that for encryption then has a label of its
+/// own on the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Whatever its kind can do.
+    General,
+    /// Signatures.
+    Signature,
+    /// Decryption.
+    Encryption,
+}
+
+/// A certificate whose key is on a token of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCertificate {
+    /// Subject, in the notation of IOS.
+    pub subject: String,
+    /// Serial number.
+    pub serial: Serial,
+    /// The trustpoint whose own it is; else it is on the token.
+    pub trustpoint: Option<String>,
+}
+
+impl Usage {
+    /// The label on the token of the pair that the operator calls `name`: `NAME`, or `NAME.encr` for the
+    /// pair for encryption.
+    pub fn label(self, name: &str) -> String {
+        match self {
+            Self::General | Self::Signature => name.to_owned(),
+            Self::Encryption => format!("{name}{ENCRYPTION}"),
+        }
+    }
+
+    fn on_token(self, kind: KeyKind) -> KeyUsage {
+        match self {
+            Self::General => KeyUsage::general(kind),
+            Self::Signature => KeyUsage::SIGNATURE,
+            Self::Encryption => KeyUsage::ENCRYPTION,
+        }
+    }
+}
+
+impl KeyReport {
+    /// Whether this pair is meant by `name`: it has that label, or is the pair for encryption beside it.
+    pub fn is_named(&self, name: &str) -> bool {
+        let beside = self.usage == KeyUsage::ENCRYPTION && self.name.strip_suffix(ENCRYPTION) == Some(name);
+        self.name == name || beside
+    }
+}
+
+impl Node {
+    /// Generates a key pair on a token, on the only one when none is named (`crypto key generate`).
+    pub fn generate_key(
+        &self,
+        token: Option<&str>,
+        name: &str,
+        kind: KeyKind,
+        usage: Usage,
+        exportable: bool,
+    ) -> Result<KeyReport, NodeError> {
+        let tokens = self.token_set();
+        let token = tokens.get(token)?;
+        let key = token.generate(&usage.label(name), kind, usage.on_token(kind), exportable)?;
+        note_generated(self.store.as_ref(), key.public_key(), Time::now());
+        self.report(token.name(), key.info())
+    }
+
+    /// Generates a pair for signatures and one for encryption (`usage-keys`): both or none.
+    pub fn generate_usage_keys(
+        &self,
+        token: Option<&str>,
+        name: &str,
+        kind: KeyKind,
+        exportable: bool,
+    ) -> Result<[KeyReport; 2], NodeError> {
+        let encryption = self.generate_key(token, name, kind, Usage::Encryption, exportable)?;
+        match self.generate_key(token, name, kind, Usage::Signature, exportable) {
+            Ok(signature) => Ok([signature, encryption]),
+            Err(error) => {
+                if let Err(error) = self.delete_key(&encryption) {
+                    tracing::error!(%error, key = encryption.name, "a key without its other half is left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings a private key to a token, to the only one when none is named. It is on the token alone when
+    /// this returns, and cannot leave it unless it is `exportable`.
+    pub fn import_key(
+        &self,
+        token: Option<&str>,
+        name: &str,
+        key: &PrivateKey,
+        usage: Usage,
+        exportable: bool,
+    ) -> Result<KeyReport, NodeError> {
+        let tokens = self.token_set();
+        let token = tokens.get(token)?;
+        let key = token.import(&usage.label(name), key, usage.on_token(key.kind()), exportable)?;
+        self.report(token.name(), key.info())
+    }
+
+    /// The private key with this label, from the token on which it is. Refused, in the words of IOS, unless
+    /// it was made exportable.
+    pub fn export_key(&self, label: &str) -> Result<PrivateKey, NodeError> {
+        let key = self.token_set().key(label)?;
+        let algorithm = match key.info().kind {
+            KeyKind::Rsa { .. } => "RSA",
+            KeyKind::Ec(_) => "EC",
+        };
+        key.token().export(label).map_err(|error| match error.problem() {
+            Problem::NotExportable { .. } => {
+                NodeError::Refused(format!("{algorithm} keypair '{label}' is not exportable."))
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// Key pairs on the configured tokens, by token and name (`show crypto key mypubkey`).
+    pub fn keys(&self) -> Result<Vec<KeyReport>, NodeError> {
+        let mut reports = Vec::new();
+        for token in self.token_set().all()? {
+            let mut keys = token.keys()?;
+            keys.sort_by(|a, b| a.label.cmp(&b.label));
+            for key in &keys {
+                reports.push(self.report(token.name(), key)?);
+            }
+        }
+        Ok(reports)
+    }
+
+    /// The certificates that lose their key when this one is deleted: trustpoints' own, and those beside it
+    /// on its token.
+    pub fn certificates_of(&self, key: &KeyReport) -> Result<Vec<KeyCertificate>, NodeError> {
+        let mut found = Vec::new();
+        let mut look = |der: &[u8], trustpoint: Option<&String>| {
+            let Ok(certificate) = Certificate::parse(der) else { return };
+            if *certificate.public_key() == key.public_key {
+                found.push(KeyCertificate {
+                    subject: Name::from_der(certificate.subject_raw()).to_string(),
+                    serial: certificate.serial().clone(),
+                    trustpoint: trustpoint.cloned(),
+                });
+            }
+        };
+        for trustpoint in self.configuration().trustpoints.keys() {
+            for own in self.store.trusted(trustpoint)? {
+                if own.kind == TrustedKind::Own {
+                    look(&own.der, Some(trustpoint));
+                }
+            }
+        }
+        for certificate in self.token_set().get(Some(&key.token))?.certificates()? {
+            look(&certificate.der, None);
+        }
+        Ok(found)
+    }
+
+    /// Refuses when a certificate server needs one of these keys.
+    pub fn check_unneeded(&self, keys: &[KeyReport]) -> Result<(), NodeError> {
+        for server in self.servers() {
+            for authority in self.store.authorities(&server)? {
+                let is_its =
+                    |key: &&KeyReport| key.name == authority.key_label && key.token == authority.token;
+                if let Some(key) = keys.iter().find(is_its) {
+                    return Err(NodeError::Refused(format!(
+                        "the key \"{}\" is that of certificate server \"{server}\"; delete the server first",
+                        key.name
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes key pairs and the certificates of trustpoints that lose their key with them
+    /// (`crypto key zeroize`); nothing when a certificate server needs one of them.
+    pub fn zeroize_keys(&self, keys: &[KeyReport]) -> Result<(), NodeError> {
+        self.check_unneeded(keys)?;
+        for key in keys {
+            let certificates = self.certificates_of(key)?;
+            self.delete_key(key)?;
+            for certificate in certificates {
+                if let Some(trustpoint) = &certificate.trustpoint {
+                    self.store.distrust(trustpoint, Some((TrustedKind::Own, &certificate.serial)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_key(&self, key: &KeyReport) -> Result<(), NodeError> {
+        self.token_set().get(Some(&key.token))?.delete(&key.name)?;
+        Ok(self.store.set_mark(GENERATED, &mark(&key.public_key), None)?)
+    }
+
+    fn report(&self, token: &str, key: &KeyInfo) -> Result<KeyReport, NodeError> {
+        let noted = self.store.mark(GENERATED, &mark(&key.public_key))?;
+        Ok(KeyReport {
+            name: key.label.clone(),
+            kind: key.kind,
+            usage: key.usage,
+            exportable: key.extractable.unwrap_or(true),
+            token: token.to_owned(),
+            generated: noted.and_then(|seconds| seconds.parse().ok()).map(Time::from_unix),
+            public_key: key.public_key.clone(),
+        })
+    }
+}
+
+/// Notes when a key was generated: tokens do not know the time. Not noting it costs a line of
+/// `show crypto key mypubkey`, so nothing fails for it.
+pub(super) fn note_generated(store: &dyn Store, key: &PublicKey, now: Time) {
+    if let Err(error) = store.set_mark(GENERATED, &mark(key), Some(&now.unix().to_string())) {
+        tracing::warn!(%error, "when a key was generated is not noted");
+    }
+}
+
+fn mark(key: &PublicKey) -> String {
+    hex(&key.fingerprint())
+}
+
+/// After the name, in the label of a pair that is for encryption alone.
+const ENCRYPTION: &str = ".encr";
+/// Scope of the marks that say when a key was generated, by its SHA-256.
+const GENERATED: &str = "key generated";
