@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::device::Device;
+use support::device::{CaCerts, Device};
 use support::{Ca, run, until};
 
 #[test]
@@ -41,6 +41,10 @@ fn files_are_written_as_the_level_says() {
         shown.contains("Database Level: Complete - all issued certs written as <serialnum>.crt"),
         "{shown}"
     );
+
+    // The CA certificate is saved with the configuration, as on IOS.
+    ca.exec("write memory");
+    assert_eq!(fs::read(nvram.join("mycs#6101CA.cer")).expect("a file"), CaCerts::of(&ca).ca.der());
 
     // The operator wants them all.
     ca.exec("crypto pki server mycs database write");

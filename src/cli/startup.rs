@@ -34,6 +34,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 fn save(node: &Node) -> Result<Output, CommandError> {
     write(node.state(), &node.configuration())?;
+    node.save_certificates()?;
     Ok(Output::of(Messages { messages: vec!["Building configuration...".into(), "[OK]".into()] }))
 }
 

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::config::{Configuration, PinSource, TokenSection};
-use crate::files::{Files, Places};
+use crate::files::{FileUrl, Files, Places};
+use crate::pki::archive::ios::FileName;
+use crate::pki::chain;
 
+use super::server::parse;
 use super::vault::VAULT_KEY;
-use super::{DATABASE, LOCK};
+use super::{DATABASE, LOCK, Node, NodeError};
 
 /// The file systems of a configuration.
 pub fn of(configuration: &Configuration, state: &Path) -> Files {
@@ -19,6 +22,22 @@ pub fn of(configuration: &Configuration, state: &Path) -> Files {
         hosts: configuration.hosts.clone(),
         ..Places::default()
     })
+}
+
+impl Node {
+    /// Writes the CA certificates to `nvram:`, as IOS does when the configuration is saved
+    /// (`mycs#6101CA.cer`): a backup of the files is then complete.
+    pub fn save_certificates(&self) -> Result<(), NodeError> {
+        for label in self.servers() {
+            let Some(authority) = self.server(&label)?.authority()? else { continue };
+            let serial = parse(&authority.certificate)?.serial().clone();
+            let name = FileName::Cer { label, serial, ca: true };
+            let url = FileUrl::parse("nvram:").map_err(|error| NodeError::Refused(error.to_string()))?;
+            let written = self.files().write(&url.join(&name.to_string()), &authority.certificate, None);
+            written.map_err(|error| NodeError::Refused(chain(&error)))?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether both have the same file systems.
