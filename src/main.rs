@@ -35,6 +35,7 @@ struct Arguments {
 
 const COMMANDS: &str = "\
 Commands:
+  none              An interactive shell
   serve             Run the server in the foreground
   configure FILE    Apply configuration lines, - for standard input
   anything else     One command in the running server, or on the state directory when none runs:
@@ -53,10 +54,12 @@ fn main() -> ExitCode {
         return wrong("--config goes with `tokenca serve`");
     }
     match words[..] {
-        [] => wrong("the interactive shell is not there yet; `tokenca --help` shows what is"),
+        [] => ExitCode::from(client::shell(&state, None, options)),
         ["serve"] => serve(state, arguments.config),
-        // `configure terminal` is an exec command, for those who type it.
-        ["configure", file] if file != "terminal" => match read(file) {
+        ["configure"] | ["configure", "terminal"] => {
+            ExitCode::from(client::shell(&state, Some("configure terminal"), options))
+        }
+        ["configure", file] => match read(file) {
             Ok(text) => ExitCode::from(client::configure(&state, text, options)),
             Err(error) => {
                 eprintln!("% {file} cannot be read: {error}");

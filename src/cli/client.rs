@@ -1,27 +1,32 @@
-//! The program's side: sends a task to the running server, or does it itself when none runs.
+//! The program's side: sends a task to the running server, or has it done on the state directory by a session
+//! in this process when no server runs.
 
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use secrecy::{ExposeSecret, SecretString};
-
-use super::command::Messages;
-use super::protocol::{Answer, Event, Request, Task, events, receive, send};
-use super::{CommandError, Console, Options, Output, Pasted, SOCKET, configured, execute_on, startup};
-use crate::node::Node;
+use super::protocol::{Event, Request, Task, Typed, receive, send};
+use super::source::Source;
+use super::{Options, Pasted, SOCKET, connection, shell};
+use crate::log;
 
 /// Runs one exec command. Returns what the program exits with.
 pub fn exec(state: &Path, words: Vec<String>, options: Options) -> u8 {
-    run(state, Request { task: Task::Exec { words }, json: options.json, yes: options.yes })
+    run(state, Task::Exec { words }, options, talk)
 }
 
 /// Applies lines of the configuration: to the running one, and to the startup configuration when no
 /// server runs. Returns what the program exits with.
 pub fn configure(state: &Path, text: String, options: Options) -> u8 {
-    run(state, Request { task: Task::Configure { text }, json: options.json, yes: options.yes })
+    run(state, Task::Configure { text }, options, talk)
+}
+
+/// The interactive shell; `first` is typed before anything else. Returns what the program exits with.
+pub fn shell(state: &Path, first: Option<&str>, options: Options) -> u8 {
+    run(state, Task::Shell, options, |stream, request| shell::run(stream, request, first))
 }
 
 /// `/var/lib/tokenca` for root, else a directory of the user's.
@@ -36,27 +41,51 @@ pub fn default_state() -> PathBuf {
     }
 }
 
-fn run(state: &Path, request: Request) -> u8 {
-    let socket = state.join(SOCKET);
-    let done = match UnixStream::connect(&socket) {
-        Ok(stream) => talk(stream, &request),
-        Err(error) if nobody_listens(&error) => {
-            let json = request.json;
-            let result = alone(state, request, &mut Terminal);
-            Ok(events(result, json).into_iter().find_map(show).unwrap_or(0))
-        }
-        Err(error) => Err(error),
-    };
+fn run(
+    state: &Path,
+    task: Task,
+    options: Options,
+    talk: impl FnOnce(UnixStream, &Request) -> io::Result<u8>,
+) -> u8 {
+    let request = Request { task, json: options.json, yes: options.yes };
+    let done = connect(state).and_then(|(stream, alone)| {
+        let code = talk(stream, &request);
+        // It lets go of the state directory before the program ends.
+        alone.into_iter().for_each(|thread| drop(thread.join()));
+        code
+    });
     done.unwrap_or_else(|error| {
         let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => "\n% The socket is for the user that the server runs as.",
+            io::ErrorKind::PermissionDenied => {
+                "\n% The socket is for the user that the server runs as, and for its \"socket group\"."
+            }
             io::ErrorKind::UnexpectedEof => "\n% It has ended the connection; its log may say why.",
             io::ErrorKind::InvalidInput => "\n% Choose a state directory with a shorter name.",
             _ => "",
         };
-        show(Event::Error(format!("% the server cannot be asked on {}: {error}{hint}", socket.display())));
+        let socket = state.join(SOCKET);
+        show(&Event::Error(format!("% the server cannot be asked on {}: {error}{hint}", socket.display())));
         1
     })
+}
+
+/// A connection to the server; to a thread of our own when none runs.
+fn connect(state: &Path) -> io::Result<(UnixStream, Option<JoinHandle<()>>)> {
+    match UnixStream::connect(state.join(SOCKET)) {
+        Ok(stream) => Ok((stream, None)),
+        Err(error) if nobody_listens(&error) => {
+            log::setup_quiet();
+            let (ours, theirs) = UnixStream::pair()?;
+            let source = Source::directory(state.to_owned());
+            let serve = move || {
+                // Its other end is ours, and tells what is to be told.
+                let _ = connection::serve(theirs, source, Arc::default());
+            };
+            let thread = std::thread::Builder::new().name("cli".into()).spawn(serve)?;
+            Ok((ours, Some(thread)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A socket that is not there, or that a killed server has left.
@@ -74,111 +103,64 @@ fn talk(stream: UnixStream, request: &Request) -> io::Result<u8> {
             (Err(_), Err(_)) => return sent.map(|()| 1),
             (event, _) => event?,
         };
-        match event {
-            Event::Question(question) => {
-                let answer = Terminal.ask(&question)?;
-                send(&mut writer, &Answer { answer })?;
-            }
-            Event::Secret(question) => {
-                let answer = Terminal.ask_secret(&question)?.expose_secret().to_owned();
-                send(&mut writer, &Answer { answer })?;
-            }
-            Event::Paste(prompt) => {
-                let answer = Terminal.paste(&prompt)?;
-                send(&mut writer, &Answer { answer })?;
-            }
-            event => {
-                if let Some(code) = show(event) {
-                    return Ok(code);
-                }
-            }
+        if let Some(answer) = answer(&event)? {
+            send(&mut writer, &answer)?;
+        } else if let Event::Exit(code) = event {
+            return Ok(code);
+        } else {
+            show(&event);
         }
     }
 }
 
-/// With no server: on the state directory itself, which the node locks.
-fn alone(state: &Path, request: Request, console: &mut dyn Console) -> Result<Output, CommandError> {
-    let options = request.options();
-    match request.task {
-        Task::Exec { words } => {
-            let node = || match state.is_dir() {
-                true => start(state),
-                // A mistyped --state makes no directory.
-                false => Err(CommandError::Refused(format!(
-                    "there is no state directory {}; `tokenca serve` or `tokenca configure` makes it",
-                    state.display()
-                ))),
-            };
-            execute_on(node, &words, options, console)
-        }
-        Task::Configure { text } => {
-            let node = start(state)?;
-            let mut messages = configured(&node, &text, options, console)?;
-            startup::write(state, &node.configuration())?;
-            messages.push("% No server is running: saved as the startup configuration.".into());
-            Ok(Output::of(Messages { messages }))
-        }
-    }
+/// What is typed after a question; nothing when it is none.
+pub(super) fn answer(event: &Event) -> io::Result<Option<Typed>> {
+    let answer = match event {
+        Event::Question(question) => ask(question)?.trim().to_owned(),
+        Event::Secret(question) if io::stdin().is_terminal() => rpassword::prompt_password(question)?,
+        Event::Secret(question) => ask(question)?,
+        Event::Paste(prompt) => paste(prompt)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Typed::Answer(answer)))
 }
 
-fn start(state: &Path) -> Result<Arc<Node>, CommandError> {
-    Ok(Node::start(state.to_owned(), startup::read(state)?)?)
-}
-
-/// Shows an event; the exit code at the end.
-fn show(event: Event) -> Option<u8> {
+/// Shows an event that asks nothing.
+pub(super) fn show(event: &Event) {
     // Whoever reads our output may have seen enough.
-    match event {
+    let _ = match event {
         Event::Out(text) => {
             let mut out = io::stdout().lock();
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
         }
-        Event::Question(text) | Event::Secret(text) | Event::Paste(text) | Event::Error(text) => {
-            let _ = writeln!(io::stderr(), "{text}");
-        }
-        Event::Exit(code) => return Some(code),
-    }
-    None
+        Event::Log(line) => writeln!(io::stdout(), "{line}"),
+        Event::Error(text) => writeln!(io::stderr(), "{text}"),
+        _ => Ok(()),
+    };
 }
 
-/// The terminal, or whatever stands in for it. Questions go to standard error.
-struct Terminal;
-
-impl Console for Terminal {
-    fn say(&mut self, text: &str) -> io::Result<()> {
-        show(Event::Out(text.to_owned()));
-        Ok(())
+/// Questions go to standard error. At the end of input the answer is empty.
+fn ask(question: &str) -> io::Result<String> {
+    let mut err = io::stderr();
+    err.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if !io::stdin().is_terminal() {
+        // Nobody has typed the end of this line.
+        writeln!(err)?;
     }
+    Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
+}
 
-    fn ask(&mut self, question: &str) -> io::Result<String> {
-        let mut err = io::stderr();
-        err.write_all(question.as_bytes())?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
-        if !io::stdin().is_terminal() {
-            // Nobody has typed the end of this line.
-            writeln!(err)?;
-        }
-        Ok(answer.trim().to_owned())
+fn paste(prompt: &str) -> io::Result<String> {
+    writeln!(io::stderr(), "{prompt}")?;
+    let mut pasted = Pasted::default();
+    let mut line = String::new();
+    while io::stdin().read_line(&mut line)? > 0 && pasted.line(&line) {
+        line.clear();
     }
-
-    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString> {
-        if io::stdin().is_terminal() {
-            return rpassword::prompt_password(question).map(SecretString::from);
-        }
-        self.ask(question).map(SecretString::from)
-    }
-
-    fn paste(&mut self, prompt: &str) -> io::Result<String> {
-        writeln!(io::stderr(), "{prompt}")?;
-        let mut pasted = Pasted::default();
-        let mut line = String::new();
-        while io::stdin().read_line(&mut line)? > 0 && pasted.line(&line) {
-            line.clear();
-        }
-        Ok(pasted.text)
-    }
+    Ok(pasted.text)
 }
 
 /// Octets of an event: a CRL of a thousand entries, a list of very many requests.
-const MAX_EVENT: u64 = 1 << 30;
+pub(super) const MAX_EVENT: u64 = 1 << 30;

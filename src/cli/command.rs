@@ -4,8 +4,9 @@ use std::fmt;
 
 use secrecy::SecretString;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{CommandError, Console, Options};
+use super::{CommandError, Console, Options, Session};
 use crate::config::grammar::{Args, Problem, Refusal, Row};
 use crate::node::Node;
 
@@ -28,6 +29,8 @@ pub enum Run {
     Alone(fn(&mut Call<'_>) -> Result<Output, CommandError>),
     /// A node.
     OnNode(fn(&Node, &mut Call<'_>) -> Result<Output, CommandError>),
+    /// The terminal that it is typed on.
+    OnSession(fn(&mut Session, &mut Call<'_>) -> Result<Output, CommandError>),
 }
 
 /// A command as it was typed.
@@ -70,7 +73,7 @@ impl Call<'_> {
 
     /// Asks a yes/no question; anything but yes is a refusal.
     pub fn confirm(&mut self, question: &str) -> Result<(), CommandError> {
-        super::confirm(self.options, self.console, question)
+        super::confirm(self.options.yes, self.console, question)
     }
 
     /// Asks for a password.
@@ -98,6 +101,31 @@ impl Output {
     /// Of a value whose `Display` is its text.
     pub fn of(value: impl Serialize + fmt::Display + Send + 'static) -> Self {
         Self { report: Box::new(value), failed: false }
+    }
+
+    /// Nothing to show.
+    pub fn nothing() -> Self {
+        Self::of(Messages { messages: Vec::new() })
+    }
+
+    /// This text.
+    pub(super) fn text(text: String) -> Self {
+        Self::of(text)
+    }
+
+    /// The messages, when it is nothing else.
+    pub(super) fn messages(&self) -> Option<Vec<String>> {
+        let Value::Object(mut fields) = self.value() else { return None };
+        match (fields.len(), fields.remove("messages")) {
+            (1, Some(messages)) => serde_json::from_value(messages).ok(),
+            _ => None,
+        }
+    }
+
+    /// The value, for JSON of several.
+    pub(super) fn value(&self) -> Value {
+        // It was a value a moment ago.
+        serde_json::from_str(&self.report.json()).unwrap_or_default()
     }
 
     /// For standard output: text, or one JSON value. Ends with a newline unless it is empty.

@@ -9,21 +9,27 @@ mod certificates;
 pub mod client;
 mod clock;
 mod command;
+mod connection;
+mod filter;
 mod keys;
 mod peers;
 mod protocol;
 mod reference;
 mod requests;
 mod revocation;
+mod script;
 mod server;
+mod session;
+mod shell;
 mod show;
 mod socket;
+mod source;
 mod startup;
+mod terminal;
 mod tokens;
 
 use std::io;
-use std::ops::Deref;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use secrecy::SecretString;
 
@@ -31,10 +37,11 @@ use crate::config::ConfigError;
 use crate::config::grammar::{LineError, Match, Problem, Table, tokens};
 use crate::node::{Node, NodeError};
 
-use command::Messages;
+use source::Source;
 
 pub use command::{Call, Command, Output, Run};
 pub use reference::reference;
+pub use session::Session;
 pub use socket::{Handle, SOCKET, serve};
 pub use startup::STARTUP_CONFIG;
 
@@ -65,6 +72,11 @@ pub trait Console {
     /// Asks a yes/no question, unless `yes` is the answer anyway.
     fn confirm(&mut self, question: &str, yes: bool) -> io::Result<bool> {
         Ok(yes || is_yes(&self.ask(question)?))
+    }
+
+    /// Shows lines of the log as they come, or no longer. False when this terminal cannot.
+    fn monitor(&mut self, _on: bool) -> io::Result<bool> {
+        Ok(false)
     }
 }
 
@@ -117,6 +129,25 @@ pub enum CommandError {
     /// The operator is gone.
     #[error("% the answer could not be read: {0}")]
     Console(#[from] io::Error),
+    /// The lines of the configuration that were typed could not be applied.
+    #[error(transparent)]
+    Apply(Box<CommandError>),
+    /// A line of a script could not be done.
+    #[error("line {number}:\n{error}")]
+    Line {
+        /// Its number, from 1.
+        number: usize,
+        /// Why.
+        error: Box<CommandError>,
+    },
+    /// A script ended with an error after some of it was done.
+    #[error("{error}\n% The lines up to line {applied} are applied.")]
+    Partly {
+        /// The last line that was applied.
+        applied: usize,
+        /// Why the rest was not.
+        error: Box<CommandError>,
+    },
 }
 
 impl CommandError {
@@ -127,70 +158,50 @@ impl CommandError {
             _ => 1,
         }
     }
+
+    /// For a line that was typed on its own.
+    fn without_number(self) -> Self {
+        match self {
+            Self::Apply(error) => error.without_number(),
+            Self::Config(ConfigError::Line { error, .. }) => error.into(),
+            error => error,
+        }
+    }
+
+    /// As an error of the line `number` of a script that was applied as far as line `applied`.
+    fn at_line(self, number: usize, applied: usize) -> Self {
+        let error = match self {
+            Self::Syntax(error) => ConfigError::Line { number, error }.into(),
+            // What is applied is not the fault of the line that was to be done next.
+            Self::Apply(_) | Self::Config(_) => self,
+            error => Self::Line { number, error: Box::new(error) },
+        };
+        match applied {
+            0 => error,
+            applied => Self::Partly { applied, error: Box::new(error) },
+        }
+    }
 }
 
 /// Runs one exec command. A `?` at its end shows what could stand there instead.
 pub fn execute(
-    node: &Node,
+    node: &Arc<Node>,
     words: &[String],
     options: Options,
     console: &mut dyn Console,
 ) -> Result<Output, CommandError> {
-    execute_on(|| Ok(node), words, options, console)
-}
-
-/// The same on a node that is made only when the command needs one.
-fn execute_on<N: Deref<Target = Node>>(
-    node: impl FnOnce() -> Result<N, CommandError>,
-    words: &[String],
-    options: Options,
-    console: &mut dyn Console,
-) -> Result<Output, CommandError> {
-    let line = words.join(" ");
-    if let Some(help) = help(&line)? {
-        return Ok(help);
-    }
-    let found = find(&line)?;
-    let mut call = Call { line: &line, args: &found.args, options, console };
-    match found.row.run {
-        Run::Alone(run) => run(&mut call),
-        Run::OnNode(run) => run(&*node()?, &mut call),
-    }
+    Session::new(Source::Server(node.clone()), options).line(&words.join(" "), console)
 }
 
 /// Applies lines to the running configuration, as typed after `configure terminal`; all of them or none.
 /// Returns what the operator should read.
 pub fn configure(
-    node: &Node,
+    node: &Arc<Node>,
     text: &str,
     options: Options,
     console: &mut dyn Console,
 ) -> Result<Output, CommandError> {
-    Ok(Output::of(Messages { messages: configured(node, text, options, console)? }))
-}
-
-fn configured(
-    node: &Node,
-    text: &str,
-    options: Options,
-    console: &mut dyn Console,
-) -> Result<Vec<String>, CommandError> {
-    let old = node.configuration();
-    let new = old.edited(text)?;
-    for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
-        let question = format!(
-            "% This will delete certificate server {label}, its database and its keys on the token.\n\
-             % Are you sure you want to do this? [yes/no]: "
-        );
-        confirm(options, console, &question)?;
-    }
-    // One at a time from here on; somebody may have been faster while the question stood.
-    static APPLYING: Mutex<()> = Mutex::new(());
-    let _applying = APPLYING.lock().unwrap_or_else(PoisonError::into_inner);
-    if node.configuration() != old {
-        return Err(CommandError::Refused("the configuration has changed meanwhile; try again".into()));
-    }
-    Ok(node.apply(new)?)
+    Session::new(Source::Server(node.clone()), options).script(text, console)
 }
 
 /// The command that this line is, by abbreviation too.
@@ -205,20 +216,20 @@ pub fn next(line: &str, unfinished: Option<&str>) -> Result<Vec<(String, &'stati
         .map_err(|problem| problem.at(line))
 }
 
-/// The answer to a line that ends in `?`.
-fn help(line: &str) -> Result<Option<Output>, LineError> {
-    let Some(line) = line.trim_end().strip_suffix('?') else { return Ok(None) };
-    let (words, unfinished) = match line.rsplit_once(char::is_whitespace) {
+/// The words before a `?` at the end of a line, and the beginning of a word that it stands at.
+fn question_mark(line: &str) -> Option<(&str, Option<&str>)> {
+    // Ctrl-V makes it part of a word, as on IOS.
+    let line = line.trim_end().strip_suffix('?').filter(|line| !line.ends_with('\u{16}'))?;
+    Some(match line.rsplit_once(char::is_whitespace) {
         _ if line.is_empty() || line.ends_with(char::is_whitespace) => (line, None),
         Some((words, unfinished)) => (words, Some(unfinished)),
         None => ("", Some(line)),
-    };
-    Ok(Some(Output::of(command::Help::new(next(words, unfinished)?))))
+    })
 }
 
-/// Asks a yes/no question; anything but yes is a refusal.
-fn confirm(options: Options, console: &mut dyn Console, question: &str) -> Result<(), CommandError> {
-    if console.confirm(question, options.yes)? {
+/// Asks a yes/no question, unless `yes` is the answer anyway; anything but yes is a refusal.
+fn confirm(yes: bool, console: &mut dyn Console, question: &str) -> Result<(), CommandError> {
+    if console.confirm(question, yes)? {
         return Ok(());
     }
     Err(CommandError::Refused("not confirmed, nothing was done; answer yes, or use --yes".into()))
@@ -237,6 +248,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         peers::COMMANDS,
         tokens::COMMANDS,
         startup::COMMANDS,
+        terminal::COMMANDS,
     ];
     Table::new(files.into_iter().flatten())
 });

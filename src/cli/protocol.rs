@@ -8,17 +8,30 @@
 //! server ◀ {"exit":0}
 //! ```
 //!
-//! One command a connection. `out` and `error` may come several times; `exit` is last.
+//! A connection is for one command, one script, or one shell:
+//!
+//! ```text
+//! client ▶ {"task":"shell","json":false,"yes":false}
+//! server ◀ {"prompt":"ca1#"}
+//! client ▶ {"complete":"show ver"}
+//! server ◀ {"words":["version"]}
+//! client ▶ {"line":"show version"}
+//! server ◀ {"out":"…"}
+//! server ◀ {"prompt":"ca1#"}
+//! ```
+//!
+//! `out`, `error` and `log` may come several times, `log` at any time; `exit` is last.
 
 use std::io::{self, BufRead, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use super::{CommandError, Options, Output};
+use super::{CommandError, Output};
 
-/// What the client asks for.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the client asks for. May hold passwords: not in `Debug`.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     pub task: Task,
     pub json: bool,
@@ -26,7 +39,7 @@ pub struct Request {
 }
 
 /// What is to be done.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// One exec command.
@@ -39,6 +52,8 @@ pub enum Task {
         /// The lines.
         text: String,
     },
+    /// Whatever is typed.
+    Shell,
 }
 
 /// What the server says.
@@ -47,52 +62,64 @@ pub enum Task {
 pub enum Event {
     /// For standard output.
     Out(String),
-    /// A question; an [`Answer`] is waited for.
+    /// A question; an answer is waited for.
     Question(String),
     /// The same; what is typed is not shown.
     Secret(String),
-    /// What is to be pasted; the lines are the [`Answer`].
+    /// What is to be pasted; the lines are the answer.
     Paste(String),
+    /// The shell waits for a line.
+    Prompt(String),
+    /// What the end of a line could be completed to.
+    Words(Vec<String>),
+    /// A line of the log, for a terminal that watches.
+    Log(String),
     /// For standard error, without its newline.
     Error(String),
     /// The end, and what the program exits with.
     Exit(u8),
 }
 
-/// What was typed after a question. May be a password: not in `Debug`.
+/// What was typed. May be a password: not in `Debug`.
 #[derive(Serialize, Deserialize)]
-pub struct Answer {
-    pub answer: String,
+#[serde(rename_all = "lowercase")]
+pub enum Typed {
+    /// After a question.
+    Answer(String),
+    /// After a prompt.
+    Line(String),
+    /// After a prompt, a line whose last word is to be completed.
+    Complete(String),
+    /// After a prompt, a line that `?` was pressed behind; what may follow comes as one event.
+    Help(String),
 }
 
-impl Request {
-    pub fn options(&self) -> Options {
-        Options { json: self.json, yes: self.yes }
-    }
-}
-
-/// What is to be shown of the result of a command.
-pub fn events(result: Result<Output, CommandError>, json: bool) -> Vec<Event> {
+/// What is to be shown of the result of a command, and what a program exits with after it.
+pub fn shown(result: Result<Output, CommandError>, json: bool) -> (Option<Event>, u8) {
     match result {
         Ok(output) => {
             let text = output.render(json);
-            let out = (!text.is_empty()).then_some(Event::Out(text));
-            out.into_iter().chain([Event::Exit(output.failed.into())]).collect()
+            ((!text.is_empty()).then_some(Event::Out(text)), output.failed.into())
         }
-        Err(error) => vec![Event::Error(error.to_string()), Event::Exit(error.exit_code())],
+        Err(error) => (Some(Event::Error(error.to_string())), error.exit_code()),
     }
 }
 
 /// Writes one line.
 pub fn send(writer: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
+    writer.write_all(&line(value)?)
+}
+
+/// One line; wiped when it is gone, as an answer may be a password.
+pub fn line(value: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(value)?);
     line.push(b'\n');
-    writer.write_all(&line)
+    Ok(line)
 }
 
 /// Reads one line of at most `limit` octets. `UnexpectedEof` when the other end is gone.
 pub fn receive<T: DeserializeOwned>(reader: &mut impl BufRead, limit: u64) -> io::Result<T> {
-    let mut line = Vec::new();
+    let mut line = Zeroizing::new(Vec::new());
     reader.take(limit).read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
         let kind = match line.len() as u64 + 1 >= limit {
@@ -114,7 +141,7 @@ mod tests {
         let mut wire = Vec::new();
         send(&mut wire, &request).unwrap();
         assert_eq!(wire, b"{\"task\":{\"exec\":{\"words\":[\"show\"]}},\"json\":true,\"yes\":false}\n");
-        assert_eq!(receive::<Request>(&mut wire.as_slice(), 1000).unwrap(), request);
+        assert!(receive::<Request>(&mut wire.as_slice(), 1000).unwrap() == request);
         assert_eq!(receive::<Event>(&mut &b"{\"exit\":1}\n"[..], 11).unwrap(), Event::Exit(1));
     }
 

@@ -1,4 +1,4 @@
-//! `show` for what is neither server, key nor token; and `configure terminal`.
+//! `show` for what is neither server, key nor token.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::node::TlsReport;
 
-use super::command::Messages;
 use super::{Command, Output, Run};
 
 pub const COMMANDS: &[Command] = &[
@@ -50,16 +49,6 @@ pub const COMMANDS: &[Command] = &[
                     report: node.tls_report(),
                 },
             }))
-        }),
-    },
-    Command {
-        words: "configure [terminal]",
-        about: "Says how the configuration is changed: by `tokenca configure FILE`",
-        help: &[("configure", "Change the configuration"), ("terminal", "From the terminal")],
-        run: Run::Alone(|_| {
-            let message = "% Type the lines into a file and apply it: tokenca configure FILE\n\
-                           % Or from the terminal, ended with Ctrl-D: tokenca configure -";
-            Ok(Output::of(Messages::from(message.to_owned())))
         }),
     },
 ];

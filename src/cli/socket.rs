@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{self, BufReader};
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,10 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::protocol::{Answer, Event, Request, Task, events, receive, send};
-use super::{CommandError, Console, configure, execute};
+use super::protocol::{Event, send, shown};
+use super::source::Source;
+use super::{CommandError, connection};
 use crate::node::Node;
 
 /// The command socket, in the state directory.
@@ -63,7 +62,7 @@ impl Drop for Handle {
 
 #[derive(Default)]
 struct Shared {
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     sessions: Mutex<BTreeMap<u64, Session>>,
 }
 
@@ -112,13 +111,16 @@ fn start(id: u64, mut stream: UnixStream, node: &Arc<Node>, shared: &Arc<Shared>
     let mut sessions = shared.sessions();
     sessions.retain(|_, session| !session.thread.is_finished());
     if sessions.len() >= MAX_SESSIONS {
-        let refused = CommandError::Refused(format!("{MAX_SESSIONS} commands run already; try again later"));
-        return events(Err(refused), false).iter().try_for_each(|event| send(&mut stream, event));
+        let refused =
+            CommandError::Refused(format!("{MAX_SESSIONS} commands and shells run already; try again later"));
+        let (event, code) = shown(Err(refused), false);
+        event.iter().try_for_each(|event| send(&mut stream, event))?;
+        return send(&mut stream, &Event::Exit(code));
     }
     let kept = stream.try_clone()?;
-    let node = node.clone();
+    let (source, stopping) = (Source::Server(node.clone()), shared.stopping.clone());
     let thread = thread::Builder::new().name(format!("cli {id}")).spawn(move || {
-        if let Err(error) = session(stream, &node) {
+        if let Err(error) = connection::serve(stream, source, stopping) {
             tracing::debug!(%error, "a command connection broke");
         }
     })?;
@@ -126,70 +128,8 @@ fn start(id: u64, mut stream: UnixStream, node: &Arc<Node>, shared: &Arc<Shared>
     Ok(())
 }
 
-fn session(stream: UnixStream, node: &Node) -> io::Result<()> {
-    let mut console = Peer { reader: BufReader::new(stream.try_clone()?), writer: stream };
-    console.writer.set_read_timeout(Some(REQUEST_TIMEOUT))?;
-    let request: Request = receive(&mut console.reader, MAX_REQUEST)?;
-    let options = request.options();
-    if let Task::Exec { words } = &request.task {
-        // Words of the command language hold no secrets.
-        tracing::info!(command = words.join(" "), "command");
-    }
-    let result = match &request.task {
-        Task::Exec { words } => execute(node, words, options, &mut console),
-        Task::Configure { text } => configure(node, text, options, &mut console),
-    };
-    events(result, options.json).iter().try_for_each(|event| send(&mut console.writer, event))
-}
-
-struct Peer {
-    reader: BufReader<UnixStream>,
-    writer: UnixStream,
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // The map of sessions has the socket too: closing it here would not end the connection.
-        let _ = self.writer.shutdown(Shutdown::Both);
-    }
-}
-
-impl Console for Peer {
-    fn say(&mut self, text: &str) -> io::Result<()> {
-        send(&mut self.writer, &Event::Out(text.to_owned()))
-    }
-
-    fn ask(&mut self, question: &str) -> io::Result<String> {
-        self.answer(Event::Question(question.to_owned()), MAX_ANSWER)
-    }
-
-    fn ask_secret(&mut self, question: &str) -> io::Result<SecretString> {
-        self.answer(Event::Secret(question.to_owned()), MAX_ANSWER).map(SecretString::from)
-    }
-
-    fn paste(&mut self, prompt: &str) -> io::Result<String> {
-        self.answer(Event::Paste(prompt.to_owned()), MAX_REQUEST)
-    }
-}
-
-impl Peer {
-    fn answer(&mut self, question: Event, limit: u64) -> io::Result<String> {
-        send(&mut self.writer, &question)?;
-        self.writer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(receive::<Answer>(&mut self.reader, limit)?.answer)
-    }
-}
-
-/// Commands that run at once.
-const MAX_SESSIONS: usize = 16;
-/// Octets of a request: a configuration of many servers has a tenth.
-const MAX_REQUEST: u64 = 1 << 20;
-/// Octets of an answer.
-const MAX_ANSWER: u64 = 1 << 12;
-/// Programs send their request at once.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// People may think.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Commands and shells at once.
+const MAX_SESSIONS: usize = 64;
 /// A reader that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// After an error of `accept`.
@@ -197,9 +137,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{BufReader, Write};
 
     use super::*;
+    use crate::cli::protocol::{Request, Task, Typed, receive};
     use crate::config::Configuration;
 
     fn ask(path: &Path, request: &str, answers: &[&str]) -> Vec<Event> {
@@ -210,7 +151,7 @@ mod tests {
         let mut seen = Vec::new();
         while let Ok(event) = receive(&mut reader, 1 << 20) {
             if matches!(event, Event::Question(_)) {
-                send(&mut writer, &Answer { answer: (*answers.next().unwrap()).into() }).unwrap();
+                send(&mut writer, &Typed::Answer((*answers.next().unwrap()).into())).unwrap();
             }
             seen.push(event);
         }

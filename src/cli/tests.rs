@@ -144,7 +144,7 @@ fn configuring_is_all_or_nothing_and_asks_before_it_deletes() {
 
     let mut no = typist("n");
     assert!(configure("no crypto pki server x", false, &mut no).is_err());
-    assert!(no.asked.contains("certificate server x"), "{}", no.asked);
+    assert!(no.asked.contains("% This will stop the Certificate Server process"), "{}", no.asked);
     assert_eq!(fixture.node.servers(), ["x"]);
     let mut silent = typist("");
     configure("no crypto pki server x", true, &mut silent).unwrap();

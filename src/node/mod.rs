@@ -15,13 +15,15 @@ mod tls;
 mod tokens;
 mod vault;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use secrecy::SecretString;
 
 use crate::ca::CaError;
 use crate::config::{Configuration, Vault};
@@ -57,6 +59,8 @@ pub struct Node {
     http: RwLock<Option<SocketAddr>>,
     tls: Tls,
     on_change: Mutex<Option<Listener>>,
+    /// Of archives to be made, by the label of their server.
+    passphrases: Mutex<BTreeMap<String, SecretString>>,
     /// Held as long as the node lives: one process per state directory.
     _lock: File,
 }
@@ -95,6 +99,7 @@ impl Node {
             changing: Mutex::default(),
             http: RwLock::default(),
             on_change: Mutex::default(),
+            passphrases: Mutex::default(),
             state,
             _lock: lock,
         });
@@ -113,6 +118,15 @@ impl Node {
     /// otherwise it takes effect, and what could not be started is told in the lines returned
     /// (`% Certificate Server enabled.` or `% …` and why).
     pub fn apply(&self, new: Configuration) -> Result<Vec<String>, NodeError> {
+        self.apply_keeping(new, &BTreeSet::new())
+    }
+
+    /// The same; keys of the servers `keep_keys` stay on their tokens when the servers go.
+    pub fn apply_keeping(
+        &self,
+        new: Configuration,
+        keep_keys: &BTreeSet<String>,
+    ) -> Result<Vec<String>, NodeError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Time::now();
         let new = new.sealed(&self.vault);
@@ -129,8 +143,8 @@ impl Node {
         let mut messages = Vec::new();
         for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
             if let Some(server) = servers.remove(label) {
-                server.delete(&old_tokens)?;
-                messages.push(format!("% Certificate Server {label} deleted."));
+                server.delete(&old_tokens, keep_keys.contains(label))?;
+                messages.push("% Certificate Server Process stopped".to_owned());
             }
         }
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
@@ -164,6 +178,17 @@ impl Node {
             listener(&new);
         }
         Ok(messages)
+    }
+
+    /// Whether enabling the server by this configuration archives its private key, under a passphrase that is
+    /// not configured.
+    pub fn archive_needs_passphrase(&self, _label: &str, _configuration: &Configuration) -> bool {
+        false
+    }
+
+    /// The passphrase of the archive that is made when the server is enabled.
+    pub fn protect_archive(&self, label: &str, passphrase: SecretString) {
+        self.passphrases().insert(label.to_owned(), passphrase);
     }
 
     /// Calls `listener` with every configuration that is applied from now on.
@@ -242,6 +267,10 @@ impl Node {
     /// The one meant when none is named: with several, the first by label.
     pub fn default_server(&self) -> Option<Arc<CertServer>> {
         self.running().servers.values().next().cloned()
+    }
+
+    fn passphrases(&self) -> MutexGuard<'_, BTreeMap<String, SecretString>> {
+        self.passphrases.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn listener(&self) -> MutexGuard<'_, Option<Listener>> {

@@ -109,10 +109,9 @@ impl CertServer {
         now: Time,
     ) -> Vec<String> {
         let before = self.status();
-        let unchanged = before.section == section
-            && before.trustpoint == trustpoint
-            && before.around.same_as(&around)
-            && before.running.is_some();
+        let unchanged =
+            before.section == section && before.trustpoint == trustpoint && before.around.same_as(&around);
+        // What could not start is tried again by upkeep, and its error was told when it was new.
         if unchanged {
             self.change(|status| status.around = around);
             return Vec::new();
@@ -227,12 +226,16 @@ impl CertServer {
         self.publisher.trouble()
     }
 
-    /// Deletes everything of the server: its data and its keys.
-    pub(super) fn delete(&self, tokens: &Tokens) -> Result<(), NodeError> {
+    /// Deletes everything of the server: its data and, unless they are to be kept, its keys.
+    pub(super) fn delete(&self, tokens: &Tokens, keep_keys: bool) -> Result<(), NodeError> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.change(|status| status.running = None);
         self.publisher.plan(None);
-        for authority in self.store.authorities(&self.label)? {
+        let authorities = match keep_keys {
+            true => Vec::new(),
+            false => self.store.authorities(&self.label)?,
+        };
+        for authority in authorities {
             let token = tokens.get(Some(&authority.token))?;
             if token.find(&authority.key_label)?.is_some() {
                 token.delete(&authority.key_label)?;
