@@ -585,6 +585,6 @@ fn archives_in_loose_ber_open() {
         let archive = Archive::read(&loose, Some(&secret("cisco123")));
         let archive = archive.unwrap_or_else(|error| panic!("{words}: {error}"));
         assert_eq!(*archive.key.unwrap().to_pkcs8_der(), plain, "{words}");
-        assert_eq!(archive.certificates, [own.clone()], "{words}");
+        assert_eq!(archive.certificates, std::slice::from_ref(&own), "{words}");
     }
 }

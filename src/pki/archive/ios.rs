@@ -52,8 +52,9 @@ impl FileName {
             "cer" => {
                 let (label, number) = stem.rsplit_once('#')?;
                 let number = number.strip_prefix("61")?;
-                let own = number.strip_suffix("CA").or_else(|| number.strip_suffix("ca"));
-                let serial = serial(own.unwrap_or(number))?;
+                let number = number.to_ascii_uppercase();
+                let own = number.strip_suffix("CA");
+                let serial = serial(own.unwrap_or(&number))?;
                 Self::Cer { label: label.to_owned(), serial, ca: own.is_some() }
             }
             _ => return None,
@@ -372,6 +373,7 @@ mod tests {
             assert_eq!(FileName::parse(name), Some(parsed.clone()), "{name}");
             assert_eq!(parsed.to_string(), name);
         }
+        assert_eq!(FileName::parse("ese-ios-ca#6101cA.CER"), Some(cer(1, true)));
         assert_eq!(FileName::parse("0A.CNM"), Some(FileName::Cnm(Serial::from(10))));
         for name in ["", ".ser", "mycs", "mycs.crt", ".cnm", "0x1.cnm", "+1.cnm", "mycs#01CA.cer", "#61.cer"]
         {

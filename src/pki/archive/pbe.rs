@@ -353,7 +353,7 @@ const PRFS: [(Hash, ObjectIdentifier); 4] = [
     (Hash::Sha512, ObjectIdentifier::new_unwrap("1.2.840.113549.2.11")),
 ];
 
-/// A quarter of a second for key, certificates and MAC together; Windows refuses archives of more than
+/// Some tenths of a second for key, certificates and MAC together; Windows refuses archives of more than
 /// 600 000 in all.
 pub const MODERN_ITERATIONS: u32 = 100_000;
 /// What OpenSSL wrote in the time of the routers.
