@@ -130,6 +130,21 @@ fn the_usual_clients_fetch_over_both_versions() {
     for part in ["HTTP secure server status: Enabled\n", &format!("HTTP secure server port: {port}\n")] {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
     }
+    // The trustpoint stands in the configuration, as on IOS, and its certificate can be had.
+    let configuration = ca.exec("show running-config section trustpoint");
+    let section = format!(
+        "crypto pki trustpoint {trustpoint}\n enrollment selfsigned\n \
+         subject-name cn=IOS-Self-Signed-Certificate-{number}\n revocation-check none\n"
+    );
+    assert!(configuration.contains(&section), "{configuration}");
+    let shown = ca.exec(&format!("show crypto pki certificates {trustpoint}"));
+    for part in ["Router Self-Signed Certificate\n", &format!("  Associated Trustpoints: {trustpoint}\n")] {
+        assert!(shown.contains(part), "no {part:?} in\n{shown}");
+    }
+    let all = ca.json("show crypto pki certificates");
+    let pem = fs::read_to_string(scene.pem()).expect("the certificate");
+    assert_eq!(all[0]["pem"].as_str().map(str::trim), Some(pem.trim()));
+    assert_eq!(all[1]["server"], "mycs");
     // Its key is on the token and cannot leave it.
     let key = key_on_token(ca, Some(trustpoint));
     assert!(key.contains("sensitive") && key.contains("never extractable"), "{key}");
@@ -260,6 +275,62 @@ fn resumed_sessions_cost_the_token_nothing() {
         assert!(request("-sess_in").contains("Reused, TLSv1"));
         assert_eq!(signatures(), before + 1, "{version}");
     }
+}
+
+#[test]
+fn a_trustpoint_says_what_the_certificate_is() {
+    let trustpoint = "crypto pki trustpoint local\n enrollment selfsigned\n rsakeypair web 3072\n";
+    let scene = Scene::new(trustpoint);
+    assert_eq!(scene.status()["trustpoint"], "local");
+    assert_eq!(scene.status()["key"], "web on usbtoken0:");
+    assert!(!scene.ca.exec("show running-config").contains("TP-self-signed"));
+    let said = text_of(&scene.pem(), &["-text"]);
+    assert!(said.contains("unstructuredName = ca1.example.com") && said.contains("3072 bit"), "{said}");
+    scene.handshake(&["-tls1_2"]).says("TLSv1.2");
+
+    // There is one only.
+    let refused = try_configure(&scene.ca, "crypto pki trustpoint other\n enrollment selfsigned\n");
+    assert!(refused.contains("trustpoint local has the self-signed certificate"), "{refused}");
+
+    // What is changed in it makes another certificate.
+    scene.ca.configure("crypto pki trustpoint local\n subject-name cn=web, o=Example\n eckeypair web2\n");
+    scene.fetch_certificate();
+    let said = text_of(&scene.pem(), &["-text"]);
+    assert!(said.contains("Subject: O = Example, CN = web") && said.contains("prime256v1"), "{said}");
+    assert!(said.contains("Serial Number: 2 (0x2)"), "{said}");
+    scene.handshake(&["-tls1_3"]);
+
+    // Without it there is that of IOS, and a new one when that is taken back.
+    scene.ca.configure("no crypto pki trustpoint local\n");
+    scene.fetch_certificate();
+    let (first, trustpoint) = (scene.fingerprint(), scene.status()["trustpoint"].clone());
+    let trustpoint = trustpoint.as_str().expect("a trustpoint");
+    assert!(trustpoint.starts_with("TP-self-signed-"), "{trustpoint}");
+    scene.ca.configure(&format!("no crypto pki trustpoint {trustpoint}\n"));
+    scene.fetch_certificate();
+    assert_ne!(scene.fingerprint(), first);
+    assert_eq!(scene.status()["trustpoint"], trustpoint);
+    scene.handshake(&[]);
+
+    // A key that is deleted is made anew, with its certificate.
+    let before = scene.fingerprint();
+    scene.ca.cli(&["--yes", "crypto", "key", "zeroize", "ec", trustpoint]);
+    until("HTTPS has another key", || {
+        let _ = scene.s_client(&["-no_ticket"]);
+        let now = &scene.status()["fingerprint_sha256"];
+        (scene.status()["error"].is_null() && *now != before).then_some(())
+    });
+    scene.fetch_certificate();
+    scene.handshake(&[]);
+}
+
+/// Lines that must be refused; what is said.
+fn try_configure(ca: &Ca, lines: &str) -> String {
+    let file = ca.state().join("lines");
+    fs::write(&file, lines).expect("a file");
+    let ran = ca.try_cli(&["configure", &file.display().to_string()]);
+    assert_ne!(ran.code, Some(0));
+    ran.stdout + &ran.stderr
 }
 
 fn text_of(certificate: &Path, more: &[&str]) -> String {

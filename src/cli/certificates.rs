@@ -11,14 +11,22 @@ use crate::pki::{Certificate, Hash, Name, Serial, Time, hex};
 pub const COMMANDS: &[Command] = &[
     Command {
         words: "show crypto pki/ca certificates [<label>]",
-        about: "Shows the certificates of the servers themselves: the CA's, and those of separate SCEP keys",
+        about: "Shows the certificates of the servers themselves: the CA's, those of separate SCEP keys, and the \
+                self-signed one of HTTPS",
         help: &[("certificates", "Certificates of the servers themselves")],
         run: Run::OnNode(|node, call| {
-            let labels = match call.args.get("label") {
+            let mut shown = Vec::new();
+            let label = call.args.get("label");
+            let own = node.self_signed(label)?;
+            let labels = match label {
+                Some(_) if own.is_some() => Vec::new(),
                 Some(label) => vec![label.to_owned()],
                 None => node.servers(),
             };
-            let mut shown = Vec::new();
+            if let Some((trustpoint, der)) = own {
+                shown
+                    .push(Shown { title: "Router Self-Signed Certificate", ..Shown::of(&der, &trustpoint)? });
+            }
             for label in labels {
                 for der in node.server(&label)?.certificates()? {
                     shown.push(Shown::of(&der, &label)?);
@@ -49,6 +57,8 @@ pub fn serial(call: &Call<'_>) -> Result<Serial, CommandError> {
 /// A certificate, as an operator wants it.
 #[derive(Serialize)]
 struct Shown {
+    #[serde(skip)]
+    title: &'static str,
     server: String,
     #[serde(serialize_with = "text")]
     serial: Serial,
@@ -72,10 +82,12 @@ impl Shown {
         let certificate = Certificate::parse(der)
             .map_err(|error| CommandError::Refused(format!("a certificate of {server}: {error}")))?;
         let now = Time::now();
+        let ca = certificate.extensions().basic_constraints().is_some_and(|constraints| constraints.ca);
         Ok(Self {
+            title: if ca { "CA Certificate" } else { "RA Certificate" },
             server: server.to_owned(),
             serial: certificate.serial().clone(),
-            ca: certificate.extensions().basic_constraints().is_some_and(|constraints| constraints.ca),
+            ca,
             usage: usage(&certificate),
             issuer: Name::from_der(certificate.issuer_raw()),
             subject: Name::from_der(certificate.subject_raw()),
@@ -119,7 +131,7 @@ impl fmt::Display for List {
             if i > 0 {
                 writeln!(f)?;
             }
-            writeln!(f, "{}", if shown.ca { "CA Certificate" } else { "RA Certificate" })?;
+            writeln!(f, "{}", shown.title)?;
             writeln!(f, "  Status: {}", shown.status)?;
             writeln!(f, "  Certificate Serial Number: {}", shown.serial)?;
             writeln!(f, "  Certificate Usage: {}", shown.usage)?;

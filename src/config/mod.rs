@@ -107,6 +107,15 @@ impl Configuration {
         self.to_string()
     }
 
+    /// The beginning of the name of the trustpoint that HTTPS has without being told.
+    pub const SELFSIGNED: &'static str = "TP-self-signed-";
+
+    /// Trustpoints with a self-signed certificate, which are not those of servers.
+    pub fn selfsigned(&self) -> impl Iterator<Item = (&str, &TrustpointSection)> {
+        let sections = self.trustpoints.iter().map(|(label, section)| (label.as_str(), section));
+        sections.filter(|(label, section)| section.selfsigned && !self.servers.contains_key(*label))
+    }
+
     /// Host name and domain name: the default name of keys.
     pub fn fqdn(&self) -> String {
         match &self.domain_name {

@@ -29,7 +29,10 @@ pub(super) struct Blame {
 
 /// The first rule that is broken.
 pub(super) fn broken(configuration: &Configuration) -> Option<Broken> {
-    weak_hash(configuration).or_else(|| weak_key(configuration)).or_else(|| same_device(configuration))
+    weak_hash(configuration)
+        .or_else(|| weak_key(configuration))
+        .or_else(|| same_device(configuration))
+        .or_else(|| two_selfsigned(configuration))
 }
 
 fn weak_hash(configuration: &Configuration) -> Option<Broken> {
@@ -100,5 +103,23 @@ fn same_device(configuration: &Configuration) -> Option<Broken> {
         blames: vec![blame(global::FILE_SYSTEM, "device"), blame(global::TOKEN, "name")],
         reason: reason.clone(),
         section: format!("file system {name}:"),
+    })
+}
+
+/// HTTPS has one certificate. That which is made without being asked for gives way.
+fn two_selfsigned(configuration: &Configuration) -> Option<Broken> {
+    let labels = configuration.selfsigned().map(|(label, _)| label);
+    let mut asked_for = labels.filter(|label| !label.starts_with(Configuration::SELFSIGNED));
+    let (first, second) = (asked_for.next()?, asked_for.next()?);
+    let blame = |this: &str, other: &str| Blame {
+        mode: Mode::Trustpoint(this.to_owned()),
+        words: trustpoint::SELFSIGNED,
+        value: "selfsigned",
+        reason: format!("trustpoint {other} has the self-signed certificate; there is only one"),
+    };
+    Some(Broken {
+        blames: vec![blame(first, second), blame(second, first)],
+        reason: format!("trustpoint {first} has the self-signed certificate; there is only one"),
+        section: format!("crypto pki trustpoint {second}"),
     })
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use crate::pki::Name;
+
 use super::grammar::{Args, Refusal, Table};
 use super::line::{Later, Line, Lines, Verb};
 use super::{device, label};
@@ -14,6 +16,10 @@ pub struct TrustpointSection {
     pub key: Option<KeyPair>,
     /// The token of a key to be generated, without the colon.
     pub on: Option<String>,
+    /// `enrollment selfsigned`: its certificate is made here, for HTTPS.
+    pub selfsigned: bool,
+    /// `subject-name`, as typed.
+    pub subject_name: Option<String>,
     /// `enrollment url`, kept for the client side.
     pub enrollment_url: Option<String>,
     /// `revocation-check`, its methods as typed, kept for the client side.
@@ -58,7 +64,11 @@ impl KeyPair {
 
 impl fmt::Display for TrustpointSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.selfsigned {
+            writeln!(f, " enrollment selfsigned")?;
+        }
         self.enrollment_url.iter().try_for_each(|url| writeln!(f, " enrollment url {url}"))?;
+        self.subject_name.iter().try_for_each(|name| writeln!(f, " subject-name {name}"))?;
         self.revocation_check.iter().try_for_each(|methods| writeln!(f, " revocation-check {methods}"))?;
         match &self.key {
             Some(KeyPair::Rsa { label, bits, encryption_bits }) => {
@@ -79,6 +89,7 @@ pub static LINES: LazyLock<Lines<TrustpointSection>> = LazyLock::new(|| Lines::n
 /// Lines of IOS that this version does not have.
 pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
 
+pub(super) const SELFSIGNED: &str = "enrollment selfsigned";
 pub(super) const RSA_KEY_PAIR: &str = "rsakeypair <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]";
 pub(super) const RSA_KEY_PAIR_ALSO: &str =
     "{rsa-key | rsa keypair} <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]";
@@ -116,6 +127,34 @@ const SHOWN: &[Line<TrustpointSection>] = &[
         run: |trustpoint, verb, args| {
             trustpoint.on = match verb {
                 Verb::Set => Some(device(args, "device")?),
+                _ => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: SELFSIGNED,
+        no: Some("enrollment selfsigned"),
+        about: "Has the certificate with which HTTPS is served: self-signed, its key on a token, made when it is \
+                missing",
+        help: &[("enrollment", "How to enrol"), ("selfsigned", "By itself, for `ip http secure-server`")],
+        run: |trustpoint, verb, _| {
+            trustpoint.selfsigned = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
+        words: "subject-name <dn...>",
+        no: Some("subject-name"),
+        about: "Names the subject of a self-signed certificate; hostname=NAME of this host by default",
+        help: &[("subject-name", "Subject of the certificate"), ("<dn>", "As in CN=ca1, O=Example, C=US")],
+        run: |trustpoint, verb, args| {
+            trustpoint.subject_name = match verb {
+                Verb::Set => {
+                    let name = args.text("dn");
+                    Name::parse(name).map_err(|error| args.refuse("dn", error.to_string()))?;
+                    Some(name.to_owned())
+                }
                 _ => None,
             };
             Ok(())
@@ -179,7 +218,7 @@ const LATER_LINES: &[Later] = &[
     Later("chain-validation [<rest...>]"),
     Later("crl {query | best-effort | optional | cache} [<rest...>]"),
     Later("enrollment [mode ra] [retry period <minutes>] [retry count <number>] [url <url> [pem]]"),
-    Later("enrollment {command | credential | http-proxy | profile | selfsigned | terminal} [<rest...>]"),
+    Later("enrollment {command | credential | http-proxy | profile | terminal} [<rest...>]"),
     Later("fingerprint <rest...>"),
     Later("fqdn <name>"),
     Later("hash {md5 | sha1 | sha256 | sha384 | sha512}"),
@@ -195,7 +234,6 @@ const LATER_LINES: &[Later] = &[
     Later("source interface <rest...>"),
     Later("storage <device>"),
     Later("subject-alt-name <name>"),
-    Later("subject-name <dn...>"),
     Later("usage <rest...>"),
     Later("vrf <name>"),
 ];

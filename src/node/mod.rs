@@ -84,10 +84,11 @@ impl Node {
         let lock = lock(&state)?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&state.join(DATABASE))?);
         let vault = Arc::new(vault::open(&state)?);
+        let clock = Arc::new(Clock::new(store.clone()));
         let empty = Configuration::default();
         let node = Arc::new(Self {
-            clock: Arc::new(Clock::new(store.clone())),
-            tls: Tls::new(store.clone()),
+            tls: Tls::new(store.clone(), clock.clone()),
+            clock,
             store,
             vault,
             running: RwLock::new(Running {
@@ -129,7 +130,8 @@ impl Node {
     ) -> Result<Vec<String>, NodeError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Time::now();
-        let new = new.sealed(&self.vault);
+        let typed = new.sealed(&self.vault);
+        let new = self.tls.complete(typed.clone())?;
         let (old, old_tokens, old_files, mut servers) = {
             let running = self.running();
             let Running { configuration, tokens, files, servers } = &*running;
@@ -140,6 +142,7 @@ impl Node {
                 server.check_change(section, new.trustpoints.get(label))?;
             }
         }
+        self.tls.forget(&old, &typed, &new)?;
         let mut messages = Vec::new();
         for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
             if let Some(server) = servers.remove(label) {
