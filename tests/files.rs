@@ -2,13 +2,17 @@
 
 mod support;
 
+#[path = "files/hostile.rs"]
+mod hostile;
 #[path = "files/local.rs"]
 mod local;
+#[path = "files/remote.rs"]
+mod remote;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tokenca::files::{FileUrl, Files, Places};
+use tokenca::files::{FileUrl, Files, Login, Places};
 
 /// `nvram:` in `dir/nvram`, `flash:` in `dir/flash`.
 fn places(dir: &Path) -> Places {
@@ -33,6 +37,6 @@ fn url(text: &str) -> FileUrl {
 }
 
 #[track_caller]
-fn names(files: &Files, directory: &str) -> Vec<String> {
-    files.list(&url(directory), None).unwrap().entries.into_iter().map(|entry| entry.name).collect()
+fn names(files: &Files, directory: &str, login: Option<&Login>) -> Vec<String> {
+    files.list(&url(directory), login).unwrap().entries.into_iter().map(|entry| entry.name).collect()
 }

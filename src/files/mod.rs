@@ -6,13 +6,18 @@
 //! the disk when the call returns where the disk is ours.
 
 mod error;
+mod ftp;
 mod local;
+mod remote;
+mod s3;
+mod tftp;
 mod url;
+mod web;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::pki::Time;
@@ -20,7 +25,9 @@ use crate::pki::Time;
 pub use error::{Fault, FileError};
 pub use url::{FileUrl, Login, NVRAM, UrlError};
 
+use remote::Remote;
 use url::Place;
+use web::Web;
 
 /// The most octets that a file may have: 64 MiB.
 pub const MAX_OCTETS: u64 = 64 << 20;
@@ -30,6 +37,7 @@ pub const MAX_OCTETS: u64 = 64 << 20;
 pub struct Files {
     places: Arc<Places>,
     timeouts: Timeouts,
+    web: Arc<OnceLock<Web>>,
 }
 
 /// What the file systems are.
@@ -102,12 +110,12 @@ pub struct Entry {
 impl Files {
     /// The file systems of these places.
     pub fn new(places: Places) -> Self {
-        Self { places: Arc::new(places), timeouts: Timeouts::default() }
+        Self { places: Arc::new(places), timeouts: Timeouts::default(), web: Arc::default() }
     }
 
     /// The same, waiting as long as this for servers.
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
-        Self { timeouts, ..self }
+        Self { timeouts, web: Arc::default(), ..self }
     }
 
     /// Names of the file systems of this host, with colon: `nvram:`, then those configured.
@@ -121,6 +129,7 @@ impl Files {
         self.at(url, login, |place| match place {
             Where::Local(place) => place.read(),
             Where::Device(device, name) => device.read(plain(&name)?),
+            Where::Remote(remote) => remote.read(),
         })
     }
 
@@ -141,6 +150,7 @@ impl Files {
             Where::Local(place) => place.list(),
             Where::Device(device, name) if name.is_empty() => device.list(),
             Where::Device(..) => Err(Fault::NoDirectory),
+            Where::Remote(remote) => remote.list(),
         })?;
         listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listing)
@@ -151,6 +161,7 @@ impl Files {
         self.at(url, login, |place| match place {
             Where::Local(place) => place.delete(),
             Where::Device(device, name) => device.delete(plain(&name)?),
+            Where::Remote(remote) => remote.delete(),
         })
     }
 
@@ -165,6 +176,7 @@ impl Files {
             _ if octets.len() as u64 > MAX_OCTETS => Err(Fault::TooLarge(MAX_OCTETS)),
             Where::Local(place) => place.write(octets, mode),
             Where::Device(device, name) => device.write(plain(&name)?, octets),
+            Where::Remote(remote) => remote.write(octets),
         })
     }
 
@@ -172,13 +184,13 @@ impl Files {
     fn at<T>(
         &self,
         url: &FileUrl,
-        _login: Option<&Login>,
+        login: Option<&Login>,
         act: impl FnOnce(Where<'_>) -> Result<T, Fault>,
     ) -> Result<T, FileError> {
-        self.place(url).and_then(act).map_err(|fault| FileError { url: url.to_string(), fault })
+        self.place(url, login).and_then(act).map_err(|fault| FileError { url: url.to_string(), fault })
     }
 
-    fn place(&self, url: &FileUrl) -> Result<Where<'_>, Fault> {
+    fn place<'f>(&'f self, url: &'f FileUrl, login: Option<&'f Login>) -> Result<Where<'f>, Fault> {
         let places = &*self.places;
         match &url.place {
             Place::System { system, path } if system == NVRAM => {
@@ -192,7 +204,13 @@ impl Files {
                 Ok(Where::Device(device.as_ref(), path.clone()))
             }
             Place::Host { path } => Ok(Where::Local(local::Local::of_host(places, path))),
-            Place::Remote(_) => Err(Fault::Unsupported("not yet")),
+            Place::Remote(remote) => Ok(Where::Remote(Remote {
+                places: &self.places,
+                timeouts: self.timeouts,
+                web: &self.web,
+                url: remote,
+                login: url.login().or(login),
+            })),
         }
     }
 }
@@ -201,6 +219,7 @@ impl Files {
 enum Where<'f> {
     Local(local::Local<'f>),
     Device(&'f dyn Device, String),
+    Remote(Remote<'f>),
 }
 
 /// A name in a directory without directories.

@@ -21,9 +21,9 @@ fn nvram_and_flash_are_written_read_listed_and_deleted() {
             assert_eq!(files.read(&url, None).unwrap(), octets);
         }
     }
-    assert_eq!(names(&files, "nvram:"), ["mycs#6101CA.cer", "mycs.ser"]);
-    assert_eq!(names(&files, "flash:"), ["certs", "f"]);
-    assert_eq!(names(&files, "flash:certs"), ["1.cnm"]);
+    assert_eq!(names(&files, "nvram:", None), ["mycs#6101CA.cer", "mycs.ser"]);
+    assert_eq!(names(&files, "flash:", None), ["certs", "f"]);
+    assert_eq!(names(&files, "flash:certs", None), ["1.cnm"]);
     let listing = files.list(&url("flash:"), None).unwrap();
     assert!(listing.entries[0].directory && !listing.entries[1].directory);
     assert_eq!(listing.entries[1].size, 100_000);
@@ -32,7 +32,7 @@ fn nvram_and_flash_are_written_read_listed_and_deleted() {
 
     files.delete(&url("nvram:mycs.ser"), None).unwrap();
     assert!(files.delete(&url("nvram:mycs.ser"), None).unwrap_err().is_not_found());
-    assert_eq!(names(&files, "nvram:"), ["mycs#6101CA.cer"]);
+    assert_eq!(names(&files, "nvram:", None), ["mycs#6101CA.cer"]);
     assert_eq!(files.systems(), ["nvram:", "flash:"]);
 }
 
@@ -57,7 +57,7 @@ fn reserved_names_are_not_files() {
         fs::write(nvram.join(name), "ours").unwrap();
     }
     fs::write(nvram.join("startup-config"), "hostname a\n").unwrap();
-    assert_eq!(names(&files, "nvram:"), ["startup-config"]);
+    assert_eq!(names(&files, "nvram:", None), ["startup-config"]);
     // On no way: also not by the directory's own path, or through a link to it.
     symlink(&nvram, dir.path().join("link")).unwrap();
     for name in reserved {
@@ -119,8 +119,8 @@ fn nothing_leads_out_of_a_file_system() {
     for directory in ["nvram:d", "nvram:..", "flash:..", "flash:out", "flash:f", "flash:nowhere"] {
         files.list(&url(directory), None).expect_err(directory);
     }
-    assert_eq!(names(&files, "nvram:"), [""; 0]);
-    assert_eq!(names(&files, "flash:"), [""; 0]);
+    assert_eq!(names(&files, "nvram:", None), [""; 0]);
+    assert_eq!(names(&files, "flash:", None), [""; 0]);
     assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
     assert_eq!(fs::read_to_string(dir.path().join("outside/f")).unwrap(), "secret");
     assert!(!dir.path().join("flash/nowhere").exists());
