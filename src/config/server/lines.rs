@@ -277,10 +277,7 @@ fn distinguished_name(args: &Args) -> Result<String, Refusal> {
     let name = args.text("dn");
     // `issuer name CN=…`, as it is printed in places.
     let name = name.strip_prefix("name ").unwrap_or(name).trim_start();
-    Name::parse(name).map_err(|error| {
-        let hint = if name.contains('=') { String::new() } else { format!("\nhint: type cn={name}") };
-        args.refuse("dn", format!("{error}{hint}"))
-    })?;
+    Name::parse(name).map_err(|error| args.refuse("dn", error.to_string()))?;
     Ok(name.to_owned())
 }
 
