@@ -39,7 +39,8 @@ impl Usage {
         }
     }
 
-    fn on_token(self, kind: KeyKind) -> KeyUsage {
+    /// What its pair on the token may do.
+    pub(super) fn on_token(self, kind: KeyKind) -> KeyUsage {
         match self {
             Self::General => KeyUsage::general(kind),
             Self::Signature => KeyUsage::SIGNATURE,
@@ -203,7 +204,7 @@ impl Node {
         Ok(self.store.set_mark(GENERATED, &mark(&key.public_key), None)?)
     }
 
-    fn report(&self, token: &str, key: &KeyInfo) -> Result<KeyReport, NodeError> {
+    pub(super) fn report(&self, token: &str, key: &KeyInfo) -> Result<KeyReport, NodeError> {
         let noted = self.store.mark(GENERATED, &mark(&key.public_key))?;
         Ok(KeyReport {
             name: key.label.clone(),

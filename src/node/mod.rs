@@ -3,6 +3,7 @@
 
 mod clock;
 mod files;
+mod import;
 mod keys;
 mod operator;
 mod publish;
@@ -11,6 +12,7 @@ mod requests;
 mod server;
 mod start;
 mod surroundings;
+mod takeover;
 mod tls;
 mod tokens;
 mod vault;
@@ -33,12 +35,14 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 use crate::token::TokenError;
 
+pub use import::{Import, Imported, Pair};
 pub use keys::{KeyCertificate, Usage};
 pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
 };
 pub use server::CertServer;
+pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
 
 use clock::Clock;
@@ -104,6 +108,12 @@ impl Node {
             state,
             _lock: lock,
         });
+        let mut configuration = configuration;
+        let files = files::of(&configuration, &node.state);
+        // A file that is gone does not keep the rest from starting.
+        if let Err(error) = node.take_chains(&mut configuration, &files) {
+            tracing::error!("certificates of a chain were not taken: {error}");
+        }
         for line in node.apply(configuration)? {
             tracing::info!("{line}");
         }
@@ -131,7 +141,7 @@ impl Node {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let now = Time::now();
         let typed = new.sealed(&self.vault);
-        let new = self.tls.complete(typed.clone())?;
+        let mut new = self.tls.complete(typed.clone())?;
         let (old, old_tokens, old_files, mut servers) = {
             let running = self.running();
             let Running { configuration, tokens, files, servers } = &*running;
@@ -150,11 +160,15 @@ impl Node {
                 messages.push("% Certificate Server Process stopped".to_owned());
             }
         }
+        for label in old.trustpoints.keys().filter(|label| !new.trustpoints.contains_key(*label)) {
+            self.forget_trustpoint(label)?;
+        }
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
         let files = match files::same(&old, &new) {
             true => old_files,
             false => Arc::new(files::of(&new, &self.state)),
         };
+        self.take_chains(&mut new, &files)?;
         let around = Surroundings {
             tokens: tokens.clone(),
             files: files.clone(),
@@ -257,6 +271,16 @@ impl Node {
 
     fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
         self.running.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What servers would share by this configuration.
+    fn surroundings(&self, configuration: &Configuration) -> Surroundings {
+        Surroundings {
+            tokens: Arc::new(self.token_set().changed_to(&configuration.tokens, &self.state)),
+            files: Arc::new(files::of(configuration, &self.state)),
+            vault: self.vault.clone(),
+            http: false,
+        }
     }
 
     fn token_set(&self) -> Arc<Tokens> {

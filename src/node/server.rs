@@ -11,9 +11,11 @@ use crate::store::{Role, Store};
 
 use super::NodeError;
 use super::clock::Clock;
+use super::import;
 use super::publish::Publisher;
 use super::start::{Start, Started, issuer_name};
 use super::surroundings::Surroundings;
+use super::takeover;
 use super::tokens::Tokens;
 
 /// One `crypto pki server`, as the operator's commands see it.
@@ -87,8 +89,11 @@ impl CertServer {
                 self.label
             ))
         };
-        if name.as_der() != certificate.subject_raw() {
-            return Err(fixed("the issuer name", &Name::from_der(certificate.subject_raw()).to_string()));
+        let old_name = Name::from_der(certificate.subject_raw());
+        // That of a CA taken over was written by others.
+        let taken_over = || takeover::report(self.store.as_ref(), &self.label).map(|report| report.is_some());
+        if name != old_name && !(taken_over()? && takeover::agrees(&self.label, section, &old_name)) {
+            return Err(fixed("the issuer name", &old_name.to_string()));
         }
         let Some(trustpoint) = trustpoint else { return Ok(()) };
         if trustpoint.key.as_ref().is_some_and(|key| key.label() != authority.key_label) {
@@ -132,16 +137,20 @@ impl CertServer {
                 self.publisher.plan(None);
                 vec![format!("% Certificate Server {} disabled.", self.label)]
             }
-            (false, _) => match self.start(now).and_then(|()| self.publisher.settle()) {
-                Ok(()) if was_running => Vec::new(),
-                Ok(()) => vec![format!("% Certificate Server {} enabled.", self.label)],
+            (false, _) => match self.start(now).and_then(|notes| self.publisher.settle().map(|()| notes)) {
+                Ok(_) if was_running => Vec::new(),
+                Ok(notes) => {
+                    let enabled = format!("% Certificate Server {} enabled.", self.label);
+                    std::iter::once(enabled).chain(notes).collect()
+                }
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],
             },
         }
     }
 
     /// Starts, or starts anew by what is configured now. What runs goes on until the new one is ready.
-    fn start(&self, now: Time) -> Result<(), String> {
+    /// Returns what the operator should read.
+    fn start(&self, now: Time) -> Result<Vec<String>, String> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let status = self.status();
         let result = self.make(&status, now).map_err(|error| chain(&error));
@@ -152,9 +161,10 @@ impl CertServer {
                 status.running = None;
             }
         });
-        let started = result?;
+        let mut started = result?;
+        let notes = std::mem::take(&mut started.notes);
         self.change(|status| status.running = Some(Arc::new(started)));
-        Ok(())
+        Ok(notes)
     }
 
     /// 1. the clock can be right
@@ -167,7 +177,7 @@ impl CertServer {
             label: &self.label,
             section: &status.section,
             trustpoint: &status.trustpoint,
-            tokens: &status.around.tokens,
+            around: &status.around,
             store: &self.store,
             gate: &self.gate,
             now,
@@ -184,7 +194,7 @@ impl CertServer {
             return;
         }
         let result = match &status.running {
-            None => self.start(now),
+            None => self.start(now).map(|notes| notes.iter().for_each(|note| tracing::info!("{note}"))),
             Some(started) => self.upkeep(&started.ca, &status.section, now).map_err(|error| chain(&error)),
         };
         if let Err(error) = result {
@@ -231,15 +241,19 @@ impl CertServer {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.change(|status| status.running = None);
         self.publisher.plan(None);
-        let authorities = match keep_keys {
-            true => Vec::new(),
-            false => self.store.authorities(&self.label)?,
-        };
-        for authority in authorities {
+        for authority in self.store.authorities(&self.label)? {
+            if keep_keys {
+                import::keep_authority(self.store.as_ref(), &self.label, authority)?;
+                continue;
+            }
             let token = tokens.get(Some(&authority.token))?;
             if token.find(&authority.key_label)?.is_some() {
                 token.delete(&authority.key_label)?;
             }
+        }
+        if !keep_keys {
+            // Of a trustpoint whose key is gone no CA can be taken over.
+            self.store.distrust(&self.label, None)?;
         }
         Ok(self.store.delete_server(&self.label)?)
     }

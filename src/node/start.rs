@@ -12,7 +12,8 @@ use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::keys::note_generated;
-use super::tokens::Tokens;
+use super::surroundings::Surroundings;
+use super::takeover::{self, Takeover};
 
 /// A server that runs.
 pub struct Started {
@@ -20,6 +21,8 @@ pub struct Started {
     pub ca: Arc<Ca>,
     /// What answers SCEP.
     pub ra: Ra,
+    /// What the operator should read about this start.
+    pub notes: Vec<String>,
 }
 
 /// Everything a start needs.
@@ -30,8 +33,8 @@ pub struct Start<'a> {
     pub section: &'a ServerSection,
     /// The trustpoint of the same name.
     pub trustpoint: &'a TrustpointSection,
-    /// The tokens.
-    pub tokens: &'a Tokens,
+    /// Tokens and file systems.
+    pub around: &'a Surroundings,
     /// The database.
     pub store: &'a Arc<dyn Store>,
     /// Whether it may issue.
@@ -47,21 +50,26 @@ impl Start<'_> {
         let active = |role| authorities.iter().find(|a| a.role == role && !a.retired);
         let meter = Meter::new();
         let settings = settings(self.section);
+        let mut notes = Vec::new();
         let (authority, token, key) = match active(Role::Ca) {
             Some(authority) => {
-                let token = self.tokens.get(Some(&authority.token))?;
+                let token = self.around.tokens.get(Some(&authority.token))?;
                 let key = token.key(&authority.key_label)?;
                 (authority.clone(), token, key)
             }
-            None => self.found(&settings, &meter)?,
+            None => self.first(&settings, &meter, &mut notes)?,
         };
+        let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
         let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
+            return Err(NodeError::Refused(why));
+        }
         ca.recover(&meter, self.now)?;
         let keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,
             None => {
-                let certificate = usable_for_scep(ca.certificate())?;
+                let certificate = usable_for_scep(ca.certificate(), taken_over)?;
                 let signer = Arc::new(key.clone().with_priority(Priority::Reply));
                 Keys {
                     signer: Responder { certificate: certificate.clone(), key: signer },
@@ -81,12 +89,47 @@ impl Start<'_> {
             algorithms(self.section),
             self.section.scep.include_chain,
         )?;
-        Ok(Started { ca, ra })
+        Ok(Started { ca, ra, notes })
+    }
+
+    /// The CA of a server that has none yet: an old one that is taken over, or a new one.
+    fn first(
+        &self,
+        settings: &Settings,
+        meter: &Meter,
+        notes: &mut Vec<String>,
+    ) -> Result<(Authority, Token, TokenKey), NodeError> {
+        let login = self.around.login(self.section.database.login.as_ref())?;
+        let takeover = Takeover {
+            label: self.label,
+            section: self.section,
+            trustpoint: self.trustpoint,
+            tokens: &self.around.tokens,
+            files: &self.around.files,
+            login: login.as_ref(),
+            store: self.store,
+            now: self.now,
+        };
+        match takeover.run()? {
+            Some(taken) => {
+                notes.push(format!(
+                    "% The CA was taken over; \"crypto pki server {} info takeover\" says what that means.",
+                    self.label
+                ));
+                Ok(taken)
+            }
+            None => self.found(&takeover, settings, meter),
+        }
     }
 
     /// A new CA: its key, generated unless it was made beforehand, and its certificate.
-    fn found(&self, settings: &Settings, meter: &Meter) -> Result<(Authority, Token, TokenKey), NodeError> {
-        let token = self.tokens.get(self.trustpoint.on.as_deref())?;
+    fn found(
+        &self,
+        takeover: &Takeover<'_>,
+        settings: &Settings,
+        meter: &Meter,
+    ) -> Result<(Authority, Token, TokenKey), NodeError> {
+        let token = self.around.tokens.get(self.trustpoint.on.as_deref())?;
         let (label, kind) = match &self.trustpoint.key {
             Some(KeyPair::Rsa { label, bits, .. }) => {
                 (label.as_str(), KeyKind::Rsa { bits: bits.map_or(DEFAULT_RSA_BITS, |bits| bits as usize) })
@@ -95,7 +138,10 @@ impl Start<'_> {
             None => (self.label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }),
         };
         let key = match token.find(label)? {
-            Some(key) => key,
+            Some(key) => {
+                takeover.check_new(&key)?;
+                key
+            }
             None => {
                 let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
                 self.generate(&token, label, kind, KeyUsage { sign: true, decrypt })?
@@ -134,7 +180,7 @@ impl Start<'_> {
     }
 
     fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
-        let token = self.tokens.get(Some(place))?;
+        let token = self.around.tokens.get(Some(place))?;
         let responder = |role, what: &str, usage| -> Result<(Certificate, TokenKey), NodeError> {
             let label = format!("{}.scep-{what}", self.label);
             let key = match token.find(&label)? {
@@ -166,9 +212,10 @@ impl Start<'_> {
 }
 
 /// A CA certificate made while SCEP had keys of its own does not allow keyEncipherment; clients refuse it.
-fn usable_for_scep(certificate: &Certificate) -> Result<Certificate, NodeError> {
+/// Neither do those of routers, which use them for SCEP all the same, as their devices know.
+fn usable_for_scep(certificate: &Certificate, taken_over: bool) -> Result<Certificate, NodeError> {
     match certificate.extensions().key_usage() {
-        Some(usage) if !usage.key_encipherment() => Err(NodeError::Refused(
+        Some(usage) if !usage.key_encipherment() && !taken_over => Err(NodeError::Refused(
             "the CA certificate was made for \"scep key separate\" and cannot serve SCEP itself; configure it again".into(),
         )),
         _ => Ok(certificate.clone()),

@@ -68,6 +68,25 @@ impl Tokens {
         self.0.values().map(|slot| slot.open()).collect()
     }
 
+    /// The key pair of this label and its token: this token, or whichever has it. A token that cannot be
+    /// reached might have it.
+    pub fn find_key(&self, token: Option<&str>, label: &str) -> Result<Option<(Token, TokenKey)>, NodeError> {
+        let slots: Vec<&Slot> = match token {
+            Some(_) => vec![self.slot(token)?],
+            None => self.0.values().map(Arc::as_ref).collect(),
+        };
+        let mut unreachable = None;
+        for slot in slots {
+            let found = slot.open().and_then(|token| Ok(token.find(label)?.map(|key| (token, key))));
+            match found {
+                Ok(None) => {}
+                Ok(Some(found)) => return Ok(Some(found)),
+                Err(error) => unreachable = Some(error),
+            }
+        }
+        unreachable.map_or(Ok(None), Err)
+    }
+
     /// The key pair of this label, wherever it is.
     pub fn key(&self, label: &str) -> Result<TokenKey, NodeError> {
         for slot in self.0.values() {

@@ -66,6 +66,19 @@ impl Name {
             .collect()
     }
 
+    /// Whether `other` has every attribute of this name, whatever else it has. Values are equal whatever the
+    /// case of their letters and however many blanks (RFC 5280, 7.1); IOS writes some before them.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let attributes = |name: &Self| -> Option<Vec<(Vec<u8>, String)>> {
+            let all = rdns(&name.0)?.into_iter().flatten();
+            Some(all.map(|(oid, value)| (oid, folded(&value))).collect())
+        };
+        match (attributes(self), attributes(other)) {
+            (Some(these), Some(others)) => these.iter().all(|attribute| others.contains(attribute)),
+            _ => false,
+        }
+    }
+
     /// Whether it calls itself a registration authority of IOS: `ioscs RA` in CN or OU (S21).
     pub fn is_ios_ra(&self) -> bool {
         [rfc4519::CN, rfc4519::OU]
@@ -153,6 +166,10 @@ fn rdns(der: &[u8]) -> Option<Rdns> {
         rdns.push(rdn);
     }
     Some(rdns)
+}
+
+fn folded(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -331,6 +348,15 @@ mod tests {
             assert_eq!(name.to_string(), shown);
             assert_eq!(Name::parse(shown).unwrap(), name, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_name_is_within_one_that_says_more() {
+        let typed = Name::parse("CN = ese-ios-ca, OU = ESE, C = US, EA = ese-vpn-team").unwrap();
+        let within = |text: &str| Name::parse(text).unwrap().is_within(&typed);
+        assert!(within("ou=\" ese\",cn=ESE-IOS-CA") && within("c=us"));
+        assert!(!within("cn=ese-ios-ca,o=ESE") && !within("cn=ese ios ca"));
+        assert!(!Name::from_der(b"x").is_within(&typed));
     }
 
     #[test]
