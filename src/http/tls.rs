@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::node::{Node, TlsIdentity};
-use crate::pki::{self, Curve, Hash, KeyKind};
+use crate::pki::{self, Curve, Hash, KeyError, KeyKind};
 
 /// Makes TLS connections of TCP connections.
 pub struct Acceptor {
@@ -92,11 +92,11 @@ impl Acceptor {
 
     fn configure(&self, identity: &TlsIdentity) -> Result<ServerConfig, rustls::Error> {
         let certificate = CertificateDer::from(identity.certificate.der().to_vec());
-        let key = TokenKey::new(identity.key.clone());
+        let key = TokenKey::new(identity);
         let versions = key.versions();
         let certified = CertifiedKey::new(vec![certificate], Arc::new(key));
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&versions)?
+            .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.ticketer = self.tickets.clone();
@@ -109,38 +109,56 @@ impl Acceptor {
 #[derive(Clone)]
 struct TokenKey {
     key: Arc<dyn pki::SigningKey>,
-    schemes: Vec<(SignatureScheme, Hash)>,
+    pss: bool,
     asking: Arc<Semaphore>,
 }
 
 impl TokenKey {
-    fn new(key: Arc<dyn pki::SigningKey>) -> Self {
-        let schemes = match key.public_key().kind() {
-            KeyKind::Ec(Curve::P256) => vec![(SignatureScheme::ECDSA_NISTP256_SHA256, Hash::Sha256)],
-            KeyKind::Ec(Curve::P384) => vec![(SignatureScheme::ECDSA_NISTP384_SHA384, Hash::Sha384)],
-            KeyKind::Ec(Curve::P521) => vec![(SignatureScheme::ECDSA_NISTP521_SHA512, Hash::Sha512)],
-            KeyKind::Rsa { .. } => vec![
-                (SignatureScheme::RSA_PKCS1_SHA256, Hash::Sha256),
-                (SignatureScheme::RSA_PKCS1_SHA384, Hash::Sha384),
-                (SignatureScheme::RSA_PKCS1_SHA512, Hash::Sha512),
-            ],
-        };
-        Self { key, schemes, asking: Arc::new(Semaphore::new(MAX_ASKING)) }
+    fn new(identity: &TlsIdentity) -> Self {
+        let asking = Arc::new(Semaphore::new(MAX_ASKING));
+        Self { key: identity.key.clone(), pss: identity.pss, asking }
+    }
+
+    fn kind(&self) -> KeyKind {
+        self.key.public_key().kind()
+    }
+
+    /// What it signs by, the preferred first.
+    fn schemes(&self) -> &'static [SignatureScheme] {
+        match self.kind() {
+            KeyKind::Ec(Curve::P256) => &[SignatureScheme::ECDSA_NISTP256_SHA256],
+            KeyKind::Ec(Curve::P384) => &[SignatureScheme::ECDSA_NISTP384_SHA384],
+            KeyKind::Ec(Curve::P521) => &[SignatureScheme::ECDSA_NISTP521_SHA512],
+            KeyKind::Rsa { .. } if self.pss => {
+                &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]
+            }
+            KeyKind::Rsa { .. } => &[SignatureScheme::RSA_PKCS1_SHA256],
+        }
     }
 
     /// TLS 1.3 has no RSASSA-PKCS1-v1_5 (RFC 8446, 4.2.3).
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        match self.key.public_key().kind() {
-            KeyKind::Ec(_) => vec![&version::TLS13, &version::TLS12],
-            KeyKind::Rsa { .. } => vec![&version::TLS12],
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        match self.kind() {
+            KeyKind::Rsa { .. } if !self.pss => &TLS12_ONLY,
+            _ => rustls::ALL_VERSIONS,
+        }
+    }
+
+    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match (self.kind(), scheme) {
+            (KeyKind::Ec(curve), _) => self.key.sign(curve.hash(), message),
+            (KeyKind::Rsa { .. }, SignatureScheme::RSA_PSS_SHA256) => {
+                self.key.sign_pss(Hash::Sha256, message)
+            }
+            (KeyKind::Rsa { .. }, _) => self.key.sign(Hash::Sha256, message),
         }
     }
 }
 
 impl SigningKey for TokenKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let (scheme, hash) = *self.schemes.iter().find(|(scheme, _)| offered.contains(scheme))?;
-        Some(Box::new(TokenSigner { key: self.clone(), scheme, hash }))
+        let scheme = *self.schemes().iter().find(|scheme| offered.contains(scheme))?;
+        Some(Box::new(TokenSigner { key: self.clone(), scheme }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -148,7 +166,7 @@ impl SigningKey for TokenKey {
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        match self.key.public_key().kind() {
+        match self.kind() {
             KeyKind::Ec(_) => SignatureAlgorithm::ECDSA,
             KeyKind::Rsa { .. } => SignatureAlgorithm::RSA,
         }
@@ -158,7 +176,6 @@ impl SigningKey for TokenKey {
 struct TokenSigner {
     key: TokenKey,
     scheme: SignatureScheme,
-    hash: Hash,
 }
 
 impl Signer for TokenSigner {
@@ -167,7 +184,7 @@ impl Signer for TokenSigner {
         let _asking = self.key.asking.try_acquire().map_err(busy)?;
         // On a thread of the pool this is a call and no more. A client that was asked for another key share
         // (HelloRetryRequest) is answered on a thread of the runtime, whose other work moves elsewhere.
-        tokio::task::block_in_place(|| self.key.key.sign(self.hash, message))
+        tokio::task::block_in_place(|| self.key.sign(self.scheme, message))
             .map_err(|error| rustls::Error::General(pki::chain(&error)))
     }
 
@@ -178,7 +195,7 @@ impl Signer for TokenSigner {
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TokenKey({})", self.key.public_key().kind())
+        write!(f, "TokenKey({})", self.kind())
     }
 }
 
@@ -188,6 +205,7 @@ impl std::fmt::Debug for TokenSigner {
     }
 }
 
+static TLS12_ONLY: [&SupportedProtocolVersion; 1] = [&version::TLS12];
 /// From the connection to the first request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes that ask the token at once; more would only wait there.

@@ -254,6 +254,11 @@ pub trait SigningKey: Send + Sync {
     /// Signs `message`, hashed with `hash`, by [`SignatureAlgorithm::for_key`]. The signature is in the
     /// form X.509 and CMS carry: the RSA block, or a DER `ECDSA-Sig-Value`.
     fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+
+    /// Signs `message` by RSASSA-PSS, with a salt as long as the digest. Only RSA keys can, and not all.
+    fn sign_pss(&self, _hash: Hash, _message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Err(KeyError::new(KeyErrorKind::Refused, "this key does not sign by RSASSA-PSS"))
+    }
 }
 
 /// A private key that unwraps content-encryption keys.

@@ -71,16 +71,25 @@ impl TokenKey {
             KeyKind::Ec(curve) => curve.hash(),
             KeyKind::Rsa { .. } => Hash::Sha256,
         };
-        let signature = self.try_sign(hash, TEST_MESSAGE)?;
-        let algorithm = SignatureAlgorithm::for_key(self.info.kind, hash);
+        self.test(SignatureAlgorithm::for_key(self.info.kind, hash))
+    }
+
+    /// Whether it signs by RSASSA-PSS with this digest, found out by trying.
+    pub fn can_pss(&self, hash: Hash) -> bool {
+        matches!(self.info.kind, KeyKind::Rsa { .. }) && self.test(SignatureAlgorithm::RsaPss(hash)).is_ok()
+    }
+
+    fn test(&self, algorithm: SignatureAlgorithm) -> Result<(), TokenError> {
+        let signature = self.try_sign(algorithm, TEST_MESSAGE)?;
         self.info.public_key.verify(algorithm, TEST_MESSAGE, &signature).map_err(|_| {
             let (function, length) = ("C_Sign", signature.len());
             self.token.error(Problem::BadOutput { function, length, what: "signature of this key" })
         })
     }
 
-    fn try_sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, TokenError> {
-        let plan = self.token.capabilities().signing(self.info.kind, hash).ok_or_else(|| {
+    fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        let hash = algorithm.hash();
+        let plan = self.token.capabilities().signing(self.info.kind, algorithm).ok_or_else(|| {
             let what = format!("{} signatures with {}", self.info.kind, hash.name());
             self.token.error(Problem::NotOffered { what })
         })?;
@@ -88,6 +97,7 @@ impl TokenKey {
         // have no hashing mechanism at all.
         let data = match plan {
             SignWith::RsaDigestInfo => hash.digest_info(&hash.digest(&[message])),
+            SignWith::RsaPssDigest => hash.digest(&[message]),
             SignWith::EcdsaDigest => leftmost(hash.digest(&[message]), self.info.kind),
             SignWith::RsaMessage | SignWith::EcdsaMessage => message.to_vec(),
         };
@@ -141,7 +151,11 @@ impl SigningKey for TokenKey {
     }
 
     fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        Ok(self.try_sign(hash, message)?)
+        Ok(self.try_sign(SignatureAlgorithm::for_key(self.info.kind, hash), message)?)
+    }
+
+    fn sign_pss(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.try_sign(SignatureAlgorithm::RsaPss(hash), message)?)
     }
 }
 

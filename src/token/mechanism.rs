@@ -1,11 +1,12 @@
 //! What the token offers, what the profile allows, and which of it is used.
 
 use cryptoki::context::Pkcs11;
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::slot::Slot;
+use cryptoki::types::Ulong;
 
-use crate::pki::{Hash, KeyKind, KeyTransport};
+use crate::pki::{Hash, KeyKind, KeyTransport, SignatureAlgorithm};
 
 use super::error::Problem;
 use super::profile::{EcdsaSign, Profile, RsaSign, Transfer, Way};
@@ -83,22 +84,38 @@ impl Capabilities {
 
     /// Whether a key of this kind signs with this digest.
     pub fn can_sign(&self, kind: KeyKind, hash: Hash) -> bool {
-        self.signing(kind, hash).is_some()
+        self.signing(kind, SignatureAlgorithm::for_key(kind, hash)).is_some()
     }
 
-    /// How a key of this kind signs with this digest.
-    pub(super) fn signing(&self, kind: KeyKind, hash: Hash) -> Option<SignWith> {
-        match kind {
-            KeyKind::Rsa { .. } => self.rsa_sign.iter().find_map(|form| match form {
-                RsaSign::DigestInfo => {
-                    self.offers(MechanismType::RSA_PKCS).then_some(SignWith::RsaDigestInfo)
-                }
-                RsaSign::Hashing => self.offers(rsa_hashing(hash)?.1).then_some(SignWith::RsaMessage),
-            }),
-            KeyKind::Ec(_) => self.ecdsa_sign.iter().find_map(|form| match form {
-                EcdsaSign::Digest => self.offers(MechanismType::ECDSA).then_some(SignWith::EcdsaDigest),
-                EcdsaSign::Hashing => self.offers(ecdsa_hashing(hash)?.1).then_some(SignWith::EcdsaMessage),
-            }),
+    /// Whether RSA keys sign by RSASSA-PSS, as far as the mechanism list says.
+    pub fn can_pss(&self) -> bool {
+        self.offers(MechanismType::RSA_PKCS_PSS)
+    }
+
+    /// How a key of this kind signs by this algorithm.
+    pub(super) fn signing(&self, kind: KeyKind, algorithm: SignatureAlgorithm) -> Option<SignWith> {
+        match (kind, algorithm) {
+            (KeyKind::Rsa { .. }, SignatureAlgorithm::RsaPkcs1(hash)) => {
+                self.rsa_sign.iter().find_map(|form| match form {
+                    RsaSign::DigestInfo => {
+                        self.offers(MechanismType::RSA_PKCS).then_some(SignWith::RsaDigestInfo)
+                    }
+                    RsaSign::Hashing => self.offers(rsa_hashing(hash)?.1).then_some(SignWith::RsaMessage),
+                })
+            }
+            // Over our own digest: the form that most tokens have.
+            (KeyKind::Rsa { .. }, SignatureAlgorithm::RsaPss(_)) => {
+                self.can_pss().then_some(SignWith::RsaPssDigest)
+            }
+            (KeyKind::Ec(_), SignatureAlgorithm::Ecdsa(hash)) => {
+                self.ecdsa_sign.iter().find_map(|form| match form {
+                    EcdsaSign::Digest => self.offers(MechanismType::ECDSA).then_some(SignWith::EcdsaDigest),
+                    EcdsaSign::Hashing => {
+                        self.offers(ecdsa_hashing(hash)?.1).then_some(SignWith::EcdsaMessage)
+                    }
+                })
+            }
+            _ => None,
         }
     }
 
@@ -126,6 +143,7 @@ impl Capabilities {
 pub(super) enum SignWith {
     RsaDigestInfo,
     RsaMessage,
+    RsaPssDigest,
     EcdsaDigest,
     EcdsaMessage,
 }
@@ -134,6 +152,11 @@ impl SignWith {
     pub fn mechanism(self, hash: Hash) -> Option<Mechanism<'static>> {
         match self {
             Self::RsaDigestInfo => Some(Mechanism::RsaPkcs),
+            Self::RsaPssDigest => {
+                let (hash_alg, mgf) = digest(hash)?;
+                let s_len = Ulong::try_from(hash.size()).ok()?;
+                Some(Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }))
+            }
             Self::EcdsaDigest => Some(Mechanism::Ecdsa),
             Self::RsaMessage => rsa_hashing(hash).map(|(mechanism, _)| mechanism),
             Self::EcdsaMessage => ecdsa_hashing(hash).map(|(mechanism, _)| mechanism),
@@ -156,10 +179,9 @@ impl DecryptWith {
             Self::Raw => Some(Mechanism::RsaX509),
             Self::Padded(KeyTransport::Pkcs1v15) => Some(Mechanism::RsaPkcs),
             Self::Padded(KeyTransport::Oaep { hash, mgf }) => {
-                let (digest, _) = oaep_digest(hash)?;
-                let (_, mgf) = oaep_digest(mgf)?;
+                let ((hash, _), (_, mgf)) = (digest(hash)?, digest(mgf)?);
                 // An empty label is a NULL pointer: some modules refuse any other.
-                let params = PkcsOaepParams::new(digest, mgf, PkcsOaepSource::empty());
+                let params = PkcsOaepParams::new(hash, mgf, PkcsOaepSource::empty());
                 Some(Mechanism::RsaPkcsOaep(params))
             }
         }
@@ -199,7 +221,7 @@ fn way_mechanism(way: Way) -> Option<MechanismType> {
     }
 }
 
-fn oaep_digest(hash: Hash) -> Option<(MechanismType, PkcsMgfType)> {
+fn digest(hash: Hash) -> Option<(MechanismType, PkcsMgfType)> {
     match hash {
         Hash::Md5 => None,
         Hash::Sha1 => Some((MechanismType::SHA1, PkcsMgfType::MGF1_SHA1)),

@@ -466,6 +466,12 @@ fn signs(key: &TokenKey) {
         public.verify(algorithm, b"message", &signature).unwrap();
         assert!(public.verify(algorithm, b"another", &signature).is_err());
     }
+    // RSASSA-PSS where the token has it, in a key with room for digest and salt.
+    for hash in [Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+        let room = matches!(key.info().kind, KeyKind::Rsa { bits } if bits / 8 >= 2 * hash.size() + 2);
+        assert_eq!(key.can_pss(hash), room && key.token().capabilities().can_pss(), "{hash:?}");
+        assert_eq!(key.sign_pss(hash, b"message").is_ok(), key.can_pss(hash));
+    }
 }
 
 fn transports(digests: &[Hash]) -> Vec<KeyTransport> {

@@ -30,6 +30,8 @@ pub struct TlsIdentity {
     pub certificate: Certificate,
     /// Its key, asked after everything else that the token has to do.
     pub key: Arc<dyn SigningKey>,
+    /// Whether the key signs by RSASSA-PSS with SHA-256, which TLS 1.3 needs of RSA keys.
+    pub pss: bool,
     place: String,
 }
 
@@ -194,13 +196,14 @@ impl Tls {
             self.status().fail(&error);
             error
         })?;
+        let pss = key.can_pss(Hash::Sha256);
         let place = format!("{} on {}:", key.info().label, key.token().name());
         let mut status = self.status();
         if status.identity.is_none() || status.error.is_some() {
             tracing::info!(trustpoint = wanted.trustpoint, key = place, "HTTPS has its certificate and key");
         }
         let key = Arc::new(WatchedKey { key, status: self.status.clone() });
-        status.identity = Some(Arc::new(TlsIdentity { certificate, key, place }));
+        status.identity = Some(Arc::new(TlsIdentity { certificate, key, pss, place }));
         status.error = None;
         Ok(())
     }
@@ -231,11 +234,19 @@ impl SigningKey for WatchedKey {
     }
 
     fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
-        self.key.sign(hash, message).inspect_err(|error| {
-            if !is_load(error) {
-                self.status.lock().unwrap_or_else(PoisonError::into_inner).fail(&chain(error));
-            }
-        })
+        self.key.sign(hash, message).inspect_err(|error| self.watch(error))
+    }
+
+    fn sign_pss(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.key.sign_pss(hash, message).inspect_err(|error| self.watch(error))
+    }
+}
+
+impl WatchedKey {
+    fn watch(&self, error: &KeyError) {
+        if !is_load(error) {
+            self.status.lock().unwrap_or_else(PoisonError::into_inner).fail(&chain(error));
+        }
     }
 }
 
