@@ -83,32 +83,22 @@ impl Editor {
     /// above. Returns the question that IOS asks after it; [`Editor::undo`] if the answer is no.
     /// Passwords are not in the error.
     pub fn line(&mut self, text: &str) -> Result<Option<Query>, LineError> {
-        self.number += 1;
-        self.ended = false;
-        if self.mode.is_raw() && self.hex_line(text) {
+        if self.mode.is_raw() && is_hex(text) {
             self.before = None;
-            return Ok(None);
+            return self.step(text).map(|()| None);
         }
-        // A byte order mark, as some editors put before the first line.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        // Ctrl-Z after a line does the line and ends; Ctrl-V lets a `?` be typed on IOS.
-        let (line, ended) = text.split_once(CTRL_Z).map_or((text, false), |(line, _)| (line, true));
-        let line = line.replace(CTRL_V, "");
         let before = Box::new(Before {
             configuration: self.configuration.clone(),
             mode: self.mode.clone(),
             notes: self.notes.len(),
         });
-        if let Err(problem) = self.apply(&line) {
+        if let Err(error) = self.step(text) {
             self.configuration = before.configuration;
             // Hex digits that were ended are gone, good or not.
             if !before.mode.is_raw() {
                 self.mode = before.mode;
             }
-            return Err(problem.at(&without_passwords(&line)));
-        }
-        if ended {
-            self.end();
+            return Err(error);
         }
         self.notes.extend(query::notes(&before.configuration, &self.configuration));
         let query = query::query(&before.configuration, &self.configuration);
@@ -116,11 +106,14 @@ impl Editor {
         Ok(query)
     }
 
-    /// Applies lines, as many as there are, with every question answered by yes.
+    /// Applies lines up to the first that is wrong, with every question answered by yes.
     pub fn lines(&mut self, text: &str) -> Result<(), ConfigError> {
+        self.before = None;
+        let before = self.configuration.clone();
         for line in text.lines() {
-            self.line(line).map_err(|error| ConfigError::Line { number: self.number, error })?;
+            self.step(line).map_err(|error| ConfigError::Line { number: self.number, error })?;
         }
+        self.notes.extend(query::notes(&before, &self.configuration));
         Ok(())
     }
 
@@ -227,6 +220,22 @@ impl Editor {
         self.ended = true;
     }
 
+    /// Applies one line; one that is wrong may have been done in part.
+    fn step(&mut self, text: &str) -> Result<(), LineError> {
+        self.number += 1;
+        self.ended = false;
+        // A byte order mark, as some editors put before the first line.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        // Ctrl-Z after a line does the line and ends; Ctrl-V lets a `?` be typed on IOS.
+        let (line, ended) = text.split_once(CTRL_Z).map_or((text, false), |(line, _)| (line, true));
+        let line = line.replace(CTRL_V, "");
+        self.apply(&line).map_err(|problem| problem.at(&without_passwords(&line)))?;
+        if ended {
+            self.end();
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, line: &str) -> Result<(), Problem> {
         if let Some(left_out) = &mut self.left_out {
             if left_out.takes(line) {
@@ -256,16 +265,6 @@ impl Editor {
             }
             _ => self.words(line, &words),
         }
-    }
-
-    /// Takes a line of nothing but hex digits: the usual one, for which nothing need be kept.
-    fn hex_line(&mut self, line: &str) -> bool {
-        let digits = line.bytes().filter(|b| !b.is_ascii_whitespace());
-        if !digits.clone().all(|b| b.is_ascii_hexdigit()) || self.hex.len() + line.len() > MAX_HEX {
-            return false;
-        }
-        self.hex.extend(digits.map(char::from));
-        true
     }
 
     /// A line of hex digits, or `quit` after the last.
@@ -312,6 +311,10 @@ impl Editor {
         }
         Ok(())
     }
+}
+
+fn is_hex(line: &str) -> bool {
+    line.bytes().all(|b| b.is_ascii_hexdigit() || b == b' ')
 }
 
 fn owned((word, help): (&str, &'static str)) -> (String, &'static str) {
