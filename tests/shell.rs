@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use support::device::Device;
+use support::shell::Terminal;
 use support::{Ca, until};
 
 /// A connection that is kept between requests.
@@ -60,4 +62,90 @@ fn settings_are_applied_without_dropping_connections() {
 
     ca.configure("no ip http server");
     until("nothing listens there any more", || TcpStream::connect(&address).err());
+}
+
+#[test]
+fn debugging_tells_what_happens_and_no_secret() {
+    let ca = Ca::new(&[]);
+    let watching = Terminal::start(ca.program().args(["terminal", "monitor"]));
+    let mut shell = Terminal::start(&mut ca.program());
+    shell.line("terminal monitor");
+    for (flag, name) in
+        [("server", "Certificate Server"), ("transactions", "Trans"), ("messages", "Msg")]
+    {
+        let said = ca.exec(&format!("debug crypto pki {flag}"));
+        assert_eq!(said, format!("Crypto PKI {name} debugging is on\n"));
+    }
+    assert_eq!(
+        ca.exec("show debugging"),
+        "PKI:\n  Crypto PKI Certificate Server debugging is on\n  Crypto PKI Trans debugging is on\n  \
+         Crypto PKI Msg debugging is on\n"
+    );
+
+    // A request that waits, is granted by hand, and is asked for again.
+    let device = Device::new("CN=dev1, O=Example");
+    device.enrol(&ca, None).is_pending();
+    ca.grant(1);
+    device.poll(&ca).certificate();
+    // One that a password authorizes, and one that a wrong one does not.
+    let password = ca.password();
+    Device::new("CN=dev2").enrol(&ca, Some(&password)).certificate();
+    let wrong = "aVeryWrongPassword";
+    Device::new("CN=dev3").enrol(&ca, Some(wrong)).is_failure(tokenca::scep::FailInfo::BadRequest);
+
+    let expected = [
+        "CRYPTO_CS: received a SCEP request",
+        "CRYPTO_CS: scep msg type - 19",
+        "CRYPTO_CS: trans id - ",
+        "CRYPTO_PKI: PkcsReq received from 127.0.0.1, transaction ",
+        "CRYPTO_CS: received an enrollment request",
+        "CRYPTO_CS: reqID = 1",
+        "CRYPTO_CS: sent SCEP pending reply",
+        "status = 102: certificate request pending",
+        "CRYPTO_CS: Granting enrollment request 1",
+        "%PKI-6-CERTISSUE: Certificate 0x2 issued by mycs to cn=dev1,o=Example",
+        "CRYPTO_CS: reqID=1 granted, fingerprint=",
+        "CRYPTO_CS: scep msg type - 20",
+        "CRYPTO_CS: Certificate sent to requestor",
+        "status = 100: certificate is granted",
+        "CRYPTO_CS: Granting enrollment request 2",
+        "status = 101: certificate request is rejected, BadRequest",
+    ];
+    watching.shows(expected[expected.len() - 1]);
+    let watched = watching.interrupt();
+    let in_order = |text: &str| {
+        let mut rest = text;
+        for line in expected {
+            let at = rest.find(line).unwrap_or_else(|| panic!("{line:?} is not, or not there, in:\n{text}"));
+            rest = &rest[at..];
+        }
+    };
+    in_order(&watched);
+    shell.shows(expected[expected.len() - 1]);
+    let kept = ca.exec("show logging");
+    in_order(&kept);
+    in_order(&ca.log());
+    // A message is there as it came: encrypted.
+    assert!(kept.contains("CRYPTO_PKI: message received from 127.0.0.1, "), "{kept}");
+    assert!(kept.contains(" bytes:\nMII"), "{kept}");
+    let pin = std::fs::read_to_string(ca.token().pin_file()).expect("a PIN");
+    for text in [&watched, &kept, &shell.shown(), &ca.log()] {
+        for secret in [password.as_str(), wrong, pin.trim()] {
+            assert!(!text.contains(secret), "a secret is told:\n{text}");
+        }
+    }
+
+    // What is off is silent; syslog lines stay.
+    assert_eq!(ca.exec("undebug all"), "All possible debugging has been turned off\n");
+    ca.exec("clear logging");
+    shell.line("terminal no monitor");
+    shell.line("show version");
+    shell.shows("tokenca, Version");
+    Device::new("CN=dev4").enrol(&ca, Some(&ca.password())).certificate();
+    let kept = ca.exec("show logging");
+    assert!(kept.contains("%PKI-6-CERTISSUE: Certificate 0x4"), "{kept}");
+    assert!(!kept.contains("CRYPTO_"), "{kept}");
+    let (code, shown) = shell.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains("Certificate 0x4"), "{shown}");
 }

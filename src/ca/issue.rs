@@ -1,8 +1,10 @@
 //! Issuing: `prepare → record → sign → keep`. Each step takes the last one's result by value.
 
+use std::fmt;
+
 use crate::pki::profile::Requested;
 use crate::pki::tbs::{self, Template};
-use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time};
+use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time, hex};
 use crate::policy::{self, Approved, Authorization, Examined};
 use crate::store::{
     self, Class, Cost, Enrollment, Intent, Issued, NewEnrollment, NewIntent, Reuse, State, StoreError,
@@ -110,9 +112,12 @@ impl Ca {
         let enrollment = self.store.enrollment(&self.label, id)?.ok_or(StoreError::NotFound)?;
         let csr = Csr::parse(&enrollment.csr)?.verify()?;
         let approved = policy::operator_grants(csr, &self.settings.rules)?;
+        tracing::debug!(target: "CRYPTO_CS", "Granting enrollment request {id}");
         let prepared = self.prepare(&approved, now)?;
         let recorded = prepared.record(self, Some((id, State::Pending)))?;
-        recorded.sign(self, meter, now)?.keep(self)
+        let certificate = recorded.sign(self, meter, now)?.keep(self)?;
+        tracing::debug!(target: "CRYPTO_CS", "reqID={id} granted, fingerprint={}", Md5Of(&enrollment.csr));
+        Ok(certificate)
     }
 
     /// The operator refuses a pending request.
@@ -157,6 +162,9 @@ impl Ca {
         now: Time,
     ) -> Result<Submitted, CaError> {
         let csr = examined.csr().der();
+        if examined.class() == Class::SubordinateCa {
+            tracing::debug!(target: "CRYPTO_CS", "received a sub-CS cert enrollment request");
+        }
         Ok(self.store.submit(NewEnrollment {
             server: self.label.clone(),
             class: examined.class(),
@@ -183,6 +191,8 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Outcome, CaError> {
+        let id = enrollment.id;
+        tracing::debug!(target: "CRYPTO_CS", "reqID = {id}");
         match (enrollment.state, enrollment.serial) {
             (State::Granted, Some(serial)) => self.granted(&serial).map(Outcome::Issued),
             (State::Authorized, Some(serial)) => {
@@ -197,10 +207,14 @@ impl Ca {
                         }
                     }
                 };
-                Recorded(intent).sign(self, meter, now)?.keep(self).map(Outcome::Issued)
+                tracing::debug!(target: "CRYPTO_CS", "Granting enrollment request {id}");
+                let certificate = Recorded(intent).sign(self, meter, now)?.keep(self)?;
+                tracing::debug!(target: "CRYPTO_CS", "reqID={id} granted, fingerprint={}",
+                    Md5Of(&enrollment.csr));
+                Ok(Outcome::Issued(certificate))
             }
-            (State::Denied | State::Malformed, _) => Ok(Outcome::Denied(enrollment.id)),
-            _ => Ok(Outcome::Pending(enrollment.id)),
+            (State::Denied | State::Malformed, _) => Ok(Outcome::Denied(id)),
+            _ => Ok(Outcome::Pending(id)),
         }
     }
 
@@ -270,7 +284,19 @@ impl Recorded {
 
 impl Signed {
     fn keep(self, ca: &Ca) -> Result<store::Certificate, CaError> {
-        Ok(ca.store.keep(&ca.label, self.0)?)
+        let certificate = ca.store.keep(&ca.label, self.0)?;
+        tracing::info!(target: "PKI-6-CERTISSUE", "Certificate {} issued by {} to {}",
+            certificate.serial, ca.label, certificate.subject);
+        Ok(certificate)
+    }
+}
+
+/// The MD5 of a request, by which IOS shows it.
+struct Md5Of<'a>(&'a [u8]);
+
+impl fmt::Display for Md5Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&Hash::Md5.digest(&[self.0])).to_ascii_uppercase())
     }
 }
 

@@ -150,9 +150,13 @@ impl Console for Peer {
                 let (monitor, writer) = (log::hub().watch(), self.writer.clone());
                 let still = wanted.clone();
                 thread::Builder::new().name("monitor".into()).spawn(move || {
-                    while still.load(Ordering::Relaxed) && !writer.is_stopping() {
-                        let Some(line) = monitor.next(PATIENCE) else { continue };
-                        if writer.send_log(&line).is_err() {
+                    while !writer.is_stopping() {
+                        let line = monitor.next(PATIENCE);
+                        // After the line: none is shown that comes when no more are wanted.
+                        if !still.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        if line.is_some_and(|line| writer.send_log(&line).is_err()) {
                             return;
                         }
                     }

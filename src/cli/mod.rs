@@ -10,6 +10,7 @@ pub mod client;
 mod clock;
 mod command;
 mod connection;
+mod debug;
 mod filter;
 mod keys;
 mod peers;
@@ -240,6 +241,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
     let files = [
         show::COMMANDS,
         clock::COMMANDS,
+        debug::COMMANDS,
         server::COMMANDS,
         requests::COMMANDS,
         revocation::COMMANDS,

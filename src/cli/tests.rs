@@ -82,7 +82,7 @@ fn abbreviations_and_errors() {
     assert_eq!(fixture.run("sh cr pk").unwrap_err(), "sh cr pk\n% Incomplete command.");
     assert_eq!(
         fixture.run("crypto pki server x re all").unwrap_err(),
-        "% Ambiguous command:  \"crypto pki server x re all\"\n% It could be: reject, remove, revoke"
+        "% Ambiguous command:  \"crypto pki server x re all\"\n% It could be: reject, remove, request, revoke"
     );
     assert_eq!(fixture.run("sh cr ca ser y").unwrap_err(), "% there is no certificate server \"y\"");
 }

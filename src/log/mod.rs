@@ -11,6 +11,7 @@
 //! the log of the process (standard error or the journal); lines of both kinds, warnings and errors also to
 //! the [`Hub`], which keeps the last ones and hands them to the terminals that asked.
 
+mod dump;
 mod hub;
 mod layer;
 mod line;
@@ -24,6 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+pub use dump::Dump;
 pub use hub::{Flag, Hub, Kept, Monitor, hub};
 pub use layer::{Feed, feed};
 

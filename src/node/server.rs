@@ -135,6 +135,8 @@ impl CertServer {
                     status.last_error = None;
                 });
                 self.publisher.plan(None);
+                tracing::debug!(target: "CRYPTO_CS", "cs config has been unlocked");
+                tracing::info!(target: "PKI-6-CS_DISABLED", "Certificate server {} now disabled.", self.label);
                 vec![format!("% Certificate Server {} disabled.", self.label)]
             }
             (false, _) => match self.start(now).and_then(|notes| self.publisher.settle().map(|()| notes)) {
@@ -163,7 +165,12 @@ impl CertServer {
         });
         let mut started = result?;
         let notes = std::mem::take(&mut started.notes);
+        let was_running = status.running.is_some();
         self.change(|status| status.running = Some(Arc::new(started)));
+        if !was_running {
+            tracing::debug!(target: "CRYPTO_CS", "SCEP server started");
+            tracing::info!(target: "PKI-6-CS_ENABLED", "Certificate server {} now enabled.", self.label);
+        }
         Ok(notes)
     }
 
@@ -171,6 +178,7 @@ impl CertServer {
     /// 2. token, keys, certificates [token]
     /// 3. files, from now on
     fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
+        tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
         self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
         let plan = status.around.plan(&status.section.database)?;
         let start = Start {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::ca::{self, Application, CaError, Meter};
+use crate::log::Dump;
 use crate::pki::ber::Limits;
 use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
 use crate::policy::{Intention, Requester};
@@ -41,8 +42,11 @@ impl Ra {
     /// 4. decide and do what is asked [token, when a certificate is issued]
     /// 5. sign the reply [token]
     pub(super) fn pki_operation(&self, message: &[u8], peer: IpAddr, now: Time) -> Answer {
+        tracing::debug!(target: "CRYPTO_CS", "received a SCEP request");
+        tracing::debug!(target: "CRYPTO_PKI_MSG", "message received from {peer}, {}", Dump(message));
         let message_id: [u8; 32] = Hash::Sha256.digest(&[message]).try_into().expect("SHA-256 has 32 octets");
         if let Some(answer) = self.repeated(&message_id) {
+            tracing::debug!(target: "CRYPTO_CS", "received this request before, the same reply is sent");
             return answer;
         }
         let decoded = PkiMessage::decode(message, &Limits::MESSAGE);
@@ -50,6 +54,10 @@ impl Ra {
             Ok(signed) => signed,
             Err(rejected) => return self.rejected(&rejected, peer),
         };
+        let (kind, transaction) = (signed.message_type(), signed.transaction_id());
+        tracing::debug!(target: "CRYPTO_CS", "scep msg type - {}", kind.text());
+        tracing::debug!(target: "CRYPTO_CS", "trans id - {transaction}");
+        tracing::debug!(target: "CRYPTO_PKI", "{kind:?} received from {peer}, transaction {transaction}");
         let meter = Meter::new();
         let (answer, serial) = match self.done(&signed, peer, &meter, now) {
             Ok(Done::Certificate(certificate, repeatable)) => {
@@ -115,7 +123,13 @@ impl Ra {
         let key = meter.signing(self.signer.key.as_ref());
         let facts = facts.answered_under(&self.algorithms);
         match scep::encode(outcome, sealed, &facts, &self.signer.certificate, &key) {
-            Ok(reply) => Answer::ok(scep::PKI_MESSAGE, reply),
+            Ok(reply) => {
+                tracing::debug!(target: "CRYPTO_CS", "{}", sent(outcome));
+                tracing::debug!(target: "CRYPTO_PKI", "transaction {}: {}",
+                    facts.transaction_id(), status(outcome));
+                tracing::debug!(target: "CRYPTO_PKI_MSG", "message sent, {}", Dump(&reply));
+                Answer::ok(scep::PKI_MESSAGE, reply)
+            }
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a reply could not be signed");
                 Answer::busy()
@@ -150,6 +164,12 @@ impl Ra {
             }
             (request, _) => request?,
         };
+        match request {
+            Request::Enroll { .. } | Request::Poll => {
+                tracing::debug!(target: "CRYPTO_CS", "received an enrollment request");
+            }
+            Request::GetCert { .. } | Request::GetCrl { .. } => {}
+        }
         match request {
             Request::Enroll { csr, renewal } => {
                 let intention = if renewal { Intention::Renew } else { Intention::Enroll };
@@ -205,6 +225,26 @@ impl Ra {
             Some(crl) if issuer == self.ca.name().as_der() => Ok(Done::Crl(crl.der)),
             _ => Err(Refused::NoSuchCertificate),
         }
+    }
+}
+
+/// What IOS says of a reply.
+fn sent(outcome: &Outcome<'_>) -> &'static str {
+    match outcome {
+        Outcome::Pending => "sent SCEP pending reply",
+        Outcome::Certificates(_) => "Certificate sent to requestor",
+        Outcome::Crl(_) => "CRL sent to requestor",
+        Outcome::Failure(..) => "sent SCEP failure reply",
+    }
+}
+
+/// The same in the words of a client, with its numbers.
+fn status(outcome: &Outcome<'_>) -> String {
+    match outcome {
+        Outcome::Pending => "status = 102: certificate request pending".into(),
+        Outcome::Certificates(_) => "status = 100: certificate is granted".into(),
+        Outcome::Crl(_) => "status = 100: CRL is sent".into(),
+        Outcome::Failure(fail_info, _) => format!("status = 101: certificate request is rejected, {fail_info:?}"),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod http;
 pub mod keys;
 pub mod opinion;
 pub mod scepclient;
+pub mod shell;
 pub mod softhsm;
 pub mod strongswan;
 pub mod wire;
