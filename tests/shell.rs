@@ -70,9 +70,7 @@ fn debugging_tells_what_happens_and_no_secret() {
     let watching = Terminal::start(ca.program().args(["terminal", "monitor"]));
     let mut shell = Terminal::start(&mut ca.program());
     shell.line("terminal monitor");
-    for (flag, name) in
-        [("server", "Certificate Server"), ("transactions", "Trans"), ("messages", "Msg")]
-    {
+    for (flag, name) in [("server", "Certificate Server"), ("transactions", "Trans"), ("messages", "Msg")] {
         let said = ca.exec(&format!("debug crypto pki {flag}"));
         assert_eq!(said, format!("Crypto PKI {name} debugging is on\n"));
     }

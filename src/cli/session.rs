@@ -276,7 +276,11 @@ impl Session {
             editing.apply(&mut self.source).map_err(|error| CommandError::Apply(Box::new(error)))?;
         self.applications += u64::from(applied.is_some());
         let mut messages = applied.unwrap_or_default();
-        messages.extend(editing.editor.notes());
+        for note in editing.editor.notes() {
+            if !messages.contains(&note) {
+                messages.push(note);
+            }
+        }
         Ok(messages)
     }
 

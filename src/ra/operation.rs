@@ -244,7 +244,9 @@ fn status(outcome: &Outcome<'_>) -> String {
         Outcome::Pending => "status = 102: certificate request pending".into(),
         Outcome::Certificates(_) => "status = 100: certificate is granted".into(),
         Outcome::Crl(_) => "status = 100: CRL is sent".into(),
-        Outcome::Failure(fail_info, _) => format!("status = 101: certificate request is rejected, {fail_info:?}"),
+        Outcome::Failure(fail_info, _) => {
+            format!("status = 101: certificate request is rejected, {fail_info:?}")
+        }
     }
 }
 
