@@ -51,7 +51,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         words: "crypto key zeroize {rsa | ec} [<label>]",
         about: "Deletes a key pair on its token, or all of a kind, and the certificates of trustpoints that \
-                lose their key, after a question; not while a certificate server needs it",
+                lose their key, after a question; not while a certificate server or HTTPS needs it",
         help: &[("zeroize", "Delete key pairs"), ("rsa", "RSA"), ("ec", "Elliptic curve")],
         run: Run::OnNode(zeroize),
     },
@@ -126,7 +126,7 @@ fn generate_ec(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError>
     ))?;
     let kind = KeyKind::Ec(curve);
     let key = node.generate_key(token.as_deref(), &label, kind, Usage::General, exportable)?;
-    Ok(Output::of(Generated::One(key)))
+    Ok(Output::of(Generated::One(Box::new(key))))
 }
 
 fn zeroize(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
@@ -206,8 +206,8 @@ fn whereabouts(exportable: bool) -> &'static str {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Generated {
-    One(KeyReport),
-    Two([KeyReport; 2]),
+    One(Box<KeyReport>),
+    Two(Box<[KeyReport; 2]>),
 }
 
 impl fmt::Display for Generated {

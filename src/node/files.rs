@@ -8,11 +8,12 @@ use crate::pki::archive::ios::FileName;
 use crate::pki::chain;
 
 use super::server::parse;
+use super::tokens::Tokens;
 use super::vault::VAULT_KEY;
 use super::{DATABASE, LOCK, Node, NodeError};
 
 /// The file systems of a configuration.
-pub fn of(configuration: &Configuration, state: &Path) -> Files {
+pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens) -> Files {
     let own = [DATABASE, LOCK, VAULT_KEY].iter().map(|name| format!("{name}*"));
     let own = own.chain(["tokenca.sock*", "*.new", "*.pin-refused"].map(str::to_owned));
     Files::new(Places {
@@ -20,6 +21,7 @@ pub fn of(configuration: &Configuration, state: &Path) -> Files {
         reserved: own.chain(configuration.tokens.values().filter_map(pin_file)).collect(),
         directories: configuration.directories.clone(),
         hosts: configuration.hosts.clone(),
+        devices: tokens.devices(),
         ..Places::default()
     })
 }

@@ -166,8 +166,16 @@ impl Node {
         Ok(found)
     }
 
-    /// Refuses when a certificate server needs one of these keys.
+    /// Refuses when a certificate server or HTTPS needs one of these keys.
     pub fn check_unneeded(&self, keys: &[KeyReport]) -> Result<(), NodeError> {
+        if let Some(identity) = self.tls_identity()
+            && let Some(key) = keys.iter().find(|key| key.public_key == *identity.certificate.public_key())
+        {
+            return Err(NodeError::Refused(format!(
+                "the key \"{}\" is that of HTTPS; say \"no ip http secure-server\" first",
+                key.name
+            )));
+        }
         for server in self.servers() {
             for authority in self.store.authorities(&server)? {
                 let is_its =
@@ -184,7 +192,7 @@ impl Node {
     }
 
     /// Deletes key pairs and the certificates of trustpoints that lose their key with them
-    /// (`crypto key zeroize`); nothing when a certificate server needs one of them.
+    /// (`crypto key zeroize`); nothing when a certificate server or HTTPS needs one of them.
     pub fn zeroize_keys(&self, keys: &[KeyReport]) -> Result<(), NodeError> {
         self.check_unneeded(keys)?;
         for key in keys {

@@ -2,6 +2,7 @@
 //! the command language and HTTP, ask.
 
 mod clock;
+mod device;
 mod files;
 mod import;
 mod keys;
@@ -97,7 +98,7 @@ impl Node {
             vault,
             running: RwLock::new(Running {
                 tokens: Arc::default(),
-                files: Arc::new(files::of(&empty, &state)),
+                files: Arc::new(files::of(&empty, &state, &Tokens::default())),
                 configuration: empty,
                 servers: BTreeMap::new(),
             }),
@@ -166,7 +167,7 @@ impl Node {
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
         let files = match files::same(&old, &new) {
             true => old_files,
-            false => Arc::new(files::of(&new, &self.state)),
+            false => Arc::new(files::of(&new, &self.state, &tokens)),
         };
         self.take_chains(&mut new, &files)?;
         let around = Surroundings {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{PinSource, TokenSection};
+use crate::files::Device;
 use crate::token::{self, Selector, Token, TokenConfig, TokenKey};
 
 use super::{NodeError, TokenReport};
@@ -14,7 +15,8 @@ use super::{NodeError, TokenReport};
 #[derive(Default)]
 pub struct Tokens(BTreeMap<String, Arc<Slot>>);
 
-struct Slot {
+/// One of them.
+pub struct Slot {
     section: TokenSection,
     config: TokenConfig,
     token: Mutex<Option<Token>>,
@@ -87,14 +89,15 @@ impl Tokens {
         unreachable.map_or(Ok(None), Err)
     }
 
+    /// The tokens as file systems, by name.
+    pub fn devices(&self) -> BTreeMap<String, Arc<dyn Device>> {
+        self.0.iter().map(|(name, slot)| (name.clone(), slot.clone() as Arc<dyn Device>)).collect()
+    }
+
     /// The key pair of this label, wherever it is.
     pub fn key(&self, label: &str) -> Result<TokenKey, NodeError> {
-        for slot in self.0.values() {
-            if let Some(key) = slot.open()?.find(label)? {
-                return Ok(key);
-            }
-        }
-        Err(NodeError::NotFound(format!("there is no key \"{label}\" on any configured token")))
+        let missing = || NodeError::NotFound(format!("there is no key \"{label}\" on any configured token"));
+        self.find_key(None, label)?.map(|(_, key)| key).ok_or_else(missing)
     }
 
     fn slot(&self, name: Option<&str>) -> Result<&Slot, NodeError> {
@@ -117,7 +120,8 @@ impl Tokens {
 }
 
 impl Slot {
-    fn open(&self) -> Result<Token, NodeError> {
+    /// The token, opened unless it is.
+    pub fn open(&self) -> Result<Token, NodeError> {
         let mut token = self.token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &*token {
             Some(token) => Ok(token.clone()),

@@ -13,6 +13,7 @@ use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::super::NodeError;
 use super::super::clock::Clock;
+use super::super::keys::note_generated;
 use super::super::server::parse;
 use super::wanted::{DEFAULT_RSA_BITS, Wanted};
 
@@ -50,7 +51,11 @@ impl Making {
                 key.self_test()?;
                 key
             }
-            None => generate(&token, wanted)?,
+            None => {
+                let key = generate(&token, wanted)?;
+                note_generated(self.store.as_ref(), key.public_key(), now);
+                key
+            }
         };
         let certificate = newest.and_then(|kept| Certificate::parse(&kept.der).ok());
         let certificate = match certificate.filter(|c| wanted.is_met_by(c, key.public_key(), now)) {
