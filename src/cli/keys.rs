@@ -102,12 +102,12 @@ fn generate_rsa(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError
          % Generating {bits} bit RSA{what} keys, keys will be {}...\n",
         whereabouts(exportable)
     ))?;
-    Ok(Output::of(match usage {
-        Some(usage) => {
-            Generated::One(node.generate_key(token.as_deref(), &label, kind, usage, exportable)?)
-        }
-        None => Generated::Two(node.generate_usage_keys(token.as_deref(), &label, kind, exportable)?),
-    }))
+    let token = token.as_deref();
+    let generated = match usage {
+        Some(usage) => Generated::One(Box::new(node.generate_key(token, &label, kind, usage, exportable)?)),
+        None => Generated::Two(Box::new(node.generate_usage_keys(token, &label, kind, exportable)?)),
+    };
+    Ok(Output::of(generated))
 }
 
 fn generate_ec(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
