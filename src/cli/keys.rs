@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::command::groups;
 use super::{Call, Command, CommandError, Output, Run};
 use crate::config::{check_label, device};
-use crate::node::{KeyReport, Node, Usage};
+use crate::node::{CertificatePlace, KeyReport, Node, Usage};
 use crate::pki::{Curve, KeyKind, hex};
 
 pub const COMMANDS: &[Command] = &[
@@ -148,9 +148,12 @@ fn zeroize(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     question += "% All router certs issued using these keys will also be removed.\n";
     for key in &keys {
         for certificate in node.certificates_of(key)? {
-            let place = match certificate.trustpoint {
-                Some(trustpoint) => format!("of trustpoint {trustpoint}, will be removed"),
-                None => format!("on token {}, loses its key and stays", key.token),
+            let place = match certificate.place {
+                CertificatePlace::Own(trustpoint) => format!("of trustpoint {trustpoint}, will be removed"),
+                CertificatePlace::Ca(trustpoint) => {
+                    format!("of the CA of trustpoint {trustpoint}, loses its key")
+                }
+                CertificatePlace::Token => format!("on token {}, loses its key", key.token),
             };
             question +=
                 &format!("% Certificate {} ({}), {place}.\n", certificate.serial, certificate.subject);

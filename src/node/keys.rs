@@ -1,7 +1,7 @@
 //! Key pairs as the operator names them: made, shown, brought, taken away and deleted.
 
 use crate::pki::{Certificate, KeyKind, Name, PrivateKey, PublicKey, Serial, Time, hex};
-use crate::store::{Store, TrustedKind};
+use crate::store::{Store, TrustedCertificate, TrustedKind};
 use crate::token::{KeyInfo, KeyUsage, Problem};
 
 use super::{KeyReport, Node, NodeError};
@@ -18,15 +18,26 @@ pub enum Usage {
     Encryption,
 }
 
-/// A certificate whose key is on a token of ours.
+/// A certificate that loses its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyCertificate {
     /// Subject, in the notation of IOS.
     pub subject: String,
     /// Serial number.
     pub serial: Serial,
-    /// The trustpoint whose own it is; else it is on the token.
-    pub trustpoint: Option<String>,
+    /// Where it is.
+    pub place: CertificatePlace,
+}
+
+/// Where a certificate is whose key is on a token of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificatePlace {
+    /// The own one of a trustpoint of this name; it goes with its key.
+    Own(String),
+    /// That of the CA that a trustpoint of this name trusts, once ours.
+    Ca(String),
+    /// Beside its key on the token.
+    Token,
 }
 
 impl Usage {
@@ -139,29 +150,27 @@ impl Node {
         Ok(reports)
     }
 
-    /// The certificates that lose their key when this one is deleted: trustpoints' own, and those beside it
-    /// on its token.
+    /// The certificates that lose their key when this one is deleted.
     pub fn certificates_of(&self, key: &KeyReport) -> Result<Vec<KeyCertificate>, NodeError> {
         let mut found = Vec::new();
-        let mut look = |der: &[u8], trustpoint: Option<&String>| {
+        let mut look = |der: &[u8], place: CertificatePlace| {
             let Ok(certificate) = Certificate::parse(der) else { return };
             if *certificate.public_key() == key.public_key {
-                found.push(KeyCertificate {
-                    subject: Name::from_der(certificate.subject_raw()).to_string(),
-                    serial: certificate.serial().clone(),
-                    trustpoint: trustpoint.cloned(),
-                });
+                let subject = Name::from_der(certificate.subject_raw()).to_string();
+                found.push(KeyCertificate { subject, serial: certificate.serial().clone(), place });
             }
         };
-        for trustpoint in self.configuration().trustpoints.keys() {
-            for own in self.store.trusted(trustpoint)? {
-                if own.kind == TrustedKind::Own {
-                    look(&own.der, Some(trustpoint));
-                }
+        for trustpoint in self.configuration().trustpoints.into_keys() {
+            for trusted in self.store.trusted(&trustpoint)? {
+                let place = match trusted.kind {
+                    TrustedKind::Own => CertificatePlace::Own(trustpoint.clone()),
+                    TrustedKind::Ca => CertificatePlace::Ca(trustpoint.clone()),
+                };
+                look(&trusted.der, place);
             }
         }
         for certificate in self.token_set().get(Some(&key.token))?.certificates()? {
-            look(&certificate.der, None);
+            look(&certificate.der, CertificatePlace::Token);
         }
         Ok(found)
     }
@@ -198,11 +207,25 @@ impl Node {
         for key in keys {
             let certificates = self.certificates_of(key)?;
             self.delete_key(key)?;
-            for certificate in certificates {
-                if let Some(trustpoint) = &certificate.trustpoint {
-                    self.store.distrust(trustpoint, Some((TrustedKind::Own, &certificate.serial)))?;
+            for KeyCertificate { serial, place, .. } in certificates {
+                match place {
+                    CertificatePlace::Own(trustpoint) => {
+                        self.store.distrust(&trustpoint, Some((TrustedKind::Own, &serial)))?;
+                    }
+                    CertificatePlace::Ca(trustpoint) => self.forget_place(&trustpoint, &serial)?,
+                    CertificatePlace::Token => {}
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A CA certificate without its key is trusted as before, and no CA of ours any more.
+    fn forget_place(&self, trustpoint: &str, serial: &Serial) -> Result<(), NodeError> {
+        let mut trusted = self.store.trusted(trustpoint)?;
+        trusted.retain(|trusted| trusted.kind == TrustedKind::Ca && trusted.serial == *serial);
+        for certificate in trusted {
+            self.store.trust(TrustedCertificate { token: None, key_label: None, ..certificate })?;
         }
         Ok(())
     }

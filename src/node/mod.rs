@@ -37,7 +37,7 @@ use crate::store::{Store, StoreError};
 use crate::token::TokenError;
 
 pub use import::{Import, Imported, Pair};
-pub use keys::{KeyCertificate, Usage};
+pub use keys::{CertificatePlace, KeyCertificate, Usage};
 pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
@@ -110,7 +110,8 @@ impl Node {
             _lock: lock,
         });
         let mut configuration = configuration;
-        let files = files::of(&configuration, &node.state);
+        let tokens = Tokens::default().changed_to(&configuration.tokens, &node.state);
+        let files = files::of(&configuration, &node.state, &tokens);
         // A file that is gone does not keep the rest from starting.
         if let Err(error) = node.take_chains(&mut configuration, &files) {
             tracing::error!("certificates of a chain were not taken: {error}");
@@ -276,9 +277,10 @@ impl Node {
 
     /// What servers would share by this configuration.
     fn surroundings(&self, configuration: &Configuration) -> Surroundings {
+        let tokens = self.token_set().changed_to(&configuration.tokens, &self.state);
         Surroundings {
-            tokens: Arc::new(self.token_set().changed_to(&configuration.tokens, &self.state)),
-            files: Arc::new(files::of(configuration, &self.state)),
+            files: Arc::new(files::of(configuration, &self.state, &tokens)),
+            tokens: Arc::new(tokens),
             vault: self.vault.clone(),
             http: false,
         }
