@@ -100,7 +100,7 @@ impl Editor {
             }
             return Err(error);
         }
-        self.notes.extend(query::notes(&before.configuration, &self.configuration));
+        self.note(query::notes(&before.configuration, &self.configuration));
         let query = query::query(&before.configuration, &self.configuration);
         self.before = Some(before);
         Ok(query)
@@ -113,7 +113,7 @@ impl Editor {
         for line in text.lines() {
             self.step(line).map_err(|error| ConfigError::Line { number: self.number, error })?;
         }
-        self.notes.extend(query::notes(&before, &self.configuration));
+        self.note(query::notes(&before, &self.configuration));
         Ok(())
     }
 
@@ -207,11 +207,17 @@ impl Editor {
 
     fn leave_out(&mut self, left_out: LeftOut) {
         self.mode = Mode::Global;
-        let note = left_out.note();
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
+        self.note([left_out.note()]);
         self.left_out = Some(left_out);
+    }
+
+    /// What was said once already is not said again.
+    fn note(&mut self, notes: impl IntoIterator<Item = String>) {
+        for note in notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
     }
 
     fn end(&mut self) {

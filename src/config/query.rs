@@ -116,4 +116,4 @@ const REVOKE: &str = "% Be sure to ask the CA administrator to revoke this certi
 const MOVED: &str = "% Server database url was changed. You need to move the\n\
                      % existing database to the new location.";
 const HOST_TIME: &str =
-    "% This is kept, and changes nothing: the host keeps the time, and times are shown in UTC.";
+    "% Lines of clock and NTP change nothing: the host keeps the time, and times are shown in UTC.";
