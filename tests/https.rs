@@ -271,6 +271,12 @@ fn whoever_does_not_finish_keeps_nobody_out() {
         assert!(ended.is_ok_and(|length| length < 100));
     }
     Device::new("CN=r1, O=Example").enrol(&scene.ca, None).certificate();
+
+    // A handshake costs the token as much as a message, and is counted as one.
+    scene.ca.configure("ip http rate-limit 1\n");
+    until("a handshake is refused", || (scene.s_client(&[]).code != Some(0)).then_some(()));
+    assert_eq!(http::get(scene.ca.address(), "/mycs.crl", &[]).status, 200);
+    until("the bucket holds a token again", || (scene.s_client(&[]).code == Some(0)).then_some(()));
 }
 
 #[test]

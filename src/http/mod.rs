@@ -11,7 +11,7 @@ mod sources;
 mod tls;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub struct Server {
 pub struct Limits {
     /// Octets of a request body.
     pub body: usize,
-    /// PKIOperations a second from one address, 0 for any number. Without one it is 50, and what comes from
-    /// this host does not count.
+    /// PKIOperations, or TLS handshakes, a second from one address, 0 for any number. Without one it is 50, and
+    /// what comes from this host does not count.
     pub rate: Option<u32>,
 }
 
@@ -126,7 +126,12 @@ impl Front {
 
     async fn connection(mut self, stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
+        // A listener at [::] sees IPv4 addresses inside of IPv6 ones.
+        let peer = peer.ip().to_canonical();
         let Some(tls) = self.tls.take() else { return self.serve(stream, peer).await };
+        if self.service.admit(peer).is_err() {
+            return tracing::debug!(%peer, "too many handshakes from this address");
+        }
         let accepted = tokio::select! {
             accepted = tls.accept(stream) => accepted,
             _ = self.stopped.wait_for(|stop| *stop) => return,
@@ -137,16 +142,14 @@ impl Front {
         }
     }
 
-    async fn serve<S>(mut self, stream: S, peer: SocketAddr)
+    async fn serve<S>(mut self, stream: S, peer: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // A listener at [::] sees IPv4 addresses inside of IPv6 ones.
-        let address = peer.ip().to_canonical();
         let service = self.service;
         let handler = hyper::service::service_fn(move |request| {
             let service = service.clone();
-            async move { Ok::<_, Infallible>(service.respond(request, address).await) }
+            async move { Ok::<_, Infallible>(service.respond(request, peer).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

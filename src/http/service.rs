@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -38,6 +38,11 @@ impl Service {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
+    /// Lets `peer` ask for an operation of the token, or says how long to wait.
+    pub fn admit(&self, peer: IpAddr) -> Result<(), Duration> {
+        self.sources.take(peer, self.limits().rate, Instant::now())
+    }
+
     fn limits(&self) -> Limits {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +68,7 @@ impl Service {
         let route = route(method, head.uri.path(), head.uri.query().unwrap_or(""), body)
             .map_err(|why| plain(StatusCode::BAD_REQUEST, &format!("{why}\n")))?;
         if let Asked::PkiOperation(_) = route.asked {
-            self.sources.take(peer, self.limits().rate, Instant::now()).map_err(|wait| {
+            self.admit(peer).map_err(|wait| {
                 later(StatusCode::TOO_MANY_REQUESTS, "too many requests from your address\n", wait)
             })?;
         }

@@ -1,4 +1,4 @@
-//! TLS: the only code naming rustls. Handshakes whose signature is made on a token.
+//! TLS, served: handshakes whose signature is made on a token. The only code naming tokio-rustls.
 //!
 //! The token is asked once in a handshake, after the ClientHello was read, and not at all when a client
 //! resumes a session. That call blocks: it is made on the pool of threads, by a few handshakes at once.

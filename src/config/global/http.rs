@@ -21,8 +21,8 @@ pub struct Http {
     pub bind: Option<IpAddr>,
     /// Octets of the largest request body accepted.
     pub max_body: usize,
-    /// PKIOperations a second from one address, 0 for any number. Absent: 50, and what comes from this host
-    /// does not count.
+    /// PKIOperations, or TLS handshakes, a second from one address, 0 for any number. Absent: 50, and what
+    /// comes from this host does not count.
     pub rate_limit: Option<u32>,
 }
 
@@ -143,7 +143,7 @@ pub(super) const LINES: &[Line<Editor>] = &[
     Line {
         words: "ip http rate-limit <rate:0-10000>",
         no: Some("ip http rate-limit"),
-        about: "Takes so many SCEP messages a second from one address, and four times as many at once; 50 by \
+        about: "Takes so many SCEP messages, or TLS handshakes, a second from one address, and four times as many at once; 50 by \
                 default, with no limit for this host itself. 0 is no limit; not an IOS line",
         help: &[
             ("rate-limit", "SCEP messages a second from one address"),
