@@ -106,14 +106,13 @@ impl Editor {
         Ok(query)
     }
 
-    /// Applies lines up to the first that is wrong, with every question answered by yes.
-    pub fn lines(&mut self, text: &str) -> Result<(), ConfigError> {
+    /// Applies lines up to the first that is wrong, with every question answered by yes. Of what is to be
+    /// shown, only what was left out is kept.
+    pub(super) fn lines(&mut self, text: &str) -> Result<(), ConfigError> {
         self.before = None;
-        let before = self.configuration.clone();
         for line in text.lines() {
             self.step(line).map_err(|error| ConfigError::Line { number: self.number, error })?;
         }
-        self.note(query::notes(&before, &self.configuration));
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl Configuration {
         editor.finish()
     }
 
-    /// The configuration that this text describes, and what is to be told about its lines.
+    /// The configuration that this text describes, and what is to be told of lines left out.
     pub fn read(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
         let mut editor = Editor::new(Self::default());
         editor.lines(text)?;

@@ -100,8 +100,12 @@ pub fn read_configuration(state: &Path, config: Option<PathBuf>) -> Result<Confi
         None => (state.join(STARTUP_CONFIG), false),
     };
     match fs::read_to_string(&path) {
-        Ok(text) => Configuration::parse(&text)
-            .map_err(|error| DaemonError::Config { path: path.display().to_string(), error }),
+        Ok(text) => {
+            let (configuration, notes) = Configuration::read(&text)
+                .map_err(|error| DaemonError::Config { path: path.display().to_string(), error })?;
+            notes.iter().for_each(|note| tracing::warn!("{}: {note}", path.display()));
+            Ok(configuration)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Configuration::default()),
         Err(source) => Err(DaemonError::Io { what: format!("reading {}", path.display()), source }),
     }
