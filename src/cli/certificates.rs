@@ -54,6 +54,11 @@ pub fn serial(call: &Call<'_>) -> Result<Serial, CommandError> {
     typed.map_err(|error| call.refuse("serial", error.to_string()))
 }
 
+/// As IOS lists certificates: two hex digits an octet.
+pub fn octets(serial: &Serial) -> String {
+    hex(serial.as_be_bytes()).to_ascii_uppercase()
+}
+
 /// A certificate, as an operator wants it.
 #[derive(Serialize)]
 struct Shown {
@@ -133,7 +138,7 @@ impl fmt::Display for List {
             }
             writeln!(f, "{}", shown.title)?;
             writeln!(f, "  Status: {}", shown.status)?;
-            writeln!(f, "  Certificate Serial Number: {}", shown.serial)?;
+            writeln!(f, "  Certificate Serial Number: {}", octets(&shown.serial))?;
             writeln!(f, "  Certificate Usage: {}", shown.usage)?;
             name(f, "Issuer", &shown.issuer)?;
             name(f, "Subject", &shown.subject)?;

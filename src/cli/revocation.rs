@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::certificates::serial;
+use super::certificates::{octets, serial};
 use super::server::server;
 use super::{Command, Output, Run};
 use crate::node::CrlReport;
@@ -93,7 +93,7 @@ impl fmt::Display for CrlInfo {
             writeln!(f, "Revoked Certificates:")?;
         }
         for row in &crl.revoked {
-            writeln!(f, "  Serial Number: {}", row.serial)?;
+            writeln!(f, "  Serial Number: 0x{}", octets(&row.serial))?;
             writeln!(f, "  Revocation Date: {}", row.at)?;
             writeln!(f, "  Reason: {}", row.reason)?;
         }

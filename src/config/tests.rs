@@ -45,7 +45,7 @@ fn defaults_are_those_of_ios() {
     let server = &configuration.servers["x"];
     assert_eq!(*server, ServerSection::default());
     assert!(server.shutdown);
-    assert_eq!(server.issuer_name("x"), "cn=x");
+    assert_eq!(server.issuer_name("x"), "CN=x");
     assert_eq!(server.grant, Grant::Manual);
     assert_eq!(server.lifetime.crl, Lifetime::hours(168));
     let typed = "crypto pki server x\n lifetime crl 24\n hash sha512\n shut\n database level minimal\n";

@@ -31,10 +31,7 @@ impl CertServer {
             },
             last_error: trouble.or(status.last_error),
             locked: !status.section.shutdown,
-            issuer_name: match &certificate {
-                Some(certificate) => Name::from_der(certificate.subject_raw()).to_string(),
-                None => status.section.issuer_name(&self.label),
-            },
+            issuer_name: shown_name(status.section.issuer_name(&self.label), certificate.as_ref()),
             fingerprint_md5: fingerprint(Hash::Md5),
             fingerprint_sha1: fingerprint(Hash::Sha1),
             fingerprint_sha256: fingerprint(Hash::Sha256),
@@ -142,6 +139,16 @@ impl CertServer {
             "certificate server \"{}\" has issued no certificate {serial}",
             self.label
         ))
+    }
+}
+
+/// As it is typed in the configuration, while that is the name in the certificate.
+fn shown_name(typed: String, certificate: Option<&Certificate>) -> String {
+    let Some(certificate) = certificate else { return typed };
+    let name = Name::from_der(certificate.subject_raw());
+    match Name::parse(&typed) {
+        Ok(configured) if configured == name => typed,
+        _ => name.to_string(),
     }
 }
 

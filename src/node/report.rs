@@ -20,7 +20,7 @@ pub struct ServerReport {
     pub last_error: Option<String>,
     /// Whether the configuration is locked (the server is not shut).
     pub locked: bool,
-    /// Issuer name, in the notation of IOS.
+    /// Issuer name: as typed, else of the CA certificate in the notation of IOS.
     pub issuer_name: String,
     /// MD5 of the CA certificate, 32 hex digits; absent before there is one.
     pub fingerprint_md5: Option<String>,

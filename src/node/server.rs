@@ -137,12 +137,12 @@ impl CertServer {
                 self.publisher.plan(None);
                 tracing::debug!(target: "CRYPTO_CS", "cs config has been unlocked");
                 tracing::info!(target: "PKI-6-CS_DISABLED", "Certificate server {} now disabled.", self.label);
-                vec![format!("% Certificate Server {} disabled.", self.label)]
+                vec!["% Certificate Server disabled.".to_owned()]
             }
             (false, _) => match self.start(now).and_then(|notes| self.publisher.settle().map(|()| notes)) {
                 Ok(_) if was_running => Vec::new(),
                 Ok(notes) => {
-                    let enabled = format!("% Certificate Server {} enabled.", self.label);
+                    let enabled = "% Certificate Server enabled.".to_owned();
                     std::iter::once(enabled).chain(notes).collect()
                 }
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],

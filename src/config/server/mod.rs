@@ -105,7 +105,7 @@ pub struct Legacy {
 impl ServerSection {
     /// The issuer name, as typed; `cn=LABEL` when it was not (S3).
     pub fn issuer_name(&self, label: &str) -> String {
-        self.issuer_name.clone().unwrap_or_else(|| format!("cn={label}"))
+        self.issuer_name.clone().unwrap_or_else(|| format!("CN={label}"))
     }
 
     /// The digest of certificates and CRLs.
