@@ -277,8 +277,13 @@ fn distinguished_name(args: &Args) -> Result<String, Refusal> {
     let name = args.text("dn");
     // `issuer name CN=…`, as it is printed in places.
     let name = name.strip_prefix("name ").unwrap_or(name).trim_start();
-    Name::parse(name).map_err(|error| args.refuse("dn", error.to_string()))?;
-    Ok(name.to_owned())
+    // `issuer-name my-server`, as it is printed there too.
+    let name = match name.contains(['=', ',', '/']) {
+        true => name.to_owned(),
+        false => format!("CN={name}"),
+    };
+    Name::parse(&name).map_err(|error| args.refuse("dn", error.to_string()))?;
+    Ok(name)
 }
 
 fn url(args: &Args) -> Result<String, Refusal> {

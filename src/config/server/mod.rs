@@ -103,7 +103,7 @@ pub struct Legacy {
 }
 
 impl ServerSection {
-    /// The issuer name, as typed; `cn=LABEL` when it was not (S3).
+    /// The issuer name, as typed; `CN=LABEL` when it was not (S3).
     pub fn issuer_name(&self, label: &str) -> String {
         self.issuer_name.clone().unwrap_or_else(|| format!("CN={label}"))
     }

@@ -7,6 +7,10 @@ use crate::pki::Hash;
 
 impl fmt::Display for ServerSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Where IOS has it.
+        if self.shutdown {
+            writeln!(f, " shutdown")?;
+        }
         // `crypto legacy` first: what it allows is refused before it.
         for (word, allowed) in self.legacy.words() {
             if allowed {
@@ -27,7 +31,7 @@ impl fmt::Display for ServerSection {
             writeln!(f, " serial-number random")?;
         }
         write!(f, "{}", self.scep)?;
-        writeln!(f, " {}shutdown", if self.shutdown { "" } else { "no " })
+        if self.shutdown { Ok(()) } else { writeln!(f, " no shutdown") }
     }
 }
 
