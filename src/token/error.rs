@@ -632,4 +632,16 @@ mod tests {
         assert!(loss(RvError::SessionHandleInvalid, Function::Decrypt));
         assert!(loss(RvError::GeneralError, Function::DecryptInit));
     }
+
+    #[test]
+    fn want_of_room_is_told_in_numbers() {
+        let full = |free| {
+            let problem = Problem::NoRoom { name: "ca.crl".into(), size: 9000, free };
+            TokenError::new("usbtoken0", problem, None).to_string()
+        };
+        assert!(full(Some(512)).starts_with(
+            "token \"usbtoken0\": no room for \"ca.crl\", which has 9000 octets; 512 are free\nhint: "
+        ));
+        assert!(full(None).contains("which has 9000 octets\nhint: "));
+    }
 }

@@ -1,5 +1,6 @@
 //! Keys that are brought to the token, and keys that were made to leave it.
 
+use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use der::asn1::OctetStringRef;
 use der::{Encode, Reader, SliceReader};
@@ -63,7 +64,7 @@ pub(super) fn export(link: &Link, open: &mut Open, key: &KeyInfo) -> Result<Priv
             Ok(None) => {}
             Err(refused @ Problem::Call(_)) => {
                 tracing::debug!(token = link.name, ?way, %refused, "a key cannot leave in this way");
-                problem = refused;
+                problem = told(problem, refused);
             }
             Err(other) => return Err(other),
         }
@@ -88,7 +89,7 @@ fn bring(
             Ok(None) => {}
             Err(refused @ Problem::Call(_)) => {
                 tracing::debug!(token = link.name, ?way, %refused, "a key cannot come in this way");
-                problem = refused;
+                problem = told(problem, refused);
             }
             Err(other) => return Err(other),
         }
@@ -169,6 +170,19 @@ fn take(open: &Open, way: Way, handle: ObjectHandle, key: &KeyInfo) -> Result<Op
     private.filter(right).map(Some).ok_or(wrong)
 }
 
+/// Which of two refusals is told: that the token does not do such things says nothing beside another.
+fn told(before: Problem, refused: Problem) -> Problem {
+    use RvError::{ActionProhibited, FunctionNotSupported, MechanismInvalid};
+    match &refused {
+        Problem::Call(call)
+            if matches!(call.rv(), Some(ActionProhibited | FunctionNotSupported | MechanismInvalid)) =>
+        {
+            before
+        }
+        _ => refused,
+    }
+}
+
 /// The one DER element without the zeros that fill the last block of `CKM_AES_KEY_WRAP` (PKCS#11 2.40,
 /// 2.14.3), and with SoftHSM also that of `CKM_AES_KEY_WRAP_PAD`.
 fn unpadded(padded: &[u8]) -> Option<&[u8]> {
@@ -203,3 +217,34 @@ fn point(point: &[u8], profile: &Profile) -> Vec<u8> {
 
 /// What a token without a way to import lacks.
 const IMPORT: &str = "keys from elsewhere";
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+    use cryptoki::error::Error as Cryptoki;
+
+    use super::*;
+
+    #[test]
+    fn tokens_that_cannot_say_so() {
+        let not_offered = || Problem::NotOffered { what: IMPORT.into() };
+        let call = |rv| Problem::from(Cryptoki::Pkcs11(rv, Function::CreateObject));
+        let cannot = told(not_offered(), call(RvError::FunctionNotSupported));
+        assert!(matches!(cannot, Problem::NotOffered { .. }));
+        let refused = told(not_offered(), call(RvError::TemplateInconsistent));
+        assert_eq!(refused.to_string(), "C_CreateObject returned CKR_TEMPLATE_INCONSISTENT");
+        let refused = told(refused, call(RvError::MechanismInvalid));
+        assert_eq!(refused.to_string(), "C_CreateObject returned CKR_TEMPLATE_INCONSISTENT");
+    }
+
+    #[test]
+    fn padding_is_fewer_zeros_than_a_block() {
+        let element = [0x30, 2, 5, 0];
+        for zeros in 0..BLOCK {
+            assert_eq!(unpadded(&[&element[..], &vec![0; zeros]].concat()), Some(&element[..]));
+        }
+        assert_eq!(unpadded(&[&element[..], &[0; BLOCK]].concat()), None);
+        assert_eq!(unpadded(&[&element[..], &[1]].concat()), None);
+        assert_eq!(unpadded(&element[..3]), None);
+    }
+}
