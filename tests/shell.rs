@@ -147,3 +147,53 @@ fn debugging_tells_what_happens_and_no_secret() {
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("Certificate 0x4"), "{shown}");
 }
+
+#[test]
+fn who_did_what_is_in_the_journal() {
+    let ca = Ca::new(&[]);
+    ca.configure(
+        "hostname ca2\ncrypto pki server mycs\n lifetime crl 24\nip ftp username u\nip ftp password hunter2\n",
+    );
+    ca.exec("show version");
+    ca.exec("crypto pki server mycs password generate 5");
+    ca.try_cli(&["crypto", "pki", "server", "mycs", "grant", "7"]).exited(1);
+    let mut shell = Terminal::start(&mut ca.program());
+    for line in
+        ["conf t", "crypto pki server mycs", "grant none", "grant none", "exit", "hostname a b", "end"]
+    {
+        shell.line(line);
+    }
+    assert_eq!(shell.end().0, Some(0));
+
+    let entries = ca.json("show archive log config all");
+    let entries = entries.as_array().expect("a list");
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry["command"].as_str().unwrap().trim(), entry["outcome"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "hostname ca2\ncrypto pki server mycs\n lifetime crl 24\nip ftp username u\n\
+                 ip ftp password *",
+                "done"
+            ),
+            ("crypto pki server mycs password generate 5", "done"),
+            ("crypto pki server mycs grant 7", "there is no request 7"),
+            ("crypto pki server mycs\n grant none", "done"),
+        ]
+    );
+    let output = std::process::Command::new("id").arg("-un").output().expect("id is everywhere");
+    let user = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(entries.iter().all(|entry| entry["user"] == *user && entry["uid"].is_u64()), "{entries:?}");
+    let shown = ca.exec("show archive log config 3 3");
+    assert!(shown.contains("|crypto pki server mycs grant 7\n") && shown.lines().count() == 3, "{shown}");
+    let logged = format!("%PARSER-5-CFGLOG_LOGGEDCMD: User:{user}  logged command:");
+    for command in ["hostname ca2", " lifetime crl 24", "crypto pki server mycs grant 7", " grant none"] {
+        assert!(ca.log().contains(&format!("{logged}{command}\n")), "{command} in\n{}", ca.log());
+    }
+    for text in [ca.log(), ca.exec("show logging"), ca.exec("show archive log config all")] {
+        assert!(!text.contains("hunter"), "{text}");
+    }
+}

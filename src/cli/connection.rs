@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 
+use super::audit::Operator;
 use super::protocol::{self, Event, Request, Task, Typed, receive, shown};
 use super::source::Source;
 use super::{CommandError, Console, Options, Output, Session};
@@ -21,7 +22,7 @@ pub fn serve(stream: UnixStream, source: Source, stopping: Arc<AtomicBool>) -> i
     peer.reader.get_ref().set_read_timeout(Some(REQUEST_TIMEOUT))?;
     let request: Request = receive(&mut peer.reader, MAX_REQUEST)?;
     let options = Options { json: request.json, yes: request.yes };
-    let mut session = Session::new(source, options);
+    let mut session = Session::new(source, options, Operator::of(peer.reader.get_ref()));
     let code = match request.task {
         Task::Exec { words } => {
             let result = session.line(&words.join(" "), &mut peer);

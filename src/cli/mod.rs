@@ -5,6 +5,7 @@
 //! value; text and JSON are two renderings of it. Lines of the configuration live in
 //! [`config`](crate::config).
 
+mod audit;
 mod certificates;
 pub mod client;
 mod clock;
@@ -38,6 +39,7 @@ use crate::config::ConfigError;
 use crate::config::grammar::{LineError, Match, Problem, Table, tokens};
 use crate::node::{Node, NodeError};
 
+use audit::Operator;
 use source::Source;
 
 pub use command::{Call, Command, Output, Run};
@@ -191,7 +193,7 @@ pub fn execute(
     options: Options,
     console: &mut dyn Console,
 ) -> Result<Output, CommandError> {
-    Session::new(Source::Server(node.clone()), options).line(&words.join(" "), console)
+    Session::new(Source::Server(node.clone()), options, Operator::this()).line(&words.join(" "), console)
 }
 
 /// Applies lines to the running configuration, as typed after `configure terminal`; all of them or none.
@@ -202,7 +204,7 @@ pub fn configure(
     options: Options,
     console: &mut dyn Console,
 ) -> Result<Output, CommandError> {
-    Session::new(Source::Server(node.clone()), options).script(text, console)
+    Session::new(Source::Server(node.clone()), options, Operator::this()).script(text, console)
 }
 
 /// The command that this line is, by abbreviation too.
@@ -240,6 +242,7 @@ fn confirm(yes: bool, console: &mut dyn Console, question: &str) -> Result<(), C
 static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
     let files = [
         show::COMMANDS,
+        audit::COMMANDS,
         clock::COMMANDS,
         debug::COMMANDS,
         server::COMMANDS,

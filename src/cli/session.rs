@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use secrecy::ExposeSecret;
 
+use super::audit::{self, Operator};
 use super::command::{Help, Messages};
 use super::filter::Filter;
 use super::script::{Script, Shown};
@@ -23,6 +24,7 @@ use crate::node::{Node, NodeError};
 pub struct Session {
     source: Source,
     options: Options,
+    operator: Operator,
     editing: Option<Editing>,
     // Whether lines of the configuration are collected.
     collects: bool,
@@ -38,14 +40,25 @@ struct Editing {
     editor: Editor,
     // The running configuration that the editor started from.
     base: Configuration,
+    // The lines between the two, for the journal.
+    lines: audit::Lines,
     // Servers being deleted whose keys stay on their token.
     keep_keys: BTreeSet<String>,
 }
 
 impl Session {
     /// In exec mode.
-    pub fn new(source: Source, options: Options) -> Self {
-        Self { source, options, editing: None, collects: false, number: 0, applications: 0, ended: false }
+    pub fn new(source: Source, options: Options, operator: Operator) -> Self {
+        Self {
+            source,
+            options,
+            operator,
+            editing: None,
+            collects: false,
+            number: 0,
+            applications: 0,
+            ended: false,
+        }
     }
 
     /// What stands before the next line: `ca1#`, `ca1(cs-server)#`.
@@ -100,7 +113,8 @@ impl Session {
             None => {
                 let base = self.source.made()?.configuration();
                 let editor = Editor::new(base.clone());
-                self.editing = Some(Editing { editor, base, keep_keys: BTreeSet::new() });
+                let (lines, keep_keys) = (audit::Lines::default(), BTreeSet::new());
+                self.editing = Some(Editing { editor, base, lines, keep_keys });
             }
         }
         Ok(())
@@ -189,7 +203,13 @@ impl Session {
         };
         let mut call = Call { line, args: &found.args, options: self.options, console };
         match (found.row.run, node) {
-            (Run::OnNode(run), Some(node)) => run(&node, &mut call),
+            (Run::OnNode(run), Some(node)) => {
+                let result = run(&node, &mut call);
+                if audit::is_recorded(found.row) {
+                    self.operator.did(&node, audit::redacted(&call), audit::outcome(&result));
+                }
+                result
+            }
             (Run::OnSession(run), _) => run(self, &mut call),
             (Run::Alone(run), _) => run(&mut call),
             (Run::OnNode(_), None) => unreachable!("a node was found above"),
@@ -226,12 +246,13 @@ impl Session {
         if let Some(query) = query {
             self.ask(&query, &mut editor, console)?;
         }
-        self.accept(editor)
+        self.accept(editor, text)
     }
 
     /// Takes the editor with one line more; without that line when it cannot be applied.
-    fn accept(&mut self, editor: Editor) -> Result<Output, CommandError> {
+    fn accept(&mut self, editor: Editor, line: &str) -> Result<Output, CommandError> {
         let Some(editing) = &mut self.editing else { return Ok(Output::nothing()) };
+        editing.lines.add(editing.editor.mode(), editor.mode(), line);
         let ended = editor.ended();
         if ended && self.collects {
             editor.check()?;
@@ -272,8 +293,9 @@ impl Session {
     /// Applies what is not applied yet. Returns what the operator should read.
     fn applied(&mut self) -> Result<Vec<String>, CommandError> {
         let Some(editing) = &mut self.editing else { return Ok(Vec::new()) };
-        let applied =
-            editing.apply(&mut self.source).map_err(|error| CommandError::Apply(Box::new(error)))?;
+        let applied = editing
+            .apply(&mut self.source, &self.operator)
+            .map_err(|error| CommandError::Apply(Box::new(error)))?;
         self.applications += u64::from(applied.is_some());
         let mut messages = applied.unwrap_or_default();
         for note in editing.editor.notes() {
@@ -361,7 +383,12 @@ impl Session {
 
 impl Editing {
     /// Makes what was typed the running configuration. `None` when that changes nothing.
-    fn apply(&mut self, source: &mut Source) -> Result<Option<Vec<String>>, CommandError> {
+    fn apply(
+        &mut self,
+        source: &mut Source,
+        operator: &Operator,
+    ) -> Result<Option<Vec<String>>, CommandError> {
+        let lines = self.lines.take();
         if *self.editor.configuration() == self.base {
             return Ok(None);
         }
@@ -373,7 +400,9 @@ impl Editing {
         if node.configuration() != self.base {
             return Err(CommandError::Refused("the configuration has changed meanwhile; try again".into()));
         }
-        let messages = node.apply_keeping(new, &self.keep_keys)?;
+        let applied = node.apply_keeping(new, &self.keep_keys).map_err(CommandError::from);
+        operator.did(&node, lines, audit::outcome(&applied));
+        let messages = applied?;
         self.base = node.configuration();
         self.editor.rebase(self.base.clone(), true);
         self.keep_keys.clear();

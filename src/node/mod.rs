@@ -33,7 +33,7 @@ use crate::config::{Configuration, Vault};
 use crate::files::Files;
 use crate::pki::{Time, chain};
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, StoreError};
+use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
 
 pub use import::{Import, Imported, Pair};
@@ -208,6 +208,16 @@ impl Node {
     /// The passphrase of the archive that is made when the server is enabled.
     pub fn protect_archive(&self, label: &str, passphrase: SecretString) {
         self.passphrases().insert(label.to_owned(), passphrase);
+    }
+
+    /// Adds a command to the journal.
+    pub fn record(&self, entry: JournalEntry) -> Result<(), NodeError> {
+        Ok(self.store.add_journal(entry)?)
+    }
+
+    /// Entries of the journal with a number below `before` (all when `None`), newest first, at most `limit`.
+    pub fn journal(&self, before: Option<u64>, limit: usize) -> Result<Vec<JournalEntry>, NodeError> {
+        Ok(self.store.journal(before, limit)?)
     }
 
     /// Calls `listener` with every configuration that is applied from now on.

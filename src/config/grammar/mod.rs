@@ -103,6 +103,19 @@ impl Args {
         self.taken.iter().filter(|t| t.text.is_none()).map(|t| t.column).filter(|at| *at <= column).max()
     }
 
+    /// The line of these values without its secrets: passwords, passphrases, challenges, PINs.
+    pub fn redacted(&self, line: &str) -> String {
+        let mut chars: Vec<char> = line.chars().collect();
+        for taken in self.taken.iter().filter(|taken| SECRET.contains(&taken.name)) {
+            let length = taken.text.as_ref().map_or(0, |text| text.chars().count());
+            let end = chars.len().min(taken.column + length);
+            if let Some(secret) = chars.get_mut(taken.column..end) {
+                secret.fill('*');
+            }
+        }
+        chars.into_iter().collect()
+    }
+
     /// A refusal that points at this value or word.
     pub fn refuse(&self, name: &str, reason: impl Into<String>) -> Refusal {
         let column = self.taken.iter().rfind(|t| t.name == name).map(|t| t.column);
@@ -144,6 +157,10 @@ pub fn help_of<R: Row>(row: &R, atom: Atom) -> Option<&'static str> {
     };
     row.help().iter().chain(SHARED_HELP).find(|(name, _)| *name == key).map(|(_, help)| *help)
 }
+
+/// Values that are not shown again.
+const SECRET: &[&str] =
+    &["password", "passphrase", "challenge", "pin", "new-pin", "hidden", "sealed", "secret"];
 
 /// Help for words that stand in many lines with one meaning.
 const SHARED_HELP: &[(&str, &str)] = &[
@@ -237,6 +254,15 @@ mod tests {
         assert!(find("crypto key gen rsa label a label b").is_err());
         assert_eq!(find("lifetime cert 1 2").unwrap().1.number("hours"), Some(2));
         assert!(find("lifetime c 1 2").unwrap_err().contains("ca-certificate, certificate, crl"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown_again() {
+        static ROWS: &[Line] = &[Line("export <label> {aes | 3des} <passphrase>")];
+        let line = " exp  é aes pass";
+        let found = Table::new(ROWS).find(&tokens(line).unwrap(), |_| true).unwrap();
+        assert_eq!(found.args.redacted(line), " exp  é aes ****");
+        assert_eq!(found.args.redacted(""), "");
     }
 
     #[test]
