@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// The private key with this label, from the token on which it is. Refused, in the words of IOS, unless
-    /// it was made exportable.
+    /// it was made exportable and its token gives keys away.
     pub fn export_key(&self, label: &str) -> Result<PrivateKey, NodeError> {
         let key = self.token_set().key(label)?;
         let algorithm = match key.info().kind {
@@ -130,7 +130,7 @@ impl Node {
             KeyKind::Ec(_) => "EC",
         };
         key.token().export(label).map_err(|error| match error.problem() {
-            Problem::NotExportable { .. } => {
+            Problem::NotExportable { .. } | Problem::NotOffered { .. } => {
                 NodeError::Refused(format!("{algorithm} keypair '{label}' is not exportable."))
             }
             _ => error.into(),
