@@ -13,8 +13,10 @@ mod command;
 mod connection;
 mod debug;
 mod filter;
+mod key_files;
 mod keys;
 mod peers;
+mod pki;
 mod protocol;
 mod reference;
 mod requests;
@@ -250,6 +252,8 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         revocation::COMMANDS,
         certificates::COMMANDS,
         keys::COMMANDS,
+        key_files::COMMANDS,
+        pki::COMMANDS,
         peers::COMMANDS,
         tokens::COMMANDS,
         startup::COMMANDS,

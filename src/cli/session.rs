@@ -348,6 +348,15 @@ impl Session {
                 if has_certificate(&node, label)? {
                     return Ok(());
                 }
+                match node.takeover_preview(label, editor.configuration()) {
+                    Ok(None) => {}
+                    Ok(Some(preview)) if preview.by_hand || !preview.missing.is_empty() => {
+                        confirm(&(preview.missing.clone() + &query.to_string()))?;
+                        return Ok(node.accept_takeover(label, &preview)?);
+                    }
+                    // An archive says all there is to say; and what is wrong is said by the start.
+                    Ok(Some(_)) | Err(_) => return Ok(()),
+                }
                 if node.archive_needs_passphrase(label, editor.configuration()) {
                     return protect(&node, label, console);
                 }

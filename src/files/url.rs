@@ -124,6 +124,22 @@ impl FileUrl {
         Self { place, login: self.login.clone() }
     }
 
+    /// The file `name` beside this file, or in it when it is a directory.
+    pub fn beside(&self, name: &str) -> Self {
+        let parent = |path: &str| path.rfind('/').map_or(String::new(), |at| path[..=at].to_owned());
+        let place = match &self.place {
+            Place::System { system, path } => Place::System { system: system.clone(), path: parent(path) },
+            Place::Host { path } => Place::Host { path: parent(path) },
+            Place::Remote(url) => {
+                let mut url = url.clone();
+                let directory = parent(url.path());
+                url.set_path(&directory);
+                Place::Remote(url)
+            }
+        };
+        Self { place, login: self.login.clone() }.join(name)
+    }
+
     /// The last part of the path; none of a directory.
     pub fn file_name(&self) -> Option<String> {
         let name = match &self.place {
@@ -340,6 +356,21 @@ mod tests {
             let url = FileUrl::parse(directory).unwrap().join(name);
             assert_eq!(url.to_string(), joined);
             assert_eq!(url.file_name().as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_file_has_others_beside_it() {
+        for (file, name, beside) in [
+            ("nvram:", "a.prv", "nvram:a.prv"),
+            ("nvram:e", "e.pub", "nvram:e.pub"),
+            ("flash:keys/e", "f", "flash:keys/f"),
+            ("file:/srv/e", "f", "file:/srv/f"),
+            ("tftp://h/d/backup.p12", "backup.ser", "tftp://h/d/backup.ser"),
+            ("http://h", "f", "http://h/f"),
+            ("ftp://h//d/e", "f", "ftp://h//d/f"),
+        ] {
+            assert_eq!(FileUrl::parse(file).unwrap().beside(name).to_string(), beside);
         }
     }
 

@@ -50,7 +50,84 @@ pub struct Imported {
     pub warnings: Vec<String>,
 }
 
+/// The certificates and keys of a trustpoint.
+pub struct Holdings {
+    /// Certificates of CAs, DER.
+    pub authorities: Vec<Vec<u8>>,
+    /// Its keys, that for signatures first.
+    pub pairs: Vec<Held>,
+}
+
+/// A key of a trustpoint.
+pub struct Held {
+    /// What the operator calls it.
+    pub name: String,
+    /// Its label on the token.
+    pub key: String,
+    /// Its certificate, DER; among those of CAs when absent.
+    pub certificate: Option<Vec<u8>>,
+    usage: Usage,
+}
+
+impl Held {
+    /// As IOS has it: `General Purpose Key`.
+    pub fn usage_in_words(&self) -> &'static str {
+        match self.usage {
+            Usage::General => "General Purpose Key",
+            Usage::Signature => "Signature Key",
+            Usage::Encryption => "Encryption Key",
+        }
+    }
+
+    /// What stands after the name in the names of its files.
+    pub fn suffix(&self) -> &'static str {
+        match self.usage {
+            Usage::General => "",
+            Usage::Signature => "-sign",
+            Usage::Encryption => "-encr",
+        }
+    }
+}
+
 impl Node {
+    /// What a trustpoint has (`crypto pki export`), that of a certificate server too.
+    pub fn holdings(&self, trustpoint: &str) -> Result<Holdings, NodeError> {
+        let authorities = self.store.authorities(trustpoint)?;
+        let ca = authorities.into_iter().find(|authority| authority.role == Role::Ca && !authority.retired);
+        if let Some(ca) = ca {
+            let name = ca.key_label.clone();
+            let pair = Held { name, key: ca.key_label, certificate: None, usage: Usage::General };
+            return Ok(Holdings { authorities: vec![ca.certificate], pairs: vec![pair] });
+        }
+        let trusted = self.store.trusted(trustpoint)?;
+        if trusted.is_empty() {
+            let known = self.configuration().trustpoints.contains_key(trustpoint);
+            return Err(NodeError::NotFound(match known {
+                true => format!("the trustpoint \"{trustpoint}\" has no certificates"),
+                false => format!("there is no trustpoint \"{trustpoint}\""),
+            }));
+        }
+        let (own, authorities): (Vec<_>, Vec<_>) =
+            trusted.into_iter().partition(|trusted| trusted.kind == TrustedKind::Own);
+        let keys = own.iter().chain(&authorities).filter_map(|trusted| trusted.key_label.clone());
+        let encryption =
+            |key: &str| own.iter().any(|o| o.key_label.as_deref() == Some(&*Usage::Encryption.label(key)));
+        let mut pairs = Vec::new();
+        for key in keys {
+            let mut certificates = own.iter().filter(|own| own.key_label.as_deref() == Some(&*key));
+            let name = key.strip_suffix(&Usage::Encryption.label("")).unwrap_or(&key).to_owned();
+            let usage = match () {
+                () if name != key => Usage::Encryption,
+                () if encryption(&key) => Usage::Signature,
+                () => Usage::General,
+            };
+            let certificate = certificates.next().map(|own| own.der.clone());
+            pairs.push(Held { name, key, certificate, usage });
+        }
+        pairs.sort_by_key(|pair| pair.usage == Usage::Encryption);
+        Ok(Holdings { authorities: authorities.into_iter().map(|ca| ca.der).collect(), pairs })
+    }
+
     /// Brings keys to a token and keeps their certificates (`crypto pki import`).
     pub fn import(&self, import: Import) -> Result<Imported, NodeError> {
         let name = import.trustpoint.clone();

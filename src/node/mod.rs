@@ -36,7 +36,7 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
 
-pub use import::{Import, Imported, Pair};
+pub use import::{Held, Holdings, Import, Imported, Pair};
 pub use keys::{CertificatePlace, KeyCertificate, Usage};
 pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,

@@ -239,6 +239,11 @@ impl CertServer {
         self.publisher.settle().map_err(NodeError::Refused)
     }
 
+    /// What its CA was when it was taken over; `None` when it was made here.
+    pub fn takeover(&self) -> Result<Option<takeover::TakeoverReport>, NodeError> {
+        takeover::report(self.store.as_ref(), &self.label)
+    }
+
     /// Why nothing is issued although the server runs.
     pub(super) fn trouble(&self) -> Option<String> {
         self.publisher.trouble()
