@@ -38,7 +38,20 @@ pub const COMMANDS: &[Command] = &[
         words: "crypto key import {rsa | ec} <label> pem [usage-keys | signature | encryption] {terminal | url \
                 <url>} [exportable] [on <device>] <passphrase>",
         about: "Brings a key pair to a token, which it cannot leave again unless it is exportable",
-        help: IMPORT_HELP,
+        help: &[(&str, &str)] = &[
+            ("import", "Bring a key pair"),
+            ("rsa", "RSA"),
+            ("ec", "Elliptic curve"),
+            ("pem", "From PEM"),
+            ("usage-keys", "Two key pairs, one for signatures and one for encryption"),
+            ("signature", "For signatures alone"),
+            ("encryption", "For encryption alone"),
+            ("terminal", "Paste it"),
+            ("url", "Read files"),
+            ("<url>", "Directory, or beginning of the names, as in nvram: or tftp://192.0.2.1/mycs"),
+            ("exportable", "May leave the token again, encrypted"),
+            ("<passphrase>", "Passphrase of the private key"),
+        ],
         run: Run::OnNode(|node, call| {
             let label = label(call)?;
             let usages = usages(&call.args.words().collect::<Vec<_>>());
@@ -49,7 +62,14 @@ pub const COMMANDS: &[Command] = &[
         words: "crypto key import {rsa | ec} <label> on <device> url <url> <passphrase>",
         about: "The same; with `signature`, `encryption` or `usage-keys` in place of the name, the name is that of \
                 the URL",
-        help: IMPORT_HELP,
+        help: &[
+            ("import", "Bring a key pair"),
+            ("rsa", "RSA"),
+            ("ec", "Elliptic curve"),
+            ("url", "Read files"),
+            ("<url>", "Beginning of the names, as in nvram:mycs"),
+            ("<passphrase>", "Passphrase of the private key"),
+        ],
         run: Run::OnNode(|node, call| {
             let typed = call.args.text("label").to_owned();
             let usages = usages(&[typed.as_str()]);
@@ -63,21 +83,6 @@ pub const COMMANDS: &[Command] = &[
             import(node, call, &label, usages)
         }),
     },
-];
-
-const IMPORT_HELP: &[(&str, &str)] = &[
-    ("import", "Bring a key pair"),
-    ("rsa", "RSA"),
-    ("ec", "Elliptic curve"),
-    ("pem", "From PEM"),
-    ("usage-keys", "Two key pairs, one for signatures and one for encryption"),
-    ("signature", "For signatures alone"),
-    ("encryption", "For encryption alone"),
-    ("terminal", "Paste it"),
-    ("url", "Read files"),
-    ("<url>", "Directory, or beginning of the names, as in nvram: or tftp://192.0.2.1/mycs"),
-    ("exportable", "May leave the token again, encrypted"),
-    ("<passphrase>", "Passphrase of the private key"),
 ];
 
 /// Which pairs are meant, and how IOS calls them.

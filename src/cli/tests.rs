@@ -105,7 +105,10 @@ fn exit_codes_tell_wrong_usage_from_refusal() {
 fn a_question_mark_shows_what_may_stand_there() {
     let fixture = Fixture::new("");
     let help = fixture.run("crypto pki server x info ?").unwrap();
-    assert_eq!(help, "  crl       The CRL\n  requests  Enrollment requests\n");
+    assert_eq!(
+        help,
+        "  crl       The CRL\n  requests  Enrollment requests\n  takeover  What was taken over\n"
+    );
     assert_eq!(fixture.run("sh cr pki ser?").unwrap(), "  server  Certificate servers\n");
     assert!(fixture.run("?").unwrap().contains("  show"));
     assert!(fixture.run("show version ?").unwrap().contains("<cr>"));
