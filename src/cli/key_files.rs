@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         words: "crypto key import {rsa | ec} <label> pem [usage-keys | signature | encryption] {terminal | url \
                 <url>} [exportable] [on <device>] <passphrase>",
         about: "Brings a key pair to a token, which it cannot leave again unless it is exportable",
-        help: &[(&str, &str)] = &[
+        help: &[
             ("import", "Bring a key pair"),
             ("rsa", "RSA"),
             ("ec", "Elliptic curve"),
