@@ -106,8 +106,8 @@ impl Fault {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoDirectory => Some("create it first"),
-            Self::NoSystem(_) => Some("`dir ?` lists the file systems"),
-            Self::Login(_) => Some("`database username` and the URL say who asks"),
+            Self::NoSystem(_) => Some("`show file systems` lists them"),
+            Self::Login(_) => Some("the URL, `database username` or `ip ftp username` says who asks"),
             Self::UnknownHost(_) => Some("`ip host NAME ADDRESS` names hosts that DNS does not know"),
             Self::Tls(_) => Some("the server's CA must be among those that this host trusts"),
             _ => None,
@@ -117,7 +117,9 @@ impl Fault {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.url, self.fault)?;
+        // A file system ends with a colon of its own.
+        let colon = if self.url.ends_with(':') { "" } else { ":" };
+        write!(f, "{}{colon} {}", self.url, self.fault)?;
         self.fault.hint().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
 }

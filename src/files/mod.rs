@@ -52,6 +52,8 @@ pub struct Places {
     pub directories: BTreeMap<String, PathBuf>,
     /// Addresses of hosts (`ip host`), asked before DNS.
     pub hosts: BTreeMap<String, IpAddr>,
+    /// Who asks FTP servers when nobody else is said to.
+    pub ftp: Option<Login>,
     /// Tokens by the name of their file system, without colon.
     pub devices: BTreeMap<String, Arc<dyn Device>>,
     /// DER certificates of CAs whose HTTPS servers are trusted, beside those that the host trusts.
@@ -209,7 +211,7 @@ impl Files {
                 timeouts: self.timeouts,
                 web: &self.web,
                 url: remote,
-                login: url.login().or(login),
+                login: url.login().or(login).or(places.ftp.as_ref().filter(|_| remote.scheme() == "ftp")),
             })),
         }
     }

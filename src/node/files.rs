@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::config::{Configuration, PinSource, TokenSection};
-use crate::files::{FileUrl, Files, Places};
+use crate::config::{Configuration, PinSource, TokenSection, Vault};
+use crate::files::{FileUrl, Files, Login, Places};
 use crate::pki::archive::ios::FileName;
 use crate::pki::chain;
 
@@ -13,20 +13,29 @@ use super::vault::VAULT_KEY;
 use super::{DATABASE, LOCK, Node, NodeError};
 
 /// The file systems of a configuration.
-pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens) -> Files {
+pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens, vault: &Vault) -> Files {
+    // An absolute path replaces the state directory.
+    let directories = configuration.directories.iter().map(|(name, path)| (name.clone(), state.join(path)));
+
     let own = [DATABASE, LOCK, VAULT_KEY].iter().map(|name| format!("{name}*"));
     let own = own.chain(["tokenca.sock*", "*.new", "*.pin-refused"].map(str::to_owned));
     Files::new(Places {
         nvram: state.to_owned(),
         reserved: own.chain(configuration.tokens.values().filter_map(pin_file)).collect(),
-        directories: configuration.directories.clone(),
+        directories: directories.collect(),
         hosts: configuration.hosts.clone(),
+        ftp: ftp_login(configuration, vault),
         devices: tokens.devices(),
         ..Places::default()
     })
 }
 
 impl Node {
+    /// With its passwords sealed on this host: what may be kept.
+    pub fn sealed(&self, configuration: Configuration) -> Configuration {
+        configuration.sealed(&self.vault)
+    }
+
     /// Writes the CA certificates to `nvram:`, as IOS does when the configuration is saved
     /// (`mycs#6101CA.cer`): a backup of the files is then complete.
     pub fn save_certificates(&self) -> Result<(), NodeError> {
@@ -44,7 +53,23 @@ impl Node {
 
 /// Whether both have the same file systems.
 pub fn same(old: &Configuration, new: &Configuration) -> bool {
-    old.directories == new.directories && old.hosts == new.hosts && old.tokens == new.tokens
+    old.directories == new.directories
+        && old.hosts == new.hosts
+        && old.ftp == new.ftp
+        && old.tokens == new.tokens
+}
+
+/// Of `ip ftp`. Without it FTP servers are asked as anybody.
+fn ftp_login(configuration: &Configuration, vault: &Vault) -> Option<Login> {
+    let username = configuration.ftp.username.clone()?;
+    let password = configuration.ftp.password.as_ref().map(|password| password.open(vault)).transpose();
+    match password {
+        Ok(password) => Some(Login { username, password: password.unwrap_or_default() }),
+        Err(error) => {
+            tracing::error!(%error, "the password of `ip ftp` cannot be opened");
+            None
+        }
+    }
 }
 
 fn pin_file(token: &TokenSection) -> Option<String> {

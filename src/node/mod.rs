@@ -91,6 +91,7 @@ impl Node {
         let vault = Arc::new(vault::open(&state)?);
         let clock = Arc::new(Clock::new(store.clone()));
         let empty = Configuration::default();
+        let files = files::of(&empty, &state, &Tokens::default(), &vault);
         let node = Arc::new(Self {
             tls: Tls::new(store.clone(), clock.clone()),
             clock,
@@ -98,7 +99,7 @@ impl Node {
             vault,
             running: RwLock::new(Running {
                 tokens: Arc::default(),
-                files: Arc::new(files::of(&empty, &state, &Tokens::default())),
+                files: Arc::new(files),
                 configuration: empty,
                 servers: BTreeMap::new(),
             }),
@@ -111,7 +112,7 @@ impl Node {
         });
         let mut configuration = configuration;
         let tokens = Tokens::default().changed_to(&configuration.tokens, &node.state);
-        let files = files::of(&configuration, &node.state, &tokens);
+        let files = files::of(&configuration, &node.state, &tokens, &node.vault);
         // A file that is gone does not keep the rest from starting.
         if let Err(error) = node.take_chains(&mut configuration, &files) {
             tracing::error!("certificates of a chain were not taken: {error}");
@@ -168,7 +169,7 @@ impl Node {
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
         let files = match files::same(&old, &new) {
             true => old_files,
-            false => Arc::new(files::of(&new, &self.state, &tokens)),
+            false => Arc::new(files::of(&new, &self.state, &tokens, &self.vault)),
         };
         self.take_chains(&mut new, &files)?;
         let around = Surroundings {
@@ -289,7 +290,7 @@ impl Node {
     fn surroundings(&self, configuration: &Configuration) -> Surroundings {
         let tokens = self.token_set().changed_to(&configuration.tokens, &self.state);
         Surroundings {
-            files: Arc::new(files::of(configuration, &self.state, &tokens)),
+            files: Arc::new(files::of(configuration, &self.state, &tokens, &self.vault)),
             tokens: Arc::new(tokens),
             vault: self.vault.clone(),
             http: false,

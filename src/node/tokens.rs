@@ -89,9 +89,12 @@ impl Tokens {
         unreachable.map_or(Ok(None), Err)
     }
 
-    /// The tokens as file systems, by name.
+    /// The tokens as file systems, by name in small letters, as file URLs have it.
     pub fn devices(&self) -> BTreeMap<String, Arc<dyn Device>> {
-        self.0.iter().map(|(name, slot)| (name.clone(), slot.clone() as Arc<dyn Device>)).collect()
+        let device = |(name, slot): (&String, &Arc<Slot>)| -> (String, Arc<dyn Device>) {
+            (name.to_ascii_lowercase(), slot.clone())
+        };
+        self.0.iter().map(device).collect()
     }
 
     /// The key pair of this label, wherever it is.
