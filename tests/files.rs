@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "files/commands.rs"]
+mod commands;
 #[path = "files/hostile.rs"]
 mod hostile;
 #[path = "files/local.rs"]

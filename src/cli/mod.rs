@@ -11,7 +11,9 @@ pub mod client;
 mod clock;
 mod command;
 mod connection;
+mod copy;
 mod debug;
+mod files;
 mod filter;
 mod key_files;
 mod keys;
@@ -257,6 +259,8 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         peers::COMMANDS,
         tokens::COMMANDS,
         startup::COMMANDS,
+        files::COMMANDS,
+        copy::COMMANDS,
         terminal::COMMANDS,
     ];
     Table::new(files.into_iter().flatten())

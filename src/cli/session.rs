@@ -6,7 +6,7 @@
 //! ([`Session::script`]) collects them and applies them as one.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::ExposeSecret;
 
@@ -120,6 +120,21 @@ impl Session {
         Ok(())
     }
 
+    /// The node, with everything applied that was typed before.
+    pub(super) fn node(&mut self, console: &mut dyn Console) -> Result<Arc<Node>, CommandError> {
+        let messages = self.applied()?;
+        self.tell(messages, console)?;
+        self.source.node()
+    }
+
+    /// Does a script on the same node, as from a terminal of its own.
+    pub(super) fn merge(&mut self, text: &str, console: &mut dyn Console) -> Result<Output, CommandError> {
+        let mut other = Self::new(self.source.again()?, self.options, self.operator.clone());
+        let output = other.script(text, console);
+        self.catch_up()?;
+        output
+    }
+
     /// Whether a server runs.
     pub(super) fn is_served(&self) -> bool {
         self.source.is_server()
@@ -194,11 +209,7 @@ impl Session {
         console: &mut dyn Console,
     ) -> Result<Output, CommandError> {
         let node = match found.row.run {
-            Run::OnNode(_) => {
-                let messages = self.applied()?;
-                self.tell(messages, console)?;
-                Some(self.source.node()?)
-            }
+            Run::OnNode(_) => Some(self.node(console)?),
             Run::Alone(_) | Run::OnSession(_) => None,
         };
         let mut call = Call { line, args: &found.args, options: self.options, console };

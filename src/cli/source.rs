@@ -58,6 +58,17 @@ impl Source {
         }
     }
 
+    /// The same for another session at the same time.
+    pub fn again(&mut self) -> Result<Self, CommandError> {
+        let node = Some(self.node()?);
+        Ok(match self {
+            Self::Server(node) => Self::Server(node.clone()),
+            Self::Directory(directory) => {
+                Self::Directory(Directory { state: directory.state.clone(), node, saved: false })
+            }
+        })
+    }
+
     /// The node, when there is one already.
     pub fn started(&self) -> Option<&Arc<Node>> {
         match self {

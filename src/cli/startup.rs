@@ -13,26 +13,15 @@ use crate::node::{Node, NodeError};
 /// The configuration that is read at start, in the state directory.
 pub const STARTUP_CONFIG: &str = "startup-config";
 
-pub(super) const COMMANDS: &[Command] = &[
-    Command {
-        words: "write [memory]",
-        about: "Saves the running configuration, so that it is that of the next start",
-        help: &[("write", "Save the running configuration"), ("memory", "In the state directory")],
-        run: Run::OnNode(|node, _| save(node)),
-    },
-    Command {
-        words: "copy running-config startup-config",
-        about: "The same as `write memory`",
-        help: &[
-            ("copy", "Copy a file"),
-            ("running-config", "The running configuration"),
-            ("startup-config", "The configuration of the next start"),
-        ],
-        run: Run::OnNode(|node, _| save(node)),
-    },
-];
+pub(super) const COMMANDS: &[Command] = &[Command {
+    words: "write [memory]",
+    about: "Saves the running configuration, so that it is that of the next start",
+    help: &[("write", "Save the running configuration"), ("memory", "In the state directory")],
+    run: Run::OnNode(|node, _| save(node)),
+}];
 
-fn save(node: &Node) -> Result<Output, CommandError> {
+/// Makes the running configuration that of the next start.
+pub(super) fn save(node: &Node) -> Result<Output, CommandError> {
     write(node.state(), &node.configuration())?;
     node.save_certificates()?;
     Ok(Output::of(Messages { messages: vec!["Building configuration...".into(), "[OK]".into()] }))
