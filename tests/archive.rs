@@ -232,6 +232,17 @@ fn pem_as_it_is_pasted() {
 }
 
 #[test]
+fn a_request_has_the_fingerprint_that_ios_shows() {
+    let request = ios("branch-request.pem");
+    let der = pem::der_of(&request, pem::REQUEST).unwrap();
+    Csr::parse(&der).unwrap().verify().unwrap();
+    let shown = hex(&Csr::fingerprint(&der, Hash::Md5));
+    assert!(request.contains(&format!("fingerprint shown there: {shown};")), "{shown}");
+    let nonsense = b"no request";
+    assert_eq!(Csr::fingerprint(nonsense, Hash::Md5), Hash::Md5.digest(&[nonsense]));
+}
+
+#[test]
 fn pem_that_is_damaged_says_so() {
     let good = ios("mycs-2004-09-02.pem");
     let read = |text: &str| pem::archive(text, Some(&secret("cisco123"))).unwrap_err();

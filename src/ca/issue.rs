@@ -291,12 +291,12 @@ impl Signed {
     }
 }
 
-/// The MD5 of a request, by which IOS shows it.
+/// The MD5 fingerprint of a request.
 struct Md5Of<'a>(&'a [u8]);
 
 impl fmt::Display for Md5Of<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&Hash::Md5.digest(&[self.0])).to_ascii_uppercase())
+        f.write_str(&hex(&Csr::fingerprint(self.0, Hash::Md5)))
     }
 }
 

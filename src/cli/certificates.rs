@@ -56,7 +56,7 @@ pub fn serial(call: &Call<'_>) -> Result<Serial, CommandError> {
 
 /// As IOS lists certificates: two hex digits an octet.
 pub fn octets(serial: &Serial) -> String {
-    hex(serial.as_be_bytes()).to_ascii_uppercase()
+    hex(serial.as_be_bytes())
 }
 
 /// A certificate, as an operator wants it.

@@ -80,9 +80,9 @@ pub struct RequestRow {
     pub class: Class,
     /// State.
     pub state: State,
-    /// MD5 of the PKCS#10, 32 hex digits.
+    /// MD5 fingerprint of the PKCS#10, 32 hex digits; see [`crate::pki::Csr::fingerprint`].
     pub fingerprint: String,
-    /// SHA-256 of the PKCS#10, hex.
+    /// SHA-256 fingerprint of the PKCS#10, hex.
     pub fingerprint_sha256: String,
     /// Subject, in the notation of IOS.
     pub subject: String,

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{CaError, Meter, Outcome};
-use crate::pki::{Hash, Name, Time, chain, hex};
+use crate::pki::{Csr, Hash, Name, Time, chain, hex};
 use crate::ra::{ByHand, challenge_digest};
 use crate::store::{self, Enrollment, Password, State};
 
@@ -161,8 +161,8 @@ fn row(enrollment: Enrollment) -> RequestRow {
         id: enrollment.id,
         class: enrollment.class,
         state: enrollment.state,
-        fingerprint: hex(&Hash::Md5.digest(&[&enrollment.csr])),
-        fingerprint_sha256: hex(&Hash::Sha256.digest(&[&enrollment.csr])),
+        fingerprint: hex(&Csr::fingerprint(&enrollment.csr, Hash::Md5)),
+        fingerprint_sha256: hex(&Csr::fingerprint(&enrollment.csr, Hash::Sha256)),
         subject: enrollment.subject,
         transaction: String::from_utf8_lossy(&enrollment.transaction).escape_debug().to_string(),
         source: enrollment.source,

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use der::asn1::ObjectIdentifier;
 use secrecy::SecretString;
 
-use super::algorithm::SignatureAlgorithm;
+use super::algorithm::{Hash, SignatureAlgorithm};
 use super::ber::{self, Element, ErrorKind, Limits, Tag};
 use super::certificate::{Extensions, span_of};
 use super::key::{PublicKey, PublicKeyError, VerifyError};
@@ -71,9 +71,19 @@ impl Csr {
         Ok(VerifiedCsr(self))
     }
 
-    /// The whole request as it was received. IOS shows its MD5 as the fingerprint of the request.
+    /// The whole request as it was received.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The fingerprint of a request, by which the two ends of an enrolment are compared: as IOS has it on
+    /// both, the digest of what is signed. Of octets that are no request, the digest of all of them.
+    pub fn fingerprint(der: &[u8], hash: Hash) -> Vec<u8> {
+        let info = || {
+            let mut outer = ber::parse(der, &Limits::MESSAGE).ok()?.sequence("certificationRequest").ok()?;
+            Some(outer.read(Tag::SEQUENCE, "certificationRequestInfo").ok()?.raw())
+        };
+        hash.digest(&[info().unwrap_or(der)])
     }
 
     /// What is signed, as it was received.
