@@ -197,3 +197,58 @@ fn who_did_what_is_in_the_journal() {
         assert!(!text.contains("hunter"), "{text}");
     }
 }
+
+#[test]
+fn a_group_may_use_the_socket_and_nothing_else() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    use std::{fs, process::Command};
+
+    let ca = Ca::new(&[]);
+    let (state, socket) = (ca.state(), ca.state().join("tokenca.sock"));
+    let mode = |path: &std::path::Path| fs::metadata(path).expect("it is there").mode() & 0o777;
+    assert_eq!((mode(&state), mode(&socket)), (0o700, 0o600));
+
+    // Root may take any group, others only their own.
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().expect("id is everywhere");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let is_root = id(&["-u"]) == "0";
+    let (group, gid) = match is_root {
+        true => ("daemon".to_owned(), id(&["-g", "daemon"])),
+        false => (id(&["-gn"]), id(&["-g"])),
+    };
+    let gid: u32 = gid.parse().expect("a number");
+    ca.configure(&format!("socket group {group}"));
+    until("the socket is shared", || (mode(&socket) == 0o660).then_some(()));
+    assert_eq!(mode(&state), 0o710);
+    assert_eq!((fs::metadata(&socket).unwrap().gid(), fs::metadata(&state).unwrap().gid()), (gid, gid));
+    for entry in fs::read_dir(&state).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        assert!(path == socket || mode(&path) & 0o077 == 0, "{} is open", path.display());
+    }
+
+    if is_root {
+        fs::set_permissions(ca.token().dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let as_nobody =
+            |gid, program: &mut Command| support::run(program.uid(65534).gid(gid).current_dir("/"));
+        let asked = as_nobody(gid, ca.program().args(["crypto", "pki", "server", "mycs", "grant", "7"]));
+        asked.exited(1).says("there is no request 7");
+        let journal = ca.json("show archive log config all");
+        assert_eq!(journal.as_array().and_then(|all| all.last()).expect("an entry")["uid"], 65534);
+        as_nobody(65534, ca.program().args(["show", "version"])).exited(1).says("socket group");
+        for (program, path) in [("ls", state.clone()), ("cat", state.join("startup-config"))] {
+            let ran = as_nobody(gid, Command::new(program).arg(path));
+            assert_ne!(ran.code, Some(0), "{ran:?}");
+        }
+    }
+
+    let unknown = "socket group no-such-group-here";
+    let mut shell = Terminal::start(&mut ca.program());
+    ["conf t", unknown, "end"].iter().for_each(|line| shell.line(line));
+    assert!(shell.end().1.contains("there is no group \"no-such-group-here\" on this host"));
+    ca.configure("no socket group");
+    until("the socket is private", || (mode(&socket) == 0o600).then_some(()));
+    until("the directory is private", || (mode(&state) == 0o700).then_some(()));
+}

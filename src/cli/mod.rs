@@ -5,6 +5,7 @@
 //! value; text and JSON are two renderings of it. Lines of the configuration live in
 //! [`config`](crate::config).
 
+mod access;
 mod audit;
 mod certificates;
 pub mod client;
@@ -46,6 +47,7 @@ use crate::node::{Node, NodeError};
 use audit::Operator;
 use source::Source;
 
+pub use access::{Members, protect};
 pub use command::{Call, Command, Output, Run};
 pub use reference::reference;
 pub use session::Session;

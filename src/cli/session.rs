@@ -15,7 +15,7 @@ use super::command::{Help, Messages};
 use super::filter::Filter;
 use super::script::{Script, Shown};
 use super::source::Source;
-use super::{Call, Command, CommandError, Console, Options, Output, Run, find, next, question_mark};
+use super::{Call, Command, CommandError, Console, Members, Options, Output, Run, find, next, question_mark};
 use crate::config::grammar::{LineError, Match, Problem};
 use crate::config::{Configuration, Editor, Query};
 use crate::node::{Node, NodeError};
@@ -413,6 +413,10 @@ impl Editing {
             return Ok(None);
         }
         let new = self.editor.clone().finish()?;
+        if new.socket_group != self.base.socket_group {
+            Members::of(new.socket_group.as_deref())
+                .map_err(|error| CommandError::Refused(error.to_string()))?;
+        }
         let node = source.made()?;
         // One at a time; another terminal may have been faster while a question stood.
         static APPLYING: Mutex<()> = Mutex::new(());

@@ -1,10 +1,9 @@
-//! The command socket: a Unix socket in the state directory, for its owner alone.
+//! The command socket: a Unix socket in the state directory, for its owner and the members of `socket group`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::access::Members;
 use super::protocol::{Event, send, shown};
 use super::source::Source;
 use super::{CommandError, connection};
@@ -37,6 +37,18 @@ pub fn serve(node: Arc<Node>, path: &Path) -> io::Result<Handle> {
         thread::Builder::new().name("cli".into()).spawn(move || accept(&listener, &node, &shared))?
     };
     Ok(Handle { path: path.to_owned(), shared, accepting: Some(accepting) })
+}
+
+impl Handle {
+    /// Lets the members of this group use the socket as well; nobody of the group before.
+    pub fn share(&self, group: Option<&str>) -> io::Result<()> {
+        let state = self.path.parent().unwrap_or(Path::new("."));
+        // Whatever goes wrong, the socket is not open to a group that is not wanted any more.
+        Members::NONE.share_socket(&self.path)?;
+        let members = Members::of(group)?;
+        members.share_directory(state)?;
+        members.share_socket(&self.path)
+    }
 }
 
 impl Drop for Handle {
@@ -85,7 +97,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(&new)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    Members::NONE.share_socket(&new)?;
     fs::rename(&new, path)?;
     Ok(listener)
 }
@@ -138,6 +150,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use std::io::{BufReader, Write};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::cli::protocol::{Request, Task, Typed, receive};

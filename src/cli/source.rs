@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CommandError, startup};
+use super::{CommandError, Members, protect, startup};
 use crate::config::Configuration;
 use crate::node::Node;
 
@@ -51,7 +51,9 @@ impl Source {
             Self::Directory(Directory { node: Some(node), .. }) => Ok(node.clone()),
             Self::Directory(directory) => {
                 let configuration = startup::read(&directory.state)?;
+                let members = Members::of(configuration.socket_group.as_deref()).unwrap_or(Members::NONE);
                 let node = Node::start(directory.state.clone(), configuration)?;
+                protect(&directory.state, members)?;
                 directory.node = Some(node.clone());
                 Ok(node)
             }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::cli::{self, SOCKET, STARTUP_CONFIG};
+use crate::cli::{self, Members, SOCKET, STARTUP_CONFIG};
 use crate::config::{ConfigError, Configuration};
 use crate::log;
 use crate::node::{Node, NodeError};
@@ -29,7 +29,14 @@ use listen::Listeners;
 pub fn run(state: PathBuf, config: Option<PathBuf>) -> Result<(), DaemonError> {
     log::setup();
     let configuration = read_configuration(&state, config)?;
+    let group = configuration.socket_group.clone();
     let node = Node::start(state, configuration)?;
+    // An unknown group is told when the socket is made.
+    let members = Members::of(group.as_deref()).unwrap_or(Members::NONE);
+    cli::protect(node.state(), members).map_err(|source| DaemonError::Io {
+        what: format!("protecting {}", node.state().display()),
+        source,
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
@@ -45,12 +52,14 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
     let (changed, mut changes) = mpsc::unbounded_channel();
     node.on_change(move |configuration| {
         // Nobody listens any more only while the process stops.
-        let _ = changed.send(configuration.http.clone());
+        let _ = changed.send((configuration.http.clone(), configuration.socket_group.clone()));
     });
     let mut listeners = Listeners::start(node.configuration().http, node).await?;
     let socket = node.state().join(SOCKET);
     let commands = cli::serve(node.clone(), &socket)
         .map_err(|source| DaemonError::Io { what: format!("listening on {}", socket.display()), source })?;
+    let mut group = node.configuration().socket_group;
+    share(&commands, group.as_deref());
     let on =
         |kind| signal(kind).map_err(|source| DaemonError::Io { what: "waiting for signals".into(), source });
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
@@ -61,7 +70,13 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(wanted) = changes.recv() => listeners.change(wanted).await,
+            Some((http, wanted)) = changes.recv() => {
+                if wanted != group {
+                    share(&commands, wanted.as_deref());
+                    group = wanted;
+                }
+                listeners.change(http).await;
+            }
         }
     }
     tracing::info!("stopping");
@@ -69,6 +84,13 @@ async fn serve(node: &Arc<Node>) -> Result<(), DaemonError> {
     // Commands that run may finish; none comes after them.
     tokio::task::block_in_place(|| drop(commands));
     Ok(())
+}
+
+/// Lets a group use the command socket. When that cannot be, it stays the owner's.
+fn share(commands: &cli::Handle, group: Option<&str>) {
+    if let Err(error) = commands.share(group) {
+        tracing::error!(%error, "the command socket is for its owner alone");
+    }
 }
 
 /// Upkeep every few seconds, one at a time; beside everything else, as a token may keep it waiting.
