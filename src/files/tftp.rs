@@ -3,7 +3,8 @@
 //!
 //! A client of our own: of those on crates.io `tftp_client` counts a repeated block twice and takes packets from
 //! anybody, `rtftp` and `tftpd` are programs over files. TFTP has no users, no listing, no deletion and no
-//! replacing at once: a transfer that breaks leaves what the server makes of it.
+//! replacing at once: a transfer that breaks leaves what the server makes of it. That no server is there is told
+//! by its silence alone.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::fileservers::{self, PASSWORD, USER};
+use crate::support::fileservers::{self, PASSWORD, PASSWORD_IN_URL, USER};
 use crate::support::softhsm::{plug, unplug};
 use crate::support::{Ca, Ran, until};
 
@@ -62,7 +62,7 @@ fn a_backup_comes_from_a_tftp_server() {
 
 #[test]
 fn the_configuration_is_kept_on_an_ftp_server() {
-    let ca = Ca::with_configuration(CONFIGURATION);
+    let mut ca = Ca::with_configuration(CONFIGURATION);
     let server = fileservers::ftp("127.0.0.1", "");
     let base = server.url("ftp", "");
     refused(&ca, &format!("copy startup-config {base}"), "user name or password refused");
@@ -95,6 +95,23 @@ fn the_configuration_is_kept_on_an_ftp_server() {
     let kept = fs::read_to_string(ca.state().join("startup-config")).unwrap();
     assert!(kept.starts_with("hostname CA2\n") && !kept.contains("clear"), "{kept}");
     assert!(ca.exec("show running-config").contains("\nhostname CA1\n"));
+
+    // Not even the most talkative log has a password.
+    ca.stop();
+    let log = ca.state().join("log");
+    let mut serve = ca.program();
+    serve.env("TOKENCA_LOG", "trace").arg("serve").stdout(Stdio::null());
+    let mut serve = serve.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let with_password = format!("more ftp://{USER}:{PASSWORD_IN_URL}@{}new", &base["ftp://".len()..]);
+    until("the server answers", || ca.state().join("tokenca.sock").exists().then_some(()));
+    let shown = ca.try_cli(&with_password.split(' ').collect::<Vec<_>>());
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(shown.success().stdout.starts_with("hostname CA2") && log.contains("suppaftp"), "{log}");
+    for secret in ["PASS ", PASSWORD, PASSWORD_IN_URL] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
 }
 
 #[test]
