@@ -32,16 +32,32 @@ impl Founding<'_> {
         meter: &Meter,
         now: Time,
     ) -> Result<Authority, CaError> {
-        let certificate = match self.kept(store)? {
-            Some(certificate) => certificate,
+        let certificate = self.certificate(store, settings, meter, now)?;
+        self.install(store, certificate)
+    }
+
+    /// The CA certificate, DER, not installed yet: makes it, or finds what a crash left.
+    pub fn certificate(
+        &self,
+        store: &dyn Store,
+        settings: &Settings,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Vec<u8>, CaError> {
+        match self.kept(store)? {
+            Some(certificate) => Ok(certificate),
             None => {
                 let intent = match store.unfinished(self.label)?.into_iter().find(|i| i.authority.is_none()) {
                     Some(intent) => intent,
                     None => store.intend(self.intent(settings, now)?, None)?,
                 };
-                store.keep(self.label, sign(intent, self.key.as_ref(), meter, now)?)?.der
+                Ok(store.keep(self.label, sign(intent, self.key.as_ref(), meter, now)?)?.der)
             }
-        };
+        }
+    }
+
+    /// Makes it the server's.
+    pub fn install(&self, store: &dyn Store, certificate: Vec<u8>) -> Result<Authority, CaError> {
         let (token, key_label) = self.place;
         Ok(store.install(
             NewAuthority {

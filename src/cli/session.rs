@@ -18,7 +18,7 @@ use super::source::Source;
 use super::{Call, Command, CommandError, Console, Members, Options, Output, Run, find, next, question_mark};
 use crate::config::grammar::{LineError, Match, Problem};
 use crate::config::{Configuration, Editor, Query};
-use crate::node::{Node, NodeError};
+use crate::node::{EXPORTING, Node, NodeError};
 
 /// One terminal.
 pub struct Session {
@@ -368,10 +368,14 @@ impl Session {
                     // An archive says all there is to say; and what is wrong is said by the start.
                     Ok(Some(_)) | Err(_) => return Ok(()),
                 }
-                if node.archive_needs_passphrase(label, editor.configuration()) {
-                    return protect(&node, label, console);
+                confirm(&format!("{FIXED}\n{SURE}"))?;
+                match node.archive_needs_passphrase(label, editor.configuration()) {
+                    true => {
+                        self.tell(vec![EXPORTING.to_owned()], console)?;
+                        protect(&node, label, console)
+                    }
+                    false => Ok(()),
                 }
-                confirm(&format!("{FIXED}\n{SURE}"))
             }
             Query::DeleteServer { label } => {
                 confirm(&query.to_string())?;
@@ -449,15 +453,12 @@ fn has_certificate(node: &Node, label: &str) -> Result<bool, NodeError> {
     }
 }
 
-/// Asks for the passphrase of the archive that will hold the private key.
+/// Asks for the passphrase of the archive that will hold the private key. Once, as IOS does: the key is
+/// exportable, so that another archive can be made.
 fn protect(node: &Node, label: &str, console: &mut dyn Console) -> Result<(), CommandError> {
-    let question = format!("{FIXED}\n{PASSPHRASE}\nPassword: ");
-    let passphrase = console.ask_secret(&question)?;
-    if passphrase.expose_secret().is_empty() {
-        return Err(CommandError::Refused("no passphrase, nothing was done".into()));
-    }
-    if console.ask_secret("Re-enter password: ")?.expose_secret() != passphrase.expose_secret() {
-        return Err(CommandError::Refused("the passphrases differ, nothing was done".into()));
+    let passphrase = console.ask_secret(&format!("{PASSPHRASE}\nPassword: "))?;
+    if passphrase.expose_secret().chars().count() < 8 {
+        return Err(CommandError::Refused("a passphrase has 8 characters at least; nothing was done".into()));
     }
     node.protect_archive(label, passphrase);
     Ok(())
@@ -495,6 +496,6 @@ const CTRL_V: char = '\u{16}';
 const CTRL_Z: char = '\u{1a}';
 const FIXED: &str = "%Some server settings cannot be changed after CA certificate generation.";
 const SURE: &str = "Are you sure you want to do this? [yes/no]: ";
-const PASSPHRASE: &str = "% Please enter a passphrase to protect the private key\n% or type Return to exit";
+const PASSPHRASE: &str = "% Please enter a passphrase to protect the private key.";
 const TRUSTPOINT_TOO: &str = "% Do you also want to remove the associated trustpoint and signing certificate \
                               and key? [yes/no]: ";

@@ -257,11 +257,18 @@ pub(super) fn note_generated(store: &dyn Store, key: &PublicKey, now: Time) {
     }
 }
 
+/// Whether the operator has taken a copy of a key.
+pub(super) fn was_exported(store: &dyn Store, key: &PublicKey) -> Result<bool, NodeError> {
+    Ok(store.mark(EXPORTED, &mark(key))?.is_some())
+}
+
 fn mark(key: &PublicKey) -> String {
     hex(&key.fingerprint())
 }
 
 /// After the name, in the label of a pair that is for encryption alone.
 const ENCRYPTION: &str = ".encr";
+/// Scope of the marks of keys that were exported, by their SHA-256.
+const EXPORTED: &str = "key exported";
 /// Scope of the marks that say when a key was generated, by its SHA-256.
 const GENERATED: &str = "key generated";

@@ -1,6 +1,7 @@
 //! The running configuration made real: tokens opened, database, servers started. What both edges,
 //! the command language and HTTP, ask.
 
+mod archive;
 mod clock;
 mod device;
 mod files;
@@ -26,8 +27,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use secrecy::SecretString;
-
 use crate::ca::CaError;
 use crate::config::{Configuration, Vault};
 use crate::files::Files;
@@ -36,6 +35,7 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
 
+pub use archive::EXPORTING;
 pub use import::{Held, Holdings, Import, Imported, Pair};
 pub use keys::{CertificatePlace, KeyCertificate, Usage};
 pub use report::{
@@ -46,6 +46,7 @@ pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
 
+use archive::Passphrases;
 use clock::Clock;
 use surroundings::Surroundings;
 use tls::Tls;
@@ -65,7 +66,7 @@ pub struct Node {
     tls: Tls,
     on_change: Mutex<Option<Listener>>,
     /// Of archives to be made, by the label of their server.
-    passphrases: Mutex<BTreeMap<String, SecretString>>,
+    passphrases: Arc<Passphrases>,
     /// Held as long as the node lives: one process per state directory.
     _lock: File,
 }
@@ -106,7 +107,7 @@ impl Node {
             changing: Mutex::default(),
             http: RwLock::default(),
             on_change: Mutex::default(),
-            passphrases: Mutex::default(),
+            passphrases: Arc::default(),
             state,
             _lock: lock,
         });
@@ -176,6 +177,7 @@ impl Node {
             tokens: tokens.clone(),
             files: files.clone(),
             vault: self.vault.clone(),
+            passphrases: self.passphrases.clone(),
             http: new.http.server || new.http.secure_server,
         };
         for (label, section) in &new.servers {
@@ -198,17 +200,6 @@ impl Node {
             listener(&new);
         }
         Ok(messages)
-    }
-
-    /// Whether enabling the server by this configuration archives its private key, under a passphrase that is
-    /// not configured.
-    pub fn archive_needs_passphrase(&self, _label: &str, _configuration: &Configuration) -> bool {
-        false
-    }
-
-    /// The passphrase of the archive that is made when the server is enabled.
-    pub fn protect_archive(&self, label: &str, passphrase: SecretString) {
-        self.passphrases().insert(label.to_owned(), passphrase);
     }
 
     /// Adds a command to the journal.
@@ -293,6 +284,7 @@ impl Node {
             files: Arc::new(files::of(configuration, &self.state, &tokens, &self.vault)),
             tokens: Arc::new(tokens),
             vault: self.vault.clone(),
+            passphrases: self.passphrases.clone(),
             http: false,
         }
     }
@@ -308,10 +300,6 @@ impl Node {
     /// The one meant when none is named: with several, the first by label.
     pub fn default_server(&self) -> Option<Arc<CertServer>> {
         self.running().servers.values().next().cloned()
-    }
-
-    fn passphrases(&self) -> MutexGuard<'_, BTreeMap<String, SecretString>> {
-        self.passphrases.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn listener(&self) -> MutexGuard<'_, Option<Listener>> {

@@ -13,7 +13,7 @@ use super::NodeError;
 use super::clock::Clock;
 use super::import;
 use super::publish::Publisher;
-use super::start::{Start, Started, issuer_name};
+use super::start::{Notes, Start, Started, issuer_name};
 use super::surroundings::Surroundings;
 use super::takeover;
 use super::tokens::Tokens;
@@ -143,7 +143,7 @@ impl CertServer {
                 Ok(_) if was_running => Vec::new(),
                 Ok(notes) => {
                     let enabled = "% Certificate Server enabled.".to_owned();
-                    std::iter::once(enabled).chain(notes).collect()
+                    notes.before.into_iter().chain([enabled]).chain(notes.after).collect()
                 }
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],
             },
@@ -152,7 +152,7 @@ impl CertServer {
 
     /// Starts, or starts anew by what is configured now. What runs goes on until the new one is ready.
     /// Returns what the operator should read.
-    fn start(&self, now: Time) -> Result<Vec<String>, String> {
+    fn start(&self, now: Time) -> Result<Notes, String> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let status = self.status();
         let result = self.make(&status, now).map_err(|error| chain(&error));
@@ -202,7 +202,9 @@ impl CertServer {
             return;
         }
         let result = match &status.running {
-            None => self.start(now).map(|notes| notes.iter().for_each(|note| tracing::info!("{note}"))),
+            None => self.start(now).map(|notes| {
+                notes.before.iter().chain(&notes.after).for_each(|note| tracing::info!("{note}"));
+            }),
             Some(started) => self.upkeep(&started.ca, &status.section, now).map_err(|error| chain(&error)),
         };
         if let Err(error) = result {

@@ -11,6 +11,7 @@ use crate::store::{Authority, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
+use super::archive::Archiving;
 use super::keys::note_generated;
 use super::surroundings::Surroundings;
 use super::takeover::{self, Takeover};
@@ -22,7 +23,16 @@ pub struct Started {
     /// What answers SCEP.
     pub ra: Ra,
     /// What the operator should read about this start.
-    pub notes: Vec<String>,
+    pub notes: Notes,
+}
+
+/// What is told before and after that the server is enabled.
+#[derive(Default)]
+pub struct Notes {
+    /// Before.
+    pub before: Vec<String>,
+    /// After.
+    pub after: Vec<String>,
 }
 
 /// Everything a start needs.
@@ -50,7 +60,7 @@ impl Start<'_> {
         let active = |role| authorities.iter().find(|a| a.role == role && !a.retired);
         let meter = Meter::new();
         let settings = settings(self.section);
-        let mut notes = Vec::new();
+        let mut notes = Notes::default();
         let (authority, token, key) = match active(Role::Ca) {
             Some(authority) => {
                 let token = self.around.tokens.get(Some(&authority.token))?;
@@ -97,7 +107,7 @@ impl Start<'_> {
         &self,
         settings: &Settings,
         meter: &Meter,
-        notes: &mut Vec<String>,
+        notes: &mut Notes,
     ) -> Result<(Authority, Token, TokenKey), NodeError> {
         let login = self.around.login(self.section.database.login.as_ref())?;
         let takeover = Takeover {
@@ -112,13 +122,13 @@ impl Start<'_> {
         };
         match takeover.run()? {
             Some(taken) => {
-                notes.push(format!(
+                notes.after.push(format!(
                     "% The CA was taken over; \"crypto pki server {} info takeover\" says what that means.",
                     self.label
                 ));
                 Ok(taken)
             }
-            None => self.found(&takeover, settings, meter),
+            None => self.found(&takeover, settings, meter, notes),
         }
     }
 
@@ -128,6 +138,7 @@ impl Start<'_> {
         takeover: &Takeover<'_>,
         settings: &Settings,
         meter: &Meter,
+        notes: &mut Notes,
     ) -> Result<(Authority, Token, TokenKey), NodeError> {
         let token = self.around.tokens.get(self.trustpoint.on.as_deref())?;
         let (label, kind) = match &self.trustpoint.key {
@@ -156,7 +167,12 @@ impl Start<'_> {
             scep: self.separate(&token, &key).is_none(),
             key: Arc::new(key.clone()),
         };
-        let authority = founding.found(self.store.as_ref(), settings, meter, self.now)?;
+        let store = self.store.as_ref();
+        let certificate = founding.certificate(store, settings, meter, self.now)?;
+        let database = &self.section.database;
+        let archiving = Archiving { label: self.label, database, around: self.around, store, now: self.now };
+        notes.before = archiving.run(&key, &certificate)?;
+        let authority = founding.install(store, certificate)?;
         Ok((authority, token, key))
     }
 

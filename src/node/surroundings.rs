@@ -6,6 +6,7 @@ use crate::config::{self, Database, FileType, Vault};
 use crate::files::{FileUrl, Files, Login};
 
 use super::NodeError;
+use super::archive::Passphrases;
 use super::publish::{self, Place, Plan};
 use super::tokens::Tokens;
 
@@ -18,6 +19,8 @@ pub struct Surroundings {
     pub files: Arc<Files>,
     /// Opens passwords.
     pub vault: Arc<Vault>,
+    /// Typed for archives.
+    pub passphrases: Arc<Passphrases>,
     /// Whether HTTP is served.
     pub http: bool,
 }
