@@ -52,13 +52,15 @@ fn named(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).filter(is_path).map(str::to_owned).collect()
 }
 
-/// `file::test` in `tests/file.rs` or `tests/file/main.rs`, or `module::test` in the sources of that module.
+/// `file::test` in `tests/file.rs` or a file of `tests/file/`, or `module::test` in the sources of that module.
 fn exists(path: &str) -> bool {
     let (module, test) = path.rsplit_once("::").expect("it is a path");
     let module = module.replace("::", "/");
-    let files = ["tests/{}.rs", "tests/{}/main.rs", "src/{}.rs", "src/{}/mod.rs"];
-    files.map(|file| file.replace("{}", &module)).iter().any(|file| {
-        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+    let files = [format!("tests/{module}.rs"), format!("src/{module}.rs"), format!("src/{module}/mod.rs")];
+    let parts = fs::read_dir(root().join("tests").join(&module)).into_iter().flatten();
+    let parts = parts.map(|entry| entry.expect("an entry").path());
+    files.iter().map(|file| root().join(file)).chain(parts).any(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
         text.contains(&format!("fn {test}("))
     })
 }
