@@ -1,13 +1,12 @@
 //! The startup configuration: what the state directory keeps of the running one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::{fs, io};
 
 use super::command::Messages;
 use super::{Command, CommandError, Output, Run};
 use crate::config::Configuration;
+use crate::files;
 use crate::node::{Node, NodeError};
 
 /// The configuration that is read at start, in the state directory.
@@ -30,20 +29,8 @@ pub(super) fn save(node: &Node) -> Result<Output, CommandError> {
 /// Writes the file, whole or not at all; it is on the disk when this returns.
 pub(super) fn write(state: &Path, configuration: &Configuration) -> Result<(), NodeError> {
     let path = state.join(STARTUP_CONFIG);
-    let new = state.join(format!("{STARTUP_CONFIG}.new"));
-    let replace = || {
-        // What a crash has left; created anew for its mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(configuration.to_text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(state)?.sync_all()
-    };
-    replace().map_err(|source| NodeError::Io { what: format!("writing {}", path.display()), source })
+    files::replace(&path, configuration.to_text().as_bytes())
+        .map_err(|source| NodeError::Io { what: format!("writing {}", path.display()), source })
 }
 
 /// Reads the file; without one the configuration is empty.

@@ -8,6 +8,7 @@
 mod error;
 mod ftp;
 mod local;
+mod own;
 mod remote;
 mod s3;
 mod tftp;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use crate::pki::Time;
 
 pub use error::{Fault, FileError};
+pub use own::replace;
 pub use url::{FileUrl, Login, NVRAM, UrlError};
 
 use remote::Remote;

@@ -1,15 +1,14 @@
 //! The key under which passwords of the configuration are sealed: a file of the state directory, made on
 //! first use. The configuration may be shown and copied; without this file its passwords are of no use.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::{fs, io};
 
 use zeroize::Zeroizing;
 
 use super::NodeError;
 use crate::config::Vault;
+use crate::files;
 
 /// The file, in the state directory.
 pub const VAULT_KEY: &str = "config-key";
@@ -21,7 +20,7 @@ pub fn open(state: &Path) -> Result<Vault, NodeError> {
     let octets = match fs::read(&path) {
         Ok(octets) => Zeroizing::new(octets),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(state, &path).map_err(|error| io("making", error))?
+            make(&path).map_err(|error| io("making", error))?
         }
         Err(error) => return Err(io("reading", error)),
     };
@@ -37,19 +36,10 @@ pub fn open(state: &Path) -> Result<Vault, NodeError> {
     Ok(Vault::new(key))
 }
 
-fn make(state: &Path, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+fn make(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut key = Zeroizing::new(vec![0; Vault::KEY_LEN]);
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(state)?.sync_all()?;
+    files::replace(path, &key)?;
     Ok(key)
 }
 
