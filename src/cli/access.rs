@@ -72,12 +72,14 @@ pub fn protect(state: &Path, members: Members) -> io::Result<()> {
     members.share_directory(state)?;
     for entry in fs::read_dir(state)? {
         let entry = entry?;
-        let (path, file) = (entry.path(), entry.metadata()?);
+        // Files come and go: the servers are running.
+        let (path, Ok(file)) = (entry.path(), entry.metadata()) else { continue };
         if !file.is_file() || file.mode() & 0o077 == 0 {
             continue;
         }
         match fs::set_permissions(&path, Permissions::from_mode(0o600)) {
             Ok(()) => tracing::warn!(file = %path.display(), "others could open this file; not any more"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(file = %path.display(), %error, "others may open this file"),
         }
     }
