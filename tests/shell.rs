@@ -252,3 +252,42 @@ fn a_group_may_use_the_socket_and_nothing_else() {
     until("the socket is private", || (mode(&socket) == 0o600).then_some(()));
     until("the directory is private", || (mode(&state) == 0o700).then_some(()));
 }
+
+#[test]
+fn a_terminal_has_completion_help_and_the_log() {
+    let ca = Ca::new(&[]);
+    let words = ca.program();
+    let command: Vec<_> = std::iter::once(words.get_program()).chain(words.get_args()).collect();
+    let command: Vec<_> = command.iter().map(|word| word.to_str().expect("UTF-8")).collect();
+    // util-linux gives a program a terminal and copies between it and ours.
+    let mut script = std::process::Command::new("script");
+    script.args(["-qfec", &command.join(" "), "/dev/null"]).env("TERM", "xterm");
+    let mut shell = Terminal::start(&mut script);
+    shell.answers("", "ca1#");
+    shell.answers("sh\t", "ca1#show ");
+    shell.answers("ver\t\r", "tokenca, Version");
+    shell.answers("", "ca1#");
+    shell.answers("crypto pki server mycs gr?", "  grant  Grant requests");
+    shell.answers("", "ca1#");
+    // The line is there again, to be gone on with.
+    shell.answers("ant all\r", "% There are no such requests.");
+    shell.answers("", "ca1#");
+    shell.answers("terminal monitor\r", "ca1#");
+    shell.answers("conf t\r", "ca1(config)#");
+    shell.answers("crypto pki server mycs\r", "ca1(cs-server)#");
+    shell.answers("cdp-url http://h/c?", "<url>");
+    shell.answers("", "#cdp-url http://h/c");
+    shell.answers("op=x", "op=x");
+    // Ctrl-C drops the line; Ctrl-V lets a question mark be one.
+    shell.answers("\x03", "ca1(cs-server)#");
+    shell.answers("cdp-url http://h/c\x16?op=x\r", "logged command: cdp-url http://h/c?op=x");
+    // A line of the log comes while a command is typed, which goes on below.
+    shell.answers("grant n", "grant n");
+    ca.configure("hostname ca2");
+    shell.shows("logged command:hostname ca2");
+    shell.answers("one\x1a", "ca1#".replace("ca1", "ca2").as_str());
+    shell.keys("\x04");
+    let (code, shown) = shell.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(ca.exec("show running-config").contains(" grant none\n cdp-url http://h/c?op=x\n"), "{shown}");
+}

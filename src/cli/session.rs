@@ -92,7 +92,7 @@ impl Session {
         while let Some((number, line)) = script.line() {
             let before = self.applications;
             self.number = number;
-            let result = match self.ended {
+            let result = match self.ended && !is_nothing(line) {
                 false => self.line(line, &mut script),
                 true => Err(CommandError::Refused("the session has ended before".into())),
             };
@@ -184,7 +184,7 @@ impl Session {
 
     fn exec(&mut self, typed: &str, console: &mut dyn Console) -> Result<Output, CommandError> {
         let typed = typed.trim_end_matches(CTRL_Z);
-        if typed.trim().is_empty() || typed.trim_start().starts_with('!') {
+        if is_nothing(typed) {
             return Ok(Output::nothing());
         }
         if let Some(help) = self.help(typed)? {
@@ -464,6 +464,11 @@ fn protect(node: &Node, label: &str, console: &mut dyn Console) -> Result<(), Co
     Ok(())
 }
 
+/// A blank line or a comment.
+fn is_nothing(line: &str) -> bool {
+    line.trim().is_empty() || line.trim_start().starts_with('!')
+}
+
 /// What is an exec command in configuration mode too, before it is anything else: what follows `do`, and what
 /// begins a script that was written down from its start.
 fn exec_only(line: &str) -> Option<&str> {
@@ -499,3 +504,6 @@ const SURE: &str = "Are you sure you want to do this? [yes/no]: ";
 const PASSPHRASE: &str = "% Please enter a passphrase to protect the private key.";
 const TRUSTPOINT_TOO: &str = "% Do you also want to remove the associated trustpoint and signing certificate \
                               and key? [yes/no]: ";
+
+#[cfg(test)]
+mod tests;

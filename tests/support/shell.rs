@@ -1,6 +1,6 @@
 //! Terminals: the interactive shell, and a terminal that watches the log.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,8 @@ pub struct Terminal {
     child: Child,
     stdin: Option<ChildStdin>,
     shown: Arc<Mutex<String>>,
+    // How far it was waited for.
+    seen: usize,
 }
 
 impl Terminal {
@@ -24,21 +26,33 @@ impl Terminal {
         let shown = Arc::<Mutex<String>>::default();
         let written = shown.clone();
         std::thread::spawn(move || {
-            let mut screen = BufReader::new(screen);
-            let mut line = Vec::new();
-            while screen.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                written.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
-                line.clear();
+            let mut screen = screen;
+            let mut octets = [0; 4096];
+            while let Ok(read @ 1..) = screen.read(&mut octets) {
+                written.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..read]));
             }
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, shown }
+        Self { child, stdin, shown, seen: 0 }
     }
 
     /// Types a line.
     pub fn line(&mut self, line: &str) {
+        self.keys(&format!("{line}\n"));
+    }
+
+    /// Presses keys.
+    pub fn keys(&mut self, keys: &str) {
         let stdin = self.stdin.as_mut().expect("its input is open");
-        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("it reads");
+        stdin.write_all(keys.as_bytes()).and_then(|()| stdin.flush()).expect("it reads");
+    }
+
+    /// Presses keys and waits until this is shown, after what was waited for before.
+    #[track_caller]
+    pub fn answers(&mut self, keys: &str, text: &str) {
+        self.keys(keys);
+        let end = || self.shown()[self.seen..].find(text).map(|at| self.seen + at + text.len());
+        self.seen = until(&format!("{keys:?} is answered by {text:?}"), end);
     }
 
     /// Everything shown so far.
