@@ -6,6 +6,7 @@
 //! [`config`](crate::config).
 
 mod access;
+mod absent;
 mod audit;
 mod certificates;
 pub mod client;
@@ -41,7 +42,7 @@ use std::sync::{Arc, LazyLock};
 use secrecy::SecretString;
 
 use crate::config::ConfigError;
-use crate::config::grammar::{LineError, Match, Problem, Table, tokens};
+use crate::config::grammar::{LineError, Match, Problem, Table, Token, tokens};
 use crate::node::{Node, NodeError};
 
 use audit::Operator;
@@ -215,7 +216,10 @@ pub fn configure(
 
 /// The command that this line is, by abbreviation too.
 pub fn find(line: &str) -> Result<Match<Command>, LineError> {
-    tokens(line).and_then(|tokens| COMMANDS.find(&tokens, |_| true)).map_err(|problem| problem.at(line))
+    let find = |words: Vec<Token<'_>>| {
+        COMMANDS.find(&words, |_| true).map_err(|problem| absent::explained(&words, problem))
+    };
+    tokens(line).and_then(find).map_err(|problem| problem.at(line))
 }
 
 /// What may stand after the words of `line`, with its help; `unfinished` is the beginning of a word.
