@@ -237,7 +237,10 @@ pub fn tls_server(
 pub fn weakness(key: &PublicKey, rsa_1024: bool) -> Option<String> {
     match key.kind() {
         KeyKind::Rsa { bits } if bits >= 2048 || rsa_1024 && bits >= 1024 => None,
-        KeyKind::Rsa { bits } => Some(format!("RSA key of {bits} bits; at least 2048 are needed")),
+        KeyKind::Rsa { bits } if bits >= 1024 => {
+            Some(format!("an RSA key of {bits} bits, which needs \"crypto legacy rsa-1024\""))
+        }
+        KeyKind::Rsa { bits } => Some(format!("an RSA key of {bits} bits; at least 2048 are needed")),
         KeyKind::Ec(_) => None,
     }
 }
