@@ -103,6 +103,7 @@ impl CertServer {
                 chain(&error)
             ))
         })?;
+        self.files_are_wanted();
         self.crl_report(ca, crl)
     }
 

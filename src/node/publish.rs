@@ -128,15 +128,29 @@ impl Publisher {
 
     /// Waits until everything of now was tried once; returns what could not be written.
     pub fn settle(&self) -> Result<(), String> {
+        self.shared.trouble(&self.settled(None)).map_or(Ok(()), Err)
+    }
+
+    /// Waits until everything of now was tried once, but not for slow places: what an operator has done is in
+    /// the files when the command is.
+    pub fn hurry(&self) {
+        drop(self.settled(Some(Instant::now() + PATIENCE)));
+    }
+
+    fn settled(&self, until: Option<Instant>) -> MutexGuard<'_, State> {
         let mut state = self.shared.state();
         state.wanted = true;
         state.urgent = true;
         self.shared.changed.notify_all();
         let round = state.begun + 1;
         while state.ended < round && !state.stopping && state.plan.is_some() {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wait = until.map_or(IDLE, |until| until.saturating_duration_since(Instant::now()));
+            if wait.is_zero() {
+                break;
+            }
+            state = self.shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.shared.trouble(&state).map_or(Ok(()), Err)
+        state
     }
 
     /// Forgets what was written: everything is written again.
@@ -412,5 +426,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Between two rounds that nobody waits for: what comes meanwhile is written together.
 const GATHER: Duration = Duration::from_millis(200);
+/// How long an operator waits for files.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Without a failure nothing is waited for but a wake.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -28,7 +28,7 @@ impl CertServer {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
         let taken = self.started()?.ra.enroll_by_hand(der, source, Time::now());
         let taken = taken.map_err(|refused| NodeError::Refused(chain(&refused)))?;
-        self.files_have_news();
+        self.files_are_wanted();
         Ok(match taken {
             ByHand::Taken(Outcome::Issued(certificate)) => granted(certificate, source),
             ByHand::Taken(Outcome::Pending(id)) => Decision::is(id, State::Pending),
@@ -45,7 +45,7 @@ impl CertServer {
             let certificate = ca.grant(enrollment.id, &Meter::new(), now)?;
             Ok(granted(certificate, &enrollment.source))
         });
-        self.files_have_news();
+        self.files_are_wanted();
         decided
     }
 

@@ -169,6 +169,7 @@ impl CertServer {
         self.change(|status| status.running = Some(Arc::new(started)));
         if !was_running {
             tracing::debug!(target: "CRYPTO_CS", "SCEP server started");
+            tracing::debug!(target: "CRYPTO_CS", "cs config has been locked");
             tracing::info!(target: "PKI-6-CS_ENABLED", "Certificate server {} now enabled.", self.label);
         }
         Ok(notes)
@@ -232,6 +233,11 @@ impl CertServer {
     /// Something was issued or revoked that files tell of.
     pub(super) fn files_have_news(&self) {
         self.publisher.wake();
+    }
+
+    /// The same, for an operator, who looks at them next.
+    pub(super) fn files_are_wanted(&self) {
+        self.publisher.hurry();
     }
 
     /// Writes every file anew (`database write`); what could not be written is tried again.
