@@ -129,12 +129,14 @@ impl Node {
             KeyKind::Rsa { .. } => "RSA",
             KeyKind::Ec(_) => "EC",
         };
-        key.token().export(label).map_err(|error| match error.problem() {
+        let exported = key.token().export(label).map_err(|error| match error.problem() {
             Problem::NotExportable { .. } | Problem::NotOffered { .. } => {
                 NodeError::Refused(format!("{algorithm} keypair '{label}' is not exportable."))
             }
             _ => error.into(),
-        })
+        })?;
+        self.store.set_mark(EXPORTED, &mark(key.public_key()), Some(&Time::now().unix().to_string()))?;
+        Ok(exported)
     }
 
     /// Key pairs on the configured tokens, by token and name (`show crypto key mypubkey`).
