@@ -55,7 +55,10 @@ const ROWS: &[Absent] = &[
     router("clear crypto {ikev2 | ipsec | isakmp | sa | session} [<rest...>]"),
     router("debug crypto {engine | ikev2 | ipsec | isakmp} [<rest...>]"),
     router("show crypto {engine | ikev2 | ipsec | isakmp | map | session} [<rest...>]"),
-    Absent { words: "reload [<rest...>]", why: Why::Host("the host starts it anew: `systemctl restart tokenca`") },
+    Absent {
+        words: "reload [<rest...>]",
+        why: Why::Host("the host starts it anew: `systemctl restart tokenca`"),
+    },
     Absent { words: "clock set <rest...>", why: Why::Host("the host keeps the time: `timedatectl` sets it") },
 ];
 

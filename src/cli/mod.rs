@@ -5,8 +5,8 @@
 //! value; text and JSON are two renderings of it. Lines of the configuration live in
 //! [`config`](crate::config).
 
-mod access;
 mod absent;
+mod access;
 mod audit;
 mod certificates;
 pub mod client;
