@@ -34,8 +34,9 @@ struct Arguments {
 }
 
 const COMMANDS: &str = "\
+Without a command: an interactive shell, in which ? shows what may follow.
+
 Commands:
-  none              An interactive shell
   serve             Run the server in the foreground
   configure FILE    Apply configuration lines, - for standard input
   anything else     One command in the running server, or on the state directory when none runs:

@@ -230,3 +230,88 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a write or a quiet log waits before it looks whether it is still wanted.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::config::Configuration;
+    use crate::node::Node;
+
+    /// A shell on a node of its own: our end, and the flag that stops it.
+    fn shell(state: &std::path::Path) -> (UnixStream, Arc<AtomicBool>, thread::JoinHandle<()>) {
+        let node = Node::start(state.to_owned(), Configuration::default()).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let stopping = Arc::<AtomicBool>::default();
+        let thread = {
+            let stopping = stopping.clone();
+            thread::spawn(move || drop(serve(theirs, Source::Server(node), stopping)))
+        };
+        protocol::send(&mut ours, &Request { task: Task::Shell, json: false, yes: false }).unwrap();
+        (ours, stopping, thread)
+    }
+
+    fn until(reader: &mut BufReader<UnixStream>, wanted: impl Fn(&Event) -> bool) -> Event {
+        loop {
+            let event = receive(reader, 1 << 20).unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_read_keeps_nobody_waiting() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut ours, stopping, thread) = shell(state.path());
+        let mut reader = BufReader::new(ours.try_clone().unwrap());
+        let is_prompt = |event: &Event| matches!(event, Event::Prompt(_));
+        until(&mut reader, is_prompt);
+        protocol::send(&mut ours, &Typed::Line("terminal monitor".into())).unwrap();
+        until(&mut reader, is_prompt);
+
+        let _guard = tracing::subscriber::set_default(Registry::default().with(log::feed(log::hub())));
+        let long = "x".repeat(1000);
+        for n in 0..5000 {
+            tracing::info!(target: "TEST-6-LINE", "{n} {long}");
+        }
+        // It reads again: it has the first lines, and is told how many it has not.
+        let is_lost =
+            |event: &Event| matches!(event, Event::Log(line) if line.contains("lines of the log were lost"));
+        until(&mut reader, is_lost);
+        protocol::send(&mut ours, &Typed::Line("show version".into())).unwrap();
+        until(&mut reader, |event| matches!(event, Event::Out(text) if text.starts_with("tokenca")));
+
+        // Stopping does not wait for it either.
+        for n in 0..5000 {
+            tracing::info!(target: "TEST-6-LINE", "{n} {long}");
+        }
+        stopping.store(true, Ordering::Relaxed);
+        ours.shutdown(Shutdown::Write).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_shell_completes_helps_and_ends() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut ours, _stopping, thread) = shell(state.path());
+        let mut reader = BufReader::new(ours.try_clone().unwrap());
+        let is_prompt = Event::Prompt("tokenca#".into());
+        assert_eq!(receive::<Event>(&mut reader, 1 << 20).unwrap(), is_prompt);
+        // An answer that nobody asked for is passed over.
+        protocol::send(&mut ours, &Typed::Answer("x".into())).unwrap();
+        let mut ask = |typed: Typed| {
+            protocol::send(&mut ours, &typed).unwrap();
+            receive::<Event>(&mut reader, 1 << 20).unwrap()
+        };
+        assert_eq!(ask(Typed::Complete("show ver".into())), Event::Words(vec!["version".into()]));
+        let help = "  version  Version of this program\n";
+        assert_eq!(ask(Typed::Help("show ver".into())), Event::Out(help.into()));
+        let error = "show nothing\n     ^\n% Invalid input detected at '^' marker.";
+        assert_eq!(ask(Typed::Help("show nothing ".into())), Event::Error(error.into()));
+        assert_eq!(ask(Typed::Line("exit".into())), Event::Exit(0));
+        thread.join().unwrap();
+    }
+}

@@ -57,9 +57,30 @@ fn process_log() -> Box<dyn Layer<Registry> + Send + Sync> {
     format.event_format(Lines::default()).with_filter(filter).boxed()
 }
 
-/// Whether systemd has connected standard error with the journal: `JOURNAL_STREAM` names its device and inode.
+/// Whether systemd has connected standard error with the journal.
 fn is_journal() -> bool {
-    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
-    let stderr = fs::metadata("/proc/self/fd/2").map(|file| format!("{}:{}", file.dev(), file.ino()));
-    stderr.is_ok_and(|stderr| stream.to_str() == Some(stderr.as_str()))
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| is_of(&stream, &stderr))
+}
+
+/// `JOURNAL_STREAM` names device and inode (systemd.exec(5)).
+fn is_of(stream: &str, file: &fs::Metadata) -> bool {
+    stream
+        .split_once(':')
+        .is_some_and(|(device, inode)| (device.parse(), inode.parse()) == (Ok(file.dev()), Ok(file.ino())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_known_by_device_and_inode() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.as_file().metadata().unwrap();
+        assert!(is_of(&format!("{}:{}", metadata.dev(), metadata.ino()), &metadata));
+        for other in [format!("{}:{}", metadata.dev(), metadata.ino() + 1), "8:".into(), String::new()] {
+            assert!(!is_of(&other, &metadata), "{other}");
+        }
+    }
 }
