@@ -430,6 +430,10 @@ impl Editing {
         }
         let applied = node.apply_keeping(new, &self.keep_keys).map_err(CommandError::from);
         operator.did(&node, lines, audit::outcome(&applied));
+        if applied.is_err() && node.configuration() != self.base {
+            // A server was deleted before that: it must not be made anew by what is saved.
+            source.changed(&node.configuration())?;
+        }
         let messages = applied?;
         self.base = node.configuration();
         self.editor.rebase(self.base.clone(), true);

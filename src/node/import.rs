@@ -3,9 +3,11 @@
 //!
 //! Nothing is half done: what cannot be kept whole is taken back.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::config::{CertificateSource, Configuration, KeyPair, TrustpointSection};
+use crate::config::{self, CertificateSource, Configuration, KeyPair, TrustpointSection};
 use crate::files::{FileUrl, Files};
 use crate::pki::{Certificate, Hash, KeyKind, Name, PrivateKey};
 use crate::store::{Authority, Role, Store, TrustedCertificate, TrustedKind};
@@ -166,26 +168,10 @@ impl Node {
         })
     }
 
-    /// Does what the chains of a configuration say, and takes them out of it: the certificates are in the
-    /// database then.
-    pub(super) fn take_chains(&self, new: &mut Configuration, files: &Files) -> Result<(), NodeError> {
-        for (trustpoint, chain) in std::mem::take(&mut new.chains) {
-            let mut certificates = Vec::new();
-            for (entry, source) in chain.certificates {
-                let certificate = match source {
-                    CertificateSource::Typed(certificate) => *certificate,
-                    CertificateSource::File(url) => read_certificate(files, &url)?,
-                };
-                if *certificate.serial() != entry.serial {
-                    return Err(NodeError::Refused(format!(
-                        "the certificate has the serial number {}, not {}",
-                        certificate.serial(),
-                        entry.serial
-                    )));
-                }
-                certificates.push((kind(entry.ca), certificate));
-            }
-            for entry in &chain.removed {
+    /// Does what chains say.
+    pub(super) fn keep_chains(&self, chains: Vec<Chain>) -> Result<(), NodeError> {
+        for Chain { trustpoint, removed, certificates } in chains {
+            for entry in &removed {
                 let gone = self.store.distrust(&trustpoint, Some((kind(entry.ca), &entry.serial)))?;
                 if gone == 0 && !entry.ca {
                     self.store.distrust(&trustpoint, Some((TrustedKind::Ca, &entry.serial)))?;
@@ -230,6 +216,37 @@ impl Node {
             tracing::error!(trustpoint = name, %error, "certificates of an import that failed may still be there");
         }
     }
+}
+
+/// What the chain of a trustpoint says, its certificates read.
+pub(super) struct Chain {
+    trustpoint: String,
+    removed: BTreeSet<config::Entry>,
+    certificates: Vec<(TrustedKind, Certificate)>,
+}
+
+/// Reads what the chains of a configuration name, and takes them out of it: what they say is for the database.
+pub(super) fn read_chains(new: &mut Configuration, files: &Files) -> Result<Vec<Chain>, NodeError> {
+    let mut chains = Vec::new();
+    for (trustpoint, chain) in std::mem::take(&mut new.chains) {
+        let mut certificates = Vec::new();
+        for (entry, source) in chain.certificates {
+            let certificate = match source {
+                CertificateSource::Typed(certificate) => *certificate,
+                CertificateSource::File(url) => read_certificate(files, &url)?,
+            };
+            if *certificate.serial() != entry.serial {
+                return Err(NodeError::Refused(format!(
+                    "the certificate has the serial number {}, not {}",
+                    certificate.serial(),
+                    entry.serial
+                )));
+            }
+            certificates.push((kind(entry.ca), certificate));
+        }
+        chains.push(Chain { trustpoint, removed: chain.removed, certificates });
+    }
+    Ok(chains)
 }
 
 /// Leaves the certificate of a CA, whose key stays, to the trustpoint of its server: the server can be made

@@ -115,7 +115,8 @@ impl Node {
         let tokens = Tokens::default().changed_to(&configuration.tokens, &node.state);
         let files = files::of(&configuration, &node.state, &tokens, &node.vault);
         // A file that is gone does not keep the rest from starting.
-        if let Err(error) = node.take_chains(&mut configuration, &files) {
+        let chains = import::read_chains(&mut configuration, &files);
+        if let Err(error) = chains.and_then(|chains| node.keep_chains(chains)) {
             tracing::error!("certificates of a chain were not taken: {error}");
         }
         for line in node.apply(configuration)? {
@@ -156,23 +157,26 @@ impl Node {
                 server.check_change(section, new.trustpoints.get(label))?;
             }
         }
+        let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
+        let files = match files::same(&old, &new) {
+            true => old_files,
+            false => Arc::new(files::of(&new, &self.state, &tokens, &self.vault)),
+        };
+        let chains = import::read_chains(&mut new, &files)?;
+        // Nothing is refused from here on.
         self.tls.forget(&old, &typed, &new)?;
         let mut messages = Vec::new();
         for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
             if let Some(server) = servers.remove(label) {
                 server.delete(&old_tokens, keep_keys.contains(label))?;
+                self.run_without(label);
                 messages.push("% Certificate Server Process stopped".to_owned());
             }
         }
         for label in old.trustpoints.keys().filter(|label| !new.trustpoints.contains_key(*label)) {
             self.forget_trustpoint(label)?;
         }
-        let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));
-        let files = match files::same(&old, &new) {
-            true => old_files,
-            false => Arc::new(files::of(&new, &self.state, &tokens, &self.vault)),
-        };
-        self.take_chains(&mut new, &files)?;
+        self.keep_chains(chains)?;
         let around = Surroundings {
             tokens: tokens.clone(),
             files: files.clone(),
@@ -194,12 +198,26 @@ impl Node {
             messages.extend(server.configure(section.clone(), trustpoint, around.clone(), now));
         }
         messages.extend(self.tls.configure(&new, &tokens, now));
-        *self.running.write().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-            Running { configuration: new.clone(), tokens, files, servers };
+        self.run(Running { configuration: new.clone(), tokens, files, servers });
         if let Some(listener) = &*self.listener() {
             listener(&new);
         }
         Ok(messages)
+    }
+
+    fn run(&self, new: Running) {
+        // What ends here may take its time: it is waited for when others can read again.
+        let before = std::mem::replace(&mut *self.running_mut(), new);
+        drop(before);
+    }
+
+    /// A server that was deleted is not configured any more, whatever fails afterwards: it would be made anew.
+    fn run_without(&self, label: &str) {
+        let mut running = self.running_mut();
+        running.configuration.servers.remove(label);
+        let gone = running.servers.remove(label);
+        drop(running);
+        drop(gone);
     }
 
     /// Adds a command to the journal.
@@ -275,6 +293,10 @@ impl Node {
 
     fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
         self.running.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn running_mut(&self) -> std::sync::RwLockWriteGuard<'_, Running> {
+        self.running.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// What servers would share by this configuration.
