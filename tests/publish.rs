@@ -149,6 +149,56 @@ fn a_server_without_its_place_says_so_at_its_start() {
     });
 }
 
+#[test]
+fn a_single_command_leaves_its_files_behind() {
+    let mut ca = Ca::new(&["grant auto"]);
+    let certificate = Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    ca.stop();
+    // No server runs: what the command did is in the files when the program has ended.
+    ca.exec(&format!("crypto pki server mycs revoke {}", certificate.serial()));
+    assert_eq!(revoked(&ca.state().join("mycs.crl")), ["02"]);
+    let request = run(Command::new("openssl")
+        .args(["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=r1", "-keyout"])
+        .arg(ca.state().join("r1.key")))
+    .success();
+    fs::write(ca.state().join("r1.req"), request.stdout).expect("a file");
+    ca.exec("crypto pki server mycs request pkcs10 url nvram:r1.req pem");
+    assert!(ca.state().join("3.crt").exists());
+    assert!(text(&ca.state().join("mycs.ser")).is_some_and(|text| text.ends_with("0x3")));
+}
+
+#[test]
+fn a_deleted_server_is_gone_and_its_successor_begins_anew() {
+    let ca = Ca::new(&["grant auto"]);
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    let nvram = ca.state();
+    let second = until("the device's certificate is written", || fs::read(nvram.join("2.crt")).ok());
+    let fingerprint = ca.json("show crypto pki server mycs")[0]["fingerprint_sha256"].clone();
+
+    // A line that cannot be done: nothing is deleted for it.
+    fs::write(
+        nvram.join("wrong.cfg"),
+        "no crypto pki server mycs\ncrypto pki certificate chain other\n certificate ca 01 nvram:missing.crt\n",
+    )
+    .expect("a file");
+    let file = nvram.join("wrong.cfg");
+    let refused = ca.try_cli(&["--yes", "configure", file.to_str().expect("UTF-8")]);
+    refused.exited(1).says("missing.crt");
+    assert_eq!(ca.json("show crypto pki server mycs")[0]["fingerprint_sha256"], fingerprint);
+
+    ca.configure("no crypto pki server mycs\n");
+    let mut again = String::from("crypto pki trustpoint mycs\n rsakeypair mycs 2048\n on usbtoken0:\n");
+    again += "crypto pki server mycs\n database level complete\n grant auto\n no shutdown\n";
+    ca.configure(&again);
+    assert_ne!(ca.json("show crypto pki server mycs")[0]["fingerprint_sha256"], fingerprint);
+    assert_eq!(text(&nvram.join("mycs.ser")).as_deref(), Some("db_version = 1\nlast_serial = 0x1"));
+    assert_eq!(fs::read(nvram.join("1.crt")).expect("a file"), CaCerts::of(&ca).ca.der());
+    Device::new("CN=dev2, O=Example").enrol(&ca, None).certificate();
+    until("the certificate is written over", || {
+        (fs::read(nvram.join("2.crt")).ok()? != second).then_some(())
+    });
+}
+
 /// Directories for files.
 struct Places(tempfile::TempDir);
 
@@ -179,4 +229,12 @@ fn text(file: &Path) -> Option<String> {
 fn is_crl(file: &Path) -> Option<()> {
     let read = Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-in"]).arg(file).output();
     read.expect("openssl is installed").status.success().then_some(())
+}
+
+/// Serial numbers in a CRL.
+fn revoked(crl: &Path) -> Vec<String> {
+    let listed =
+        run(Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-text", "-in"]).arg(crl));
+    let listed = listed.success().stdout;
+    listed.lines().filter_map(|line| Some(line.trim().strip_prefix("Serial Number: ")?.to_owned())).collect()
 }

@@ -118,6 +118,15 @@ impl Publisher {
         self.shared.changed.notify_all();
     }
 
+    /// Writes nothing from now on, and returns when what is being written is done: no mark is set afterwards.
+    pub fn stop(&self) {
+        self.plan(None);
+        let mut state = self.shared.state();
+        while state.ended < state.begun {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Something may have to be written. Cheap: what comes in quick succession is written together.
     pub fn wake(&self) {
         let mut state = self.shared.state();
@@ -153,9 +162,13 @@ impl Publisher {
         state
     }
 
-    /// Forgets what was written: everything is written again.
+    /// Forgets what was written: everything is written again, now, and at places that were waited for too.
     pub fn begin_anew(&self) -> Result<(), StoreError> {
-        let plan = self.shared.state().plan.clone();
+        let plan = {
+            let mut state = self.shared.state();
+            state.failures.values_mut().for_each(|failure| failure.again = Instant::now());
+            state.plan.clone()
+        };
         for place in plan.into_iter().flat_map(|plan| plan.places) {
             let beginning = match place.what {
                 FileType::Cnm | FileType::Crt => Some("0"),
@@ -217,17 +230,26 @@ impl Shared {
                 state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            (state.wanted, state.urgent) = (false, false);
-            state.begun += 1;
-            let waiting = state.failures.clone();
-            drop(state);
-            let tried = self.round(&plan, &waiting);
-            state = self.state();
-            state.ended = state.begun;
+            state = self.attempt(state, &plan);
             last = Some(Instant::now());
-            self.judge(&mut state, tried);
-            self.changed.notify_all();
         }
+        // A process that ends, one that did a single command too, leaves its files up to date.
+        if let Some(plan) = state.plan.clone().filter(|_| state.wanted) {
+            drop(self.attempt(state, &plan));
+        }
+    }
+
+    fn attempt<'s>(&'s self, mut state: MutexGuard<'s, State>, plan: &Plan) -> MutexGuard<'s, State> {
+        (state.wanted, state.urgent) = (false, false);
+        state.begun += 1;
+        let waiting = state.failures.clone();
+        drop(state);
+        let tried = self.round(plan, &waiting);
+        state = self.state();
+        state.ended = state.begun;
+        self.judge(&mut state, tried);
+        self.changed.notify_all();
+        state
     }
 
     /// Brings every place up to date that is not waiting for another try.

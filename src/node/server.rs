@@ -39,6 +39,14 @@ pub(super) struct Status {
     pub(super) around: Surroundings,
     pub(super) running: Option<Arc<Started>>,
     pub(super) last_error: Option<String>,
+    /// Whether it was deleted. Whoever still has it must not make it again.
+    deleted: bool,
+}
+
+impl Status {
+    fn may_run(&self) -> bool {
+        !self.section.shutdown && !self.deleted
+    }
 }
 
 impl CertServer {
@@ -63,6 +71,7 @@ impl CertServer {
                 around,
                 running: None,
                 last_error: None,
+                deleted: false,
             }),
             starting: Mutex::default(),
         })
@@ -128,13 +137,15 @@ impl CertServer {
             status.around = around;
         });
         match (self.status().section.shutdown, was_running) {
-            (true, false) => Vec::new(),
-            (true, true) => {
+            (true, _) => {
                 self.change(|status| {
                     status.running = None;
                     status.last_error = None;
                 });
                 self.publisher.plan(None);
+                if !was_running {
+                    return Vec::new();
+                }
                 tracing::debug!(target: "CRYPTO_CS", "cs config has been unlocked");
                 tracing::info!(target: "PKI-6-CS_DISABLED", "Certificate server {} now disabled.", self.label);
                 vec!["% Certificate Server disabled.".to_owned()]
@@ -155,6 +166,9 @@ impl CertServer {
     fn start(&self, now: Time) -> Result<Notes, String> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let status = self.status();
+        if !status.may_run() {
+            return Ok(Notes::default());
+        }
         let result = self.make(&status, now).map_err(|error| chain(&error));
         self.change(|status| match &result {
             Ok(_) => status.last_error = None,
@@ -166,7 +180,16 @@ impl CertServer {
         let mut started = result?;
         let notes = std::mem::take(&mut started.notes);
         let was_running = status.running.is_some();
-        self.change(|status| status.running = Some(Arc::new(started)));
+        let mut runs = false;
+        self.change(|status| {
+            // It may have been shut meanwhile.
+            runs = status.may_run();
+            status.running = runs.then(|| Arc::new(started));
+        });
+        if !runs {
+            self.publisher.plan(None);
+            return Ok(Notes::default());
+        }
         if !was_running {
             tracing::debug!(target: "CRYPTO_CS", "SCEP server started");
             tracing::debug!(target: "CRYPTO_CS", "cs config has been locked");
@@ -199,7 +222,7 @@ impl CertServer {
     /// What time brings; see `Node::tick`.
     pub(super) fn tick(&self, now: Time) {
         let status = self.status();
-        if status.section.shutdown {
+        if !status.may_run() {
             return;
         }
         let result = match &status.running {
@@ -261,7 +284,7 @@ impl CertServer {
     pub(super) fn delete(&self, tokens: &Tokens, keep_keys: bool) -> Result<(), NodeError> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.change(|status| status.running = None);
-        self.publisher.plan(None);
+        self.publisher.stop();
         for authority in self.store.authorities(&self.label)? {
             if keep_keys {
                 import::keep_authority(self.store.as_ref(), &self.label, authority)?;
@@ -276,7 +299,9 @@ impl CertServer {
             // Of a trustpoint whose key is gone no CA can be taken over.
             self.store.distrust(&self.label, None)?;
         }
-        Ok(self.store.delete_server(&self.label)?)
+        self.store.delete_server(&self.label)?;
+        self.change(|status| status.deleted = true);
+        Ok(())
     }
 
     /// Answers a SCEP or HTTP request.
