@@ -111,6 +111,8 @@ fn a_revoked_certificate_is_on_the_crl_and_renews_nothing() {
     opinion.approves(&ca, &held_file);
     device.renew(&ca, MessageType::RenewalReq, &new).certificate();
 
+    // A CA cannot revoke itself.
+    ca.try_cli(&words("crypto pki server mycs revoke 0x1")).exited(1).says("is that of the CA itself");
     // A revocation that is not a hold stays, and what was never issued cannot be revoked.
     assert_eq!(ca.try_cli(&words(&format!("crypto pki server mycs unrevoke {serial}"))).code, Some(1));
     assert_eq!(ca.try_cli(&words("crypto pki server mycs revoke 0xFFFF")).code, Some(1));

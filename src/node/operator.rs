@@ -62,6 +62,11 @@ impl CertServer {
     /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
     pub fn revoke(&self, serial: &Serial, reason: u8) -> Result<CrlReport, NodeError> {
         let (ca, now) = (self.ca()?, Time::now());
+        if serial == ca.certificate().serial() {
+            return Err(NodeError::Refused(format!(
+                "certificate {serial} is that of the CA itself, which no CRL of its own can revoke"
+            )));
+        }
         ca.revoke(serial, reason, now).map_err(|error| self.about(serial, error, "is revoked already"))?;
         self.new_crl(&ca, now)
     }

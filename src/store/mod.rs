@@ -162,8 +162,9 @@ pub trait Store: Send + Sync {
     /// The serial number given out last, intents included. Of an adopted CA the highest.
     fn last_serial(&self, server: &str) -> Result<Option<Serial>, StoreError>;
 
-    /// Marks a certificate revoked that has a [`record`](Self::record). `Conflict` if it is, `NotFound` if it
-    /// does not exist.
+    /// Marks a certificate revoked that has a [`record`](Self::record). One on hold may be revoked for another
+    /// reason, from the time of the hold on. `Conflict` if it is revoked otherwise, `NotFound` if it does not
+    /// exist.
     fn revoke(&self, server: &str, serial: &Serial, revocation: Revocation) -> Result<(), StoreError>;
 
     /// Takes a revocation back. `Conflict` unless it is a hold (reason 6).

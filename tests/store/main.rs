@@ -124,6 +124,7 @@ suite! {
         a_certificate_is_revoked_once,
         revoked_certificates_are_listed_per_authority,
         what_was_on_no_list_stays,
+        a_hold_may_end_in_revocation,
         the_list_is_a_snapshot,
         crl_numbers_ascend,
         a_long_crl_is_kept_whole,

@@ -90,6 +90,25 @@ pub fn what_was_on_no_list_stays(db: &dyn Database) {
     assert_eq!(store.revision(CA).unwrap(), second + 2);
 }
 
+pub fn a_hold_may_end_in_revocation(db: &dyn Database) {
+    let store = db.open();
+    let ca = store.install(new_authority(Role::Ca, 1), None).unwrap().id;
+    let intent = NewIntent { authority: Some(ca), ..new_intent() };
+    let serial = store.intend(intent, None).unwrap().serial;
+    store.keep(CA, issued(&serial)).unwrap();
+    let later = NOW.plus(DAY);
+    store.revoke(CA, &serial, Revocation { at: NOW, reason: 6 }).unwrap();
+    assert_conflict(store.revoke(CA, &serial, Revocation { at: later, reason: 6 }));
+    let before = store.revision(CA).unwrap();
+    store.revoke(CA, &serial, Revocation { at: later, reason: 1 }).unwrap();
+    // It was good at no time between.
+    let compromised = Revocation { at: NOW, reason: 1 };
+    assert_eq!(revoked(&*store, ca, Omit::NOTHING), [(serial.clone(), compromised)]);
+    assert_eq!(store.revision(CA).unwrap(), before + 1);
+    assert_conflict(store.unrevoke(CA, &serial));
+    assert_conflict(store.revoke(CA, &serial, Revocation { at: later, reason: 6 }));
+}
+
 pub fn the_list_is_a_snapshot(db: &dyn Database) {
     let store = db.open();
     let ca = store.install(new_authority(Role::Ca, 1), None).unwrap().id;

@@ -115,9 +115,14 @@ pub(super) fn last_serial(db: &Connection, server: &str) -> Result<Option<Serial
 
 pub(super) fn revoke(db: &Connection, server: &str, serial: &Serial, how: Revocation) -> Result<(), Fail> {
     let record = find(db, server, serial)?.ok_or(StoreError::NotFound)?;
-    if record.revocation.is_some() {
-        return Err(StoreError::Conflict.into());
-    }
+    let how = match record.revocation {
+        None => how,
+        // It has not been good since then.
+        Some(held) if held.reason == HOLD && how.reason != HOLD => {
+            Revocation { at: held.at.min(how.at), ..how }
+        }
+        Some(_) => return Err(StoreError::Conflict.into()),
+    };
     let revision = next_revision(db, server)?;
     let sql = "UPDATE certificates SET revoked = ?3, reason = ?4, revision = ?5
                WHERE server = ?1 AND serial = ?2";
