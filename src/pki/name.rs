@@ -15,7 +15,8 @@ use super::ber;
 ///
 /// Its text is that of IOS: most specific first, lower-case keywords, `cn=r1,ou=Lab,o=Example`,
 /// `+` inside a multi-valued RDN, unstructuredName as `hostname=`, unstructuredAddress as `ipaddress=`.
-/// What could disturb a terminal or a log is escaped as `\XX`.
+/// What could disturb a terminal or a log is escaped as `\XX`. Blanks around a value, which routers have put
+/// into names, are not shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Name(Vec<u8>);
 
@@ -100,7 +101,7 @@ impl fmt::Display for Name {
                     f.write_str("+")?;
                 }
                 write_key(f, oid)?;
-                write_value(f, value)?;
+                write_value(f, value.trim())?;
             }
         }
         Ok(())

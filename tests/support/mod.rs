@@ -9,6 +9,7 @@ pub mod certmonger;
 pub mod device;
 pub mod fileservers;
 pub mod http;
+pub mod ios;
 pub mod keys;
 pub mod opinion;
 pub mod scepclient;

@@ -264,7 +264,12 @@ pub fn report(store: &dyn Store, label: &str) -> Result<Option<TakeoverReport>, 
 /// may be, which IOS left out of the certificate; nothing need be.
 pub fn agrees(label: &str, section: &ServerSection, name: &Name) -> bool {
     let typed = section.issuer_name(label);
-    typed == format!("cn={label}") || Name::parse(&typed).is_ok_and(|typed| name.is_within(&typed))
+    is_default(label, &typed) || Name::parse(&typed).is_ok_and(|typed| name.is_within(&typed))
+}
+
+/// The name of a server for which none was typed.
+fn is_default(label: &str, issuer_name: &str) -> bool {
+    issuer_name.eq_ignore_ascii_case(&format!("cn={label}"))
 }
 
 /// What an operator has to know is missing; empty when nothing is.

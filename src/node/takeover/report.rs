@@ -11,7 +11,7 @@ use crate::node::import::KEY_FROM;
 use crate::pki::{Certificate, Hash, KeyKind, Name, Serial, Time, hex};
 
 use super::remains::Remains;
-use super::{Old, Takeover, highest};
+use super::{Old, Takeover, highest, is_default};
 
 /// What was taken, what cannot be known, what is weak, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,17 +149,12 @@ fn files(takeover: &Takeover<'_>, old: &Old, remains: &Remains) -> Result<Vec<St
     }
     notes.extend(remains.passed_over.iter().map(|why| format!("not used: {why}")));
     let typed = takeover.section.issuer_name(takeover.label);
-    let differs = Name::parse(&typed).is_ok_and(|typed| {
-        !typed.is_within(&Name::from_der(old.certificate.subject_raw())) && typed_is_set(takeover)
-    });
-    if differs {
+    let name = Name::from_der(old.certificate.subject_raw());
+    let more = Name::parse(&typed).is_ok_and(|typed| !typed.is_within(&name));
+    if more && !is_default(takeover.label, &typed) {
         notes.push(format!("\"issuer-name {typed}\" says more than the CA certificate, whose name counts"));
     }
     Ok(notes)
-}
-
-fn typed_is_set(takeover: &Takeover<'_>) -> bool {
-    takeover.section.issuer_name(takeover.label) != format!("cn={}", takeover.label)
 }
 
 fn unknown(ca: &Certificate, remains: &Remains, last_serial: &Serial) -> Vec<String> {

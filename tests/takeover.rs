@@ -1,0 +1,204 @@
+//! The CA of a router is taken over: its key goes to the token, numbers and revocations go on, its devices do
+//! not notice.
+
+mod support;
+
+use std::fs;
+
+use support::device::Device;
+use support::ios::{IosCa, bare, shell};
+use support::keys::TestKey;
+use support::opinion::{Opinion, key_on_token, openssl, serial_of};
+use support::strongswan::Strongswan;
+use support::Ca;
+use tokenca::pki::{Certificate, Cipher, Hash, Name, crl};
+use tokenca::scep::MessageType;
+
+/// As in the document "Digital Certificates/PKI for IPSec VPNs": the key exported by itself, the certificate
+/// from the router's file, the server configured anew.
+#[test]
+fn from_exported_key_and_certificate_file() {
+    let old = router("-md5");
+    let mut ca = bare();
+    old.copy_database(&ca.state(), 6);
+    put(&ca, "mycs.pub", &old.pem_public_key());
+    put(&ca, "mycs.prv", &old.pem_key("-des3"));
+    fs::write(ca.state().join("mycs#6101CA.cer"), old.read("ca.cer")).unwrap();
+
+    let shown = shell(
+        &ca,
+        "conf t\n\
+         crypto key import rsa mycs pem url nvram: cisco123\n\n\n\
+         crypto ca trustpoint mycs\n revocation-check crl\n rsakeypair mycs\n\
+         crypto ca certificate chain mycs\n certificate ca 01 nvram:mycs#6101CA.cer\n\
+         crypto pki server mycs\n database level names\n database url nvram:\n\
+         issuer-name CN = ese-ios-ca, OU = ESE, O = Cisco Systems Inc, L = Raleigh, ST = NC, C = US, EA = \
+         ese-vpn-team\n\
+         lifetime crl 24\n lifetime certificate 254\n lifetime ca-certificate 508\n\
+         no shutdown\nyes\nend\n",
+    );
+    for line in [
+        "% Importing public key or certificate PEM file...",
+        "Source filename [mycs.pub]?",
+        "Reading file from nvram:mycs.pub",
+        "% Importing private key PEM file...",
+        "Source filename [mycs.prv]?",
+        "Reading file from nvram:mycs.prv",
+        "% Key pair import succeeded.",
+        "% Once you start the server, you can no longer change some of",
+        "% Certificate Server enabled.",
+    ] {
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
+    }
+    story(&mut ca, &old);
+    let report = ca.exec("crypto pki server mycs info takeover");
+    for line in ["nvram:mycs.prv", "CA cert signed with: md5", "RSA 1024", "crypto legacy rsa-1024"] {
+        assert!(report.contains(line), "{line} is missing:\n{report}");
+    }
+}
+
+/// As in "Restoring a Certificate Server from Certificate Server Backup Files": an archive of 2004.
+#[test]
+fn from_pkcs12_of_old() {
+    let old = router("-sha1");
+    let mut ca = bare();
+    old.copy_database(&ca.state(), 6);
+    fs::write(ca.state().join("backup.p12"), old.pkcs12()).unwrap();
+
+    let shown = shell(
+        &ca,
+        "configure terminal\n\
+         crypto pki import mycs pkcs12 nvram:backup.p12 cisco123\n\n\
+         crypto pki server mycs\n database level names\nno shutdown\nend\n",
+    );
+    for line in [
+        "Source filename [backup.p12]?",
+        "CRYPTO_PKI: Imported PKCS12 file successfully.",
+        "% Certificate Server enabled.",
+    ] {
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
+    }
+    story(&mut ca, &old);
+    assert!(ca.exec("crypto pki server mycs info takeover").contains("nvram:backup.p12"));
+}
+
+/// The same from PEM, pasted, the key under single DES.
+#[test]
+fn from_pasted_pem_under_des() {
+    let old = router("-md5");
+    let mut ca = bare();
+    old.copy_database(&ca.state(), 6);
+    let (certificate, key) = (old.text("ca.pem"), old.pem_key("-des"));
+    let shown = shell(
+        &ca,
+        &format!(
+            "configure terminal\n\
+             crypto ca import mycs pem usage-keys terminal cisco123\n{certificate}\n{key}quit\n\
+             {certificate}\nquit\n\
+             crypto pki server mycs\n database level names\nno shutdown\nend\n"
+        ),
+    );
+    for line in [
+        "% Enter PEM-formatted CA certificate.",
+        "% Enter PEM-formatted encrypted private SIGNATURE key.",
+        "% Enter PEM-formatted SIGNATURE certificate.",
+        "% Enter PEM-formatted encrypted private ENCRYPTION key.",
+        "% PEM files import succeeded.",
+        "% Certificate Server enabled.",
+    ] {
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
+    }
+    story(&mut ca, &old);
+}
+
+/// A router that has issued numbers 2 to 6 and revoked 3.
+fn router(digest: &'static str) -> IosCa {
+    let old = IosCa::new(digest);
+    old.issue(2, "r2.cisco.com");
+    old.revoke(&[3]);
+    old
+}
+
+/// What must be true after it: of the numbers, the devices, the key.
+fn story(ca: &mut Ca, old: &IosCa) {
+    let label = "mycs";
+    // Where it left off, and nothing of the key but on the token.
+    let shown = ca.json("show crypto pki server");
+    assert_eq!((shown[0]["status"].as_str(), shown[0]["last_serial"].as_str()), (Some("enabled"), Some("0x6")));
+    let crl = ca.exec(&format!("crypto pki server {label} info crl"));
+    assert!(crl.contains("Number of CRL entries: 1") && crl.contains("Serial Number: 0x03"), "{crl}");
+    let key = key_on_token(ca, Some(label));
+    assert!(key.contains("sensitive") && !key.contains("extractable, "), "{key}");
+
+    // A device of today enrols.
+    ca.configure(&format!("crypto pki server {label}\n grant auto\n"));
+    let client = Strongswan::new(ca);
+    client.enrol("new", &[]).success();
+    assert_eq!(serial_of(&client.file("new.pem")), "0x07");
+    let opinion = Opinion::about(ca);
+    opinion.verifies(ca, &client.file("new.pem"));
+
+    // A device of then is known by its certificate, and revoked by its number.
+    let device = old.file("r2.cisco.com.pem");
+    opinion.verifies(ca, &device);
+    ca.exec(&format!("crypto pki server {label} revoke 0x2"));
+    opinion.says_revoked(ca, &device);
+    // So is one of which there is nothing but the number and the name.
+    ca.exec(&format!("crypto pki server {label} revoke 5"));
+    let refused = ca.try_cli(&["crypto", "pki", "server", label, "revoke", "0x20"]);
+    assert_ne!(refused.code, Some(0), "a number that was never given out");
+    let octets = support::http::get(ca.address(), &format!("/{label}.crl"), &[]).body;
+    let list = crl::Crl::parse(octets).unwrap();
+    let serials: Vec<_> = list.entries().map(|entry| entry.serial.to_u64()).collect();
+    assert_eq!(serials, [Some(2), Some(3), Some(5)]);
+    assert!(list.number() >= Some(1), "{:?}", list.number());
+    let authority = Certificate::parse(&old.read("ca.cer")).unwrap();
+    list.verify_signed_by(authority.public_key()).unwrap();
+
+    old_devices(ca, old);
+
+    // All of it is there after a restart.
+    let before = ca.json("show crypto pki server")[0]["last_serial"].clone();
+    ca.exec("write memory");
+    ca.restart();
+    assert_eq!(before, ca.json("show crypto pki server")[0]["last_serial"]);
+}
+
+/// Devices that know DES and MD5 and have keys of 1024 bits enrol and renew, once that is allowed.
+fn old_devices(ca: &Ca, old: &IosCa) {
+    let label = "mycs";
+    old.issue(4, "r4.cisco.com");
+    let key = || TestKey::from_pem(&old.text("r4.cisco.com.key"));
+    let mut device = Device::new("hostname=r4.cisco.com");
+    device.key = key();
+    device.style.digest = Hash::Md5;
+    device.style.cipher = Cipher::Des;
+    device.signer = device.key.self_signed("hostname=r4.cisco.com");
+    ca.configure(&format!(
+        "crypto pki server {label}\n crypto legacy md5\n crypto legacy des\n crypto legacy rsa-1024\n hash md5\n"
+    ));
+    let certificate = device.enrol(ca, None).certificate();
+    assert_eq!(certificate.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Md5));
+
+    // Renewal with the certificate that the router issued, and without the operator.
+    ca.configure(&format!("crypto pki server {label}\n no grant auto\n"));
+    let der = old.file("r4.cisco.com.der");
+    openssl(&[
+        "x509",
+        "-in",
+        &old.file("r4.cisco.com.pem").display().to_string(),
+        "-outform",
+        "DER",
+        "-out",
+        &der.display().to_string(),
+    ])
+    .success();
+    device.signer = Certificate::parse(&fs::read(der).unwrap()).unwrap();
+    device.subject = Name::from_der(device.signer.subject_raw());
+    let renewed = device.renew(ca, MessageType::RenewalReq, &TestKey::rsa(1024)).certificate();
+    assert!(renewed.serial() > certificate.serial());
+}
+
+fn put(ca: &Ca, name: &str, text: &str) {
+    fs::write(ca.state().join(name), text).unwrap();
+}
