@@ -5,12 +5,15 @@ mod support;
 
 use std::fs;
 
+use serde_json::Value;
+use support::Ca;
+use support::certmonger::{Certmonger, ISSUED};
 use support::device::Device;
 use support::ios::{IosCa, bare, shell};
 use support::keys::TestKey;
 use support::opinion::{Opinion, key_on_token, openssl, serial_of};
+use support::scepclient::Scepclient;
 use support::strongswan::Strongswan;
-use support::Ca;
 use tokenca::pki::{Certificate, Cipher, Hash, Name, crl};
 use tokenca::scep::MessageType;
 
@@ -111,6 +114,172 @@ fn from_pasted_pem_under_des() {
     story(&mut ca, &old);
 }
 
+/// Certificates of routers' CAs do not allow keyEncipherment; clients use them for SCEP all the same.
+#[test]
+fn clients_of_other_makers_enrol() {
+    let old = router("-sha1");
+    let ca = restored(&old, "grant auto\n crypto legacy des");
+    Scepclient::new(&ca).enrol(&[]).success();
+    let client = Certmonger::new(&ca);
+    let issued = client.enrol().exited(ISSUED);
+    Opinion::about(&ca).verifies(&ca, &client.keep(&issued, "auto"));
+}
+
+/// The PEM archive that the document prints, with what its server had: the certificate has long expired.
+#[test]
+fn the_archive_of_the_document_is_shown_and_not_enabled() {
+    let vector = include_str!("vectors/ios/mycs-2004-09-02.pem");
+    let pem = &vector[vector.find("-----BEGIN").unwrap()..];
+    let (certificate, key) = pem.split_at(pem.find("-----BEGIN RSA").unwrap());
+    let old = IosCa::of_pem(certificate, key, "-md5");
+    old.revoke(&[2]);
+    let ca = bare();
+    put(&ca, "mycs.ser", &IosCa::ser(2));
+    fs::write(ca.state().join("mycs.crl"), old.read("ca.crl")).unwrap();
+    let shown = shell(
+        &ca,
+        &format!(
+            "configure terminal\ncrypto ca import mycs pem usage-keys terminal cisco123\n{certificate}\n{key}quit\n\
+             {certificate}\nquit\ncrypto pki server mycs\n database url nvram:\nno shutdown\nend\n"
+        ),
+    );
+    assert!(shown.contains("% PEM files import succeeded."), "{shown}");
+    assert!(shown.contains("the CA certificate is valid from 21:02:56 UTC Sep 2 2004"), "{shown}");
+    let shown = ca.exec("show crypto pki server");
+    for line in [
+        "  Status: check failed\n",
+        "  Issuer name: CN=mycs\n",
+        "  CA cert fingerprint: F04C2B75 E0243FBC 19806219 B1D77412\n",
+        "  Last certificate issued serial number: 0x2\n",
+        "  CA certificate expiration timer: 21:02:56 UTC Sep 2 2007\n",
+        "  Last error: the CA certificate is valid from 21:02:56 UTC Sep 2 2004 to 21:02:56 UTC Sep 2 2007, not now",
+    ] {
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
+    }
+    let refused = ca.try_cli(&["crypto", "pki", "server", "mycs", "revoke", "1"]);
+    refused.exited(1).says("not now");
+}
+
+/// Whatever is wrong: nothing of it is half done, and doing it right afterwards works.
+#[test]
+fn what_fails_leaves_nothing() {
+    let (old, other) = (router("-sha1"), router("-sha1"));
+    let mut ca = bare();
+    old.copy_database(&ca.state(), 6);
+    fs::write(ca.state().join("mycs.p12"), old.pkcs12()).unwrap();
+    let import = |passphrase: &str| {
+        ca.try_cli(&["--yes", "crypto", "pki", "import", "mycs", "pkcs12", "nvram:", passphrase])
+    };
+    let nothing = || {
+        assert_eq!(key_on_token(&ca, None).trim(), "");
+        assert!(!ca.exec("show running-config").contains("trustpoint"));
+        assert!(!ca.exec("show crypto pki certificates").contains("Serial Number"));
+    };
+    import("cisco124").exited(1).says("the passphrase is wrong");
+    nothing();
+
+    // The key of one, the certificate of another.
+    put(&ca, "mycs.ca", &old.text("ca.pem"));
+    put(&ca, "mycs.prv", &other.pem_key("-des3"));
+    let pem = ["--yes", "crypto", "pki", "import", "mycs", "pem", "url", "nvram:", "cisco123"];
+    ca.try_cli(&pem).exited(1).says("there is no certificate for the private key");
+    nothing();
+
+    // There is a key of that name.
+    ca.exec("crypto key generate rsa label mycs on usbtoken0");
+    import("cisco123").exited(1).says("the key \"mycs\" exists already on usbtoken0:");
+    assert!(!ca.exec("show running-config").contains("trustpoint"));
+    ca.cli(&["--yes", "crypto", "key", "zeroize", "rsa", "mycs"]);
+    nothing();
+
+    // Without the key.
+    fs::write(ca.state().join("mycs#6101CA.cer"), old.read("ca.cer")).unwrap();
+    ca.configure("crypto pki certificate chain mycs\n certificate ca 01 nvram:mycs#6101CA.cer\n");
+    let enable = "crypto pki server mycs\n database level names\n no shutdown\n";
+    let no_key = ca.configure(enable);
+    assert!(no_key.contains("its key \"mycs\" is on no configured token"), "{no_key}");
+    ca.configure("crypto pki server mycs\n shutdown\n");
+    assert_eq!(key_on_token(&ca, None).trim(), "", "no new key is made for an old CA");
+    import("cisco123").success();
+
+    // Files that are wrong, one after the other.
+    let state = ca.state();
+    let refused = |name: &str, octets: &[u8], why: &str| {
+        let right = fs::read(state.join(name)).unwrap();
+        fs::write(state.join(name), octets).unwrap();
+        let said = ca.configure(enable);
+        assert!(said.contains(why), "{why}: {said}");
+        ca.configure("crypto pki server mycs\n shutdown\n");
+        assert_eq!(ca.json("show crypto pki server")[0]["last_serial"], Value::Null);
+        fs::write(state.join(name), right).unwrap();
+    };
+    refused("mycs.ser", b"last_serial = x", "last_serial = x cannot be read");
+    let crl = old.read("ca.crl");
+    refused("mycs.crl", &crl[..crl.len() - 1], "nvram:mycs.crl: the CRL is malformed");
+    refused("mycs.crl", &other.read("ca.crl"), "its signature is not that of the CA's key");
+    let stranger = IosCa::named("-sha1", " other");
+    stranger.revoke(&[]);
+    refused("mycs.crl", &stranger.read("ca.crl"), "it is the CRL of cn=other");
+    let said = ca.configure("crypto pki server mycs\n issuer-name CN=mycs, O=Example\n no shutdown\n");
+    assert!(
+        said.contains("its name is cn=ese-ios-ca,ou=ESE")
+            && said.contains("CN=mycs, O=Example is configured"),
+        "{said}"
+    );
+    ca.configure("crypto pki server mycs\n shutdown\n no issuer-name\n");
+
+    // The token is away; when it is back, the server goes on by itself.
+    ca.configure("crypto pki token usbtoken0\n label elsewhere\n");
+    let said = ca.configure(enable);
+    assert!(said.contains("% Certificate Server mycs could not start"), "{said}");
+    ca.configure("crypto pki token usbtoken0\n label tokenca\n");
+    assert_eq!(ca.json("show crypto pki server")[0]["status"], "enabled");
+    assert_eq!(ca.json("show crypto pki server")[0]["last_serial"], "0x6");
+    ca.exec("write memory");
+    ca.kill();
+    ca.start();
+    assert_eq!(ca.json("show crypto pki server")[0]["last_serial"], "0x6");
+}
+
+/// A backup without the last number and the CRL: only when the operator says so, and far from what was issued.
+#[test]
+fn what_is_missing_is_asked_for() {
+    let old = router("-sha1");
+    let ca = bare();
+    fs::write(ca.state().join("mycs.p12"), old.pkcs12()).unwrap();
+    put(&ca, "2A.cnm", &IosCa::cnm("hostname=r42"));
+    ca.cli(&["--yes", "crypto", "pki", "import", "mycs", "pkcs12", "nvram:", "cisco123"]);
+    let shown = shell(&ca, "configure terminal\ncrypto pki server mycs\nno shutdown\nno\nend\n");
+    for line in [
+        "% nvram:mycs.ser was not found: the last serial number is not known. The highest one seen is 0x2A;",
+        "% to be safe, numbers would go on after 0x1002A.",
+        "% nvram:mycs.crl was not found: every certificate that was revoked would be valid again.",
+        "% not confirmed, nothing was done",
+    ] {
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
+    }
+    let shown = shell(&ca, "configure terminal\ncrypto pki server mycs\nno shutdown\nyes\nend\n");
+    assert!(shown.contains("% Certificate Server enabled."), "{shown}");
+    ca.configure_server(&["grant auto"]);
+    let issued = Device::new("CN=new").enrol(&ca, None).certificate();
+    assert_eq!(issued.serial().to_string(), "0x1002B");
+    let report = ca.exec("crypto pki server mycs info takeover");
+    assert!(
+        report.contains("numbers go on far above 0x2A") && report.contains("nothing is revoked"),
+        "{report}"
+    );
+}
+
+/// A server that took the CA of `old` over, with these lines.
+fn restored(old: &IosCa, lines: &str) -> Ca {
+    let ca = bare();
+    old.copy_database(&ca.state(), 6);
+    fs::write(ca.state().join("mycs.p12"), old.pkcs12()).unwrap();
+    ca.cli(&["--yes", "crypto", "pki", "import", "mycs", "pkcs12", "nvram:", "cisco123"]);
+    ca.configure(&format!("crypto pki server mycs\n {lines}\n no shutdown\n"));
+    ca
+}
+
 /// A router that has issued numbers 2 to 6 and revoked 3.
 fn router(digest: &'static str) -> IosCa {
     let old = IosCa::new(digest);
@@ -124,7 +293,10 @@ fn story(ca: &mut Ca, old: &IosCa) {
     let label = "mycs";
     // Where it left off, and nothing of the key but on the token.
     let shown = ca.json("show crypto pki server");
-    assert_eq!((shown[0]["status"].as_str(), shown[0]["last_serial"].as_str()), (Some("enabled"), Some("0x6")));
+    assert_eq!(
+        (shown[0]["status"].as_str(), shown[0]["last_serial"].as_str()),
+        (Some("enabled"), Some("0x6"))
+    );
     let crl = ca.exec(&format!("crypto pki server {label} info crl"));
     assert!(crl.contains("Number of CRL entries: 1") && crl.contains("Serial Number: 0x03"), "{crl}");
     let key = key_on_token(ca, Some(label));

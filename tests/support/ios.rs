@@ -16,14 +16,31 @@ impl IosCa {
     /// A CA `cn= ese-ios-ca`, its server labelled `mycs`, that signs with this digest (`-md5`, `-sha1`) and has issued nothing yet. The values of
     /// its name begin with a blank, as in the document.
     pub fn new(digest: &'static str) -> Self {
+        Self::named(digest, " ese-ios-ca")
+    }
+
+    /// The same with this common name alone, or the whole name of the document.
+    pub fn named(digest: &'static str, name: &str) -> Self {
         let ca = Self { dir: tempfile::tempdir().expect("a directory"), digest };
-        ca.write("ca.cnf", CONFIGURATION);
+        let whole = "ST = \" NC\"\nL = \" Raleigh\"\nO = \" Cisco Systems Inc\"\nOU = \" ESE\"\n";
+        let rest = if name == " ese-ios-ca" { whole } else { "" };
+        ca.write("ca.cnf", CONFIGURATION.replace("{NAME}", &format!("{rest}CN = \"{name}\"")));
         ca.write("index.txt", "");
         ca.openssl("genrsa -traditional -out ca.key 1024");
         ca.openssl(&format!(
             "req -x509 -new -key ca.key {digest} -set_serial 1 -days 508 -config ca.cnf -out ca.pem"
         ));
         ca.openssl("x509 -in ca.pem -outform DER -out ca.cer");
+        ca
+    }
+
+    /// A CA of this certificate and this key, encrypted under `cisco123`.
+    pub fn of_pem(certificate: &str, key: &str, digest: &'static str) -> Self {
+        let ca = Self { dir: tempfile::tempdir().expect("a directory"), digest };
+        ca.write("ca.cnf", CONFIGURATION.replace("{NAME}", "CN = mycs"));
+        ca.write("ca.pem", certificate);
+        ca.write("ca.prv", key);
+        ca.openssl("rsa -in ca.prv -passin pass:cisco123 -traditional -out ca.key");
         ca
     }
 
@@ -59,7 +76,8 @@ impl IosCa {
 
     /// The CRL, with these serial numbers on it: `ca.crl`, of version 1.
     pub fn revoke(&self, serials: &[u64]) {
-        let entry = |serial: &u64| format!("R\t350101000000Z\t260202143124Z\t{serial:02X}\tunknown\t/CN=r{serial}\n");
+        let entry =
+            |serial: &u64| format!("R\t350101000000Z\t260202143124Z\t{serial:02X}\tunknown\t/CN=r{serial}\n");
         self.write("index.txt", serials.iter().map(entry).collect::<String>());
         let digest = self.digest.trim_start_matches('-');
         self.openssl(&format!(
@@ -101,7 +119,8 @@ impl IosCa {
 
     /// Copies the files of the database into the state directory: `.ser`, `.crl` and `.cnm` up to `last`.
     pub fn copy_database(&self, state: &Path, last: u64) {
-        let put = |name: String, octets: &[u8]| fs::write(state.join(name), octets).expect("a state directory");
+        let put =
+            |name: String, octets: &[u8]| fs::write(state.join(name), octets).expect("a state directory");
         put("mycs.ser".into(), Self::ser(last).as_bytes());
         put("mycs.crl".into(), &self.read("ca.crl"));
         put("1.cnm".into(), Self::cnm("cn=ese-ios-ca,ou=ESE,o=Cisco Systems Inc,l=Raleigh,st=NC").as_bytes());
@@ -149,11 +168,7 @@ distinguished_name = dn
 prompt = no
 x509_extensions = v3
 [dn]
-ST = \" NC\"
-L = \" Raleigh\"
-O = \" Cisco Systems Inc\"
-OU = \" ESE\"
-CN = \" ese-ios-ca\"
+{NAME}
 [v3]
 basicConstraints = critical,CA:TRUE
 keyUsage = critical,digitalSignature,keyCertSign,cRLSign
