@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::files::refused;
+use super::key_files::file_name;
 use super::startup::{self, STARTUP_CONFIG};
 use super::{Call, Command, CommandError, Output, Run, Session};
 use crate::config::Configuration;
@@ -133,6 +134,7 @@ fn named(directory: FileUrl, name: &str) -> Result<FileUrl, CommandError> {
     if name.is_empty() {
         return Err(CommandError::Refused(format!("no file of {directory} is named, nothing was done")));
     }
+    let name = file_name(name)?;
     Ok(name.split('/').filter(|part| !part.is_empty()).fold(directory, |url, part| url.join(part)))
 }
 

@@ -361,12 +361,20 @@ pub(super) fn ask_for(
         true => String::new(),
         false => call.console.ask(&format!("{which} filename [{name}]? "))?,
     };
-    match answer.trim() {
+    match file_name(answer.trim())? {
         "" => Ok(url.beside(name)),
         typed if typed.contains(':') => {
             FileUrl::parse(typed).map_err(|error| CommandError::Refused(error.to_string()))
         }
         typed => Ok(url.beside(typed)),
+    }
+}
+
+/// A name typed for a file. With a blank in it, it is the next line of somebody who expected no question.
+pub(super) fn file_name(typed: &str) -> Result<&str, CommandError> {
+    match typed.contains(char::is_whitespace) {
+        true => Err(CommandError::Refused(format!("\"{typed}\" is no file name: it has blanks, nothing was done"))),
+        false => Ok(typed),
     }
 }
 
