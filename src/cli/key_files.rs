@@ -373,7 +373,9 @@ pub(super) fn ask_for(
 /// A name typed for a file. With a blank in it, it is the next line of somebody who expected no question.
 pub(super) fn file_name(typed: &str) -> Result<&str, CommandError> {
     match typed.contains(char::is_whitespace) {
-        true => Err(CommandError::Refused(format!("\"{typed}\" is no file name: it has blanks, nothing was done"))),
+        true => Err(CommandError::Refused(format!(
+            "\"{typed}\" is no file name: it has blanks, nothing was done"
+        ))),
         false => Ok(typed),
     }
 }
