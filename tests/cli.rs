@@ -79,7 +79,7 @@ fn replay(file: &Path) -> Result<(), String> {
             writeln!(differences, "$ {}\n-- wanted\n{wanted}\n-- shown\n{shown}\n--", step.typed).unwrap();
         }
         writeln!(written, "$ {}", step.typed).unwrap();
-        step.input.iter().for_each(|line| writeln!(written, "< {line}").unwrap());
+        step.input.iter().for_each(|line| writeln!(written, "{}", format!("< {line}").trim_end()).unwrap());
         let lines = if fits { step.shown } else { merged(shown, &step.shown) };
         lines.iter().for_each(|line| writeln!(written, "{line}").unwrap());
     }
