@@ -3,12 +3,13 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use support::device::{CaCerts, Device};
-use support::{Ca, run, until};
+use support::{Ca, Ran, run, until};
 
 #[test]
 fn files_are_written_as_the_level_says() {
@@ -199,6 +200,32 @@ fn a_deleted_server_is_gone_and_its_successor_begins_anew() {
     });
 }
 
+#[test]
+fn a_key_stays_behind_with_files_that_are_complete() {
+    let places = Places::new(["db"]);
+    let mut ca = Ca::with_configuration(&Ca::configuration(
+        "rsakeypair mycs 2048",
+        &[&format!("database url {}", places.url("db")), "grant auto"],
+    ));
+    let certificate = Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    fs::rename(places.path("db"), places.path("away")).expect("a rename");
+    ca.exec(&format!("crypto pki server mycs revoke {}", certificate.serial()));
+    // The answers: delete the server; not its key.
+    let delete = "configure terminal\nno crypto pki server mycs\nyes\nno\nend\n";
+    typed(&ca, delete).says("its key stays, and its files are not complete");
+    ca.restart();
+    fs::rename(places.path("away"), places.path("db")).expect("a rename");
+    typed(&ca, delete).says("% Certificate Server Process stopped");
+    assert_eq!(revoked(&places.path("db/mycs.crl")), ["02"]);
+
+    let again = format!("crypto pki server mycs\n database url {}\n no shutdown\n", places.url("db"));
+    ca.configure(&again);
+    let crl = ca.json("crypto pki server mycs info crl");
+    assert_eq!((&crl["entries"], &crl["number"]), (&1.into(), &2.into()), "{crl}");
+    let shown = ca.exec("crypto pki server mycs info takeover");
+    assert!(shown.contains("Last serial number: 0x2") && !shown.contains("destroy its copies"), "{shown}");
+}
+
 /// Directories for files.
 struct Places(tempfile::TempDir);
 
@@ -229,6 +256,15 @@ fn text(file: &Path) -> Option<String> {
 fn is_crl(file: &Path) -> Option<()> {
     let read = Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-in"]).arg(file).output();
     read.expect("openssl is installed").status.success().then_some(())
+}
+
+/// What the shell says to lines.
+fn typed(ca: &Ca, lines: &str) -> Ran {
+    let mut shell = ca.program();
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut shell = shell.spawn().expect("it starts");
+    shell.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("it reads");
+    Ran::of(lines, shell.wait_with_output().expect("it ends"))
 }
 
 /// Serial numbers in a CRL.

@@ -222,7 +222,7 @@ fn is_exportable(key: &TokenKey) -> bool {
 }
 
 /// A PKCS#12, or PEM with a private key.
-fn holds_key(octets: &[u8]) -> bool {
+pub(super) fn holds_key(octets: &[u8]) -> bool {
     let needle = b"PRIVATE KEY-----";
     octets.first() == Some(&0x30) || octets.windows(needle.len()).any(|window| window == needle)
 }

@@ -142,6 +142,8 @@ impl CertServer {
                     status.running = None;
                     status.last_error = None;
                 });
+                // Whoever shuts a server copies its files next.
+                self.publisher.hurry();
                 self.publisher.plan(None);
                 if !was_running {
                     return Vec::new();
@@ -283,6 +285,9 @@ impl CertServer {
     /// Deletes everything of the server: its data and, unless they are to be kept, its keys.
     pub(super) fn delete(&self, tokens: &Tokens, keep_keys: bool) -> Result<(), NodeError> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if keep_keys {
+            self.complete_files()?;
+        }
         self.change(|status| status.running = None);
         self.publisher.stop();
         for authority in self.store.authorities(&self.label)? {
@@ -302,6 +307,23 @@ impl CertServer {
         self.store.delete_server(&self.label)?;
         self.change(|status| status.deleted = true);
         Ok(())
+    }
+
+    /// With a key that stays, the files are all that is known of its certificates: what they lacked would be
+    /// valid again, and its numbers given out twice.
+    fn complete_files(&self) -> Result<(), NodeError> {
+        let Some(authority) = self.authority()? else { return Ok(()) };
+        let status = self.status();
+        let plan = status.around.plan(&status.section.database)?;
+        self.publisher.plan(Some(plan.of(authority.id)));
+        self.publisher.settle().map_err(|trouble| {
+            if status.running.is_none() {
+                self.publisher.plan(None);
+            }
+            NodeError::Refused(format!(
+                "the server is not deleted: its key stays, and its files are not complete: {trouble}"
+            ))
+        })
     }
 
     /// Answers a SCEP or HTTP request.

@@ -10,6 +10,7 @@ use crate::node::NodeError;
 use crate::node::import::KEY_FROM;
 use crate::pki::{Certificate, Hash, KeyKind, Name, Serial, Time, hex};
 
+use super::super::archive;
 use super::remains::Remains;
 use super::{Old, Takeover, highest, is_default};
 
@@ -256,7 +257,12 @@ fn copies_of_key(takeover: &Takeover<'_>) -> Result<Vec<String>, NodeError> {
         let Ok(listing) = takeover.files.list(&place, takeover.login) else { continue };
         let names =
             listing.entries.into_iter().map(|entry| entry.name).filter(|name| is_key_file(label, name));
-        copies.extend(names.map(|name| place.join(&name).to_string()));
+        let urls = names.map(|name| place.join(&name));
+        // The archive of a key that cannot leave its token holds none.
+        let holds_key = |url: &FileUrl| {
+            takeover.files.read(url, takeover.login).map_or(true, |octets| archive::holds_key(&octets))
+        };
+        copies.extend(urls.filter(holds_key).map(|url| url.to_string()));
     }
     Ok(copies.into_iter().collect())
 }
