@@ -123,8 +123,8 @@ impl fmt::Display for Debugging {
         if on.contains(&true) {
             writeln!(f, "PKI:")?;
         }
-        let on = FLAGS.iter().zip(on).filter(|(_, on)| *on);
-        on.map(|((_, _, name), _)| writeln!(f, "  {name} debugging is on")).collect()
+        let mut on = FLAGS.iter().zip(on).filter(|(_, on)| *on);
+        on.try_for_each(|((_, _, name), _)| writeln!(f, "  {name} debugging is on"))
     }
 }
 
