@@ -3,8 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use support::device::Device;
 use support::fileservers::{self, BUCKET, PASSWORD, USER};
@@ -83,6 +87,31 @@ fn an_outage_is_survived() {
     let list = revoked(&ftp.root().join("mycs.crl")).expect("a CRL");
     assert!(list.contains("Serial Number: 02"), "{list}");
     Device::new("CN=dev3, O=Example").enrol(&ca, None).certificate();
+}
+
+#[test]
+fn a_server_that_never_comes_to_an_end_holds_nothing_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    // Never silent for long, and never done.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            thread::spawn(move || {
+                while stream.write_all(b"220-wait\r\n").is_ok() {
+                    thread::sleep(Duration::from_secs(1));
+                }
+            });
+        }
+    });
+    let publish = format!("database url crl publish ftp://127.0.0.1:{port}/");
+    // It is ready, and stops, in the time that every server has for that.
+    let mut ca =
+        Ca::with_configuration(&Ca::configuration("rsakeypair mycs 2048", &["grant auto", &publish]));
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    let told = ca.configure("crypto pki server mycs\n lifetime crl 24");
+    assert!(told.contains("still being written"), "{told}");
+    ca.stop();
 }
 
 /// What openssl says of a CRL, when it is one.

@@ -14,8 +14,11 @@ pub const COMMANDS: &[Command] = &[
         about: "Writes the files of a server anew to all their places; not an IOS command",
         help: &[("database", "Files of the server"), ("write", "Write them anew")],
         run: Run::OnNode(|node, call| {
-            server(node, call)?.write_files()?;
-            Ok(Output::of(Messages::from("[OK]".to_owned())))
+            let mut messages = server(node, call)?.write_files()?;
+            if messages.is_empty() {
+                messages.push("[OK]".to_owned());
+            }
+            Ok(Output::of(Messages { messages }))
         }),
     },
     Command {

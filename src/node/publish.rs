@@ -71,11 +71,27 @@ struct State {
     wanted: bool,
     /// Whether somebody waits for it.
     urgent: bool,
-    stopping: bool,
+    /// Until when files are still written, once no more are wanted.
+    stopping: Option<Instant>,
+    /// Whether the thread has ended.
+    stopped: bool,
+    /// Plans there have been: a round ends early when its plan is not the last.
+    plans: u64,
     /// Rounds begun and ended.
     begun: u64,
     ended: u64,
+    /// Whether the last round has left something for the next.
+    unfinished: bool,
     failures: BTreeMap<String, Failure>,
+}
+
+/// What [`Publisher::settle`] waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Everything was tried.
+    Tried,
+    /// It takes longer.
+    StillWriting,
 }
 
 #[derive(Clone)]
@@ -83,6 +99,24 @@ struct Failure {
     error: String,
     tries: u32,
     again: Instant,
+}
+
+/// What is tried at one time.
+struct Round {
+    plan: Plan,
+    /// How many plans there had been.
+    plans: u64,
+    /// What could not be written before.
+    waiting: BTreeMap<String, Failure>,
+}
+
+/// Places by their key.
+type Tried = Vec<(String, Result<(), WriteError>)>;
+
+/// How far a place was brought.
+enum Progress {
+    Done,
+    More,
 }
 
 impl Publisher {
@@ -97,7 +131,11 @@ impl Publisher {
         });
         let thread = thread::Builder::new().name(format!("files {label}")).spawn({
             let shared = shared.clone();
-            move || shared.run()
+            move || {
+                shared.run();
+                shared.state().stopped = true;
+                shared.changed.notify_all();
+            }
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -112,19 +150,20 @@ impl Publisher {
         // Whatever has been waited for may have changed with it.
         state.failures.values_mut().for_each(|failure| failure.again = Instant::now());
         state.plan = plan;
+        state.plans += 1;
         state.wanted = true;
         state.urgent = true;
         self.shared.tell_gate(&state);
         self.shared.changed.notify_all();
     }
 
-    /// Writes nothing from now on, and returns when what is being written is done: no mark is set afterwards.
+    /// Writes nothing from now on, and waits for the file that is being written, [`PATIENCE`] at most: no mark is
+    /// set afterwards.
     pub fn stop(&self) {
         self.plan(None);
-        let mut state = self.shared.state();
-        while state.ended < state.begun {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let writes = |state: &mut State| state.ended < state.begun;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), PATIENCE, writes);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Something may have to be written. Cheap: what comes in quick succession is written together.
@@ -135,31 +174,33 @@ impl Publisher {
         }
     }
 
-    /// Waits until everything of now was tried once; returns what could not be written.
-    pub fn settle(&self) -> Result<(), String> {
-        self.shared.trouble(&self.settled(None)).map_or(Ok(()), Err)
+    /// Waits until everything of now was tried once, [`PATIENCE`] at most; returns what could not be written.
+    pub fn settle(&self) -> Result<Settled, String> {
+        let (state, settled) = self.settled(PATIENCE);
+        self.shared.trouble(&state).map_or(Ok(settled), Err)
     }
 
     /// Waits until everything of now was tried once, but not for slow places: what an operator has done is in
     /// the files when the command is.
     pub fn hurry(&self) {
-        drop(self.settled(Some(Instant::now() + PATIENCE)));
+        drop(self.settled(SHORT_PATIENCE));
     }
 
-    fn settled(&self, until: Option<Instant>) -> MutexGuard<'_, State> {
+    fn settled(&self, patience: Duration) -> (MutexGuard<'_, State>, Settled) {
         let mut state = self.shared.state();
         state.wanted = true;
         state.urgent = true;
         self.shared.changed.notify_all();
         let round = state.begun + 1;
-        while state.ended < round && !state.stopping && state.plan.is_some() {
-            let wait = until.map_or(IDLE, |until| until.saturating_duration_since(Instant::now()));
-            if wait.is_zero() {
-                break;
-            }
-            state = self.shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        let waits = |state: &mut State| {
+            (state.ended < round || state.unfinished) && state.stopping.is_none() && state.plan.is_some()
+        };
+        let waited = self.shared.changed.wait_timeout_while(state, patience, waits);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match waited.timed_out() {
+            true => (state, Settled::StillWriting),
+            false => (state, Settled::Tried),
         }
-        state
     }
 
     /// Forgets what was written: everything is written again, now, and at places that were waited for too.
@@ -187,16 +228,26 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.shared.state().stopping = true;
+        let mut state = self.shared.state();
+        state.stopping = Some(Instant::now() + PATIENCE);
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let runs = |state: &mut State| !state.stopped;
+        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, runs);
+        let stopped = waited.unwrap_or_else(PoisonError::into_inner).0.stopped;
+        if let Some(thread) = self.thread.take().filter(|thread| stopped || thread.is_finished()) {
             // A panic there was shown when it happened.
             let _ = thread.join();
         }
+        // Else it waits for a server, and notes nothing any more when that answers.
     }
 }
 
 impl State {
+    /// Whether the time for what is still to be written at the end is over.
+    fn is_late(&self) -> bool {
+        self.stopping.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// When the next round is due, after one that ended at `last`.
     fn next(&self, last: Option<Instant>, now: Instant) -> Option<Instant> {
         self.plan.as_ref()?;
@@ -218,7 +269,7 @@ impl Shared {
     fn run(&self) {
         let mut state = self.state();
         let mut last = None;
-        while !state.stopping {
+        while state.stopping.is_none() {
             let now = Instant::now();
             let next = state.next(last, now);
             let plan = match next {
@@ -230,48 +281,68 @@ impl Shared {
                 state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            state = self.attempt(state, &plan);
+            state = self.attempt(state, plan);
             last = Some(Instant::now());
         }
         // A process that ends, one that did a single command too, leaves its files up to date.
-        if let Some(plan) = state.plan.clone().filter(|_| state.wanted) {
-            drop(self.attempt(state, &plan));
+        while let Some(plan) = state.plan.clone().filter(|_| state.wanted && !state.is_late()) {
+            state = self.attempt(state, plan);
         }
     }
 
-    fn attempt<'s>(&'s self, mut state: MutexGuard<'s, State>, plan: &Plan) -> MutexGuard<'s, State> {
+    fn attempt<'s>(&'s self, mut state: MutexGuard<'s, State>, plan: Plan) -> MutexGuard<'s, State> {
         (state.wanted, state.urgent) = (false, false);
         state.begun += 1;
-        let waiting = state.failures.clone();
+        let round = Round { plan, plans: state.plans, waiting: state.failures.clone() };
         drop(state);
-        let tried = self.round(plan, &waiting);
+        let (tried, unfinished) = self.round(&round);
         state = self.state();
         state.ended = state.begun;
+        state.unfinished = unfinished;
+        state.wanted |= unfinished;
+        state.urgent |= unfinished;
         self.judge(&mut state, tried);
         self.changed.notify_all();
         state
     }
 
-    /// Brings every place up to date that is not waiting for another try.
-    fn round(
-        &self,
-        plan: &Plan,
-        waiting: &BTreeMap<String, Failure>,
-    ) -> Vec<(String, Result<(), WriteError>)> {
+    /// Brings every place up to date that is not waiting for another try. Also returns whether there is more to
+    /// be written.
+    fn round(&self, round: &Round) -> (Tried, bool) {
         let now = Instant::now();
-        let mut places: Vec<_> = plan.places.iter().collect();
+        let mut places: Vec<_> = round.plan.places.iter().collect();
         // What is fast is not kept waiting by what is not.
         places.sort_by_key(|place| place.url.is_remote());
-        let due = |place: &&Place| waiting.get(&place.key()).is_none_or(|failure| failure.again <= now);
-        let tried = places.into_iter().filter(due).map(|place| (place.key(), self.bring_up(plan, place)));
-        let tried: Vec<_> = tried.collect();
+        let due = |place: &&Place| round.waiting.get(&place.key()).is_none_or(|failure| failure.again <= now);
+        let mut tried = Vec::new();
+        let mut unfinished = false;
+        for place in places.into_iter().filter(due) {
+            if !self.is_current(round) {
+                return (tried, false);
+            }
+            match self.bring_up(round, place) {
+                _ if !self.is_current(round) => return (tried, false),
+                Ok(Progress::Done) => tried.push((place.key(), Ok(()))),
+                Ok(Progress::More) => {
+                    unfinished = true;
+                    tried.push((place.key(), Ok(())));
+                }
+                Err(error) => tried.push((place.key(), Err(error))),
+            }
+        }
         if let Err(error) = self.store.set_mark(&self.scope(), FOUNDED, Some("yes")) {
             tracing::warn!(server = self.label, %error, "it could not be recorded that files are written");
         }
-        tried
+        (tried, unfinished)
     }
 
-    fn judge(&self, state: &mut State, tried: Vec<(String, Result<(), WriteError>)>) {
+    /// Whether the plan of this round is still that of the server.
+    fn is_current(&self, round: &Round) -> bool {
+        let state = self.state();
+        !state.is_late() && state.plans == round.plans
+    }
+
+    fn judge(&self, state: &mut State, tried: Tried) {
         for (key, result) in tried {
             let planned = state.plan.as_ref().is_some_and(|plan| plan.places.iter().any(|p| p.key() == key));
             match result {
@@ -311,52 +382,68 @@ impl Shared {
         (!all.is_empty()).then(|| all.join("\n"))
     }
 
-    fn bring_up(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+    fn bring_up(&self, round: &Round, place: &Place) -> Result<Progress, WriteError> {
         match place.what {
-            FileType::Ser => self.serial(plan, place),
-            FileType::Crl => self.crl(plan, place),
-            FileType::Cnm | FileType::Crt => self.certificates(plan, place),
+            FileType::Ser => self.serial(round, place)?,
+            FileType::Crl => self.crl(round, place)?,
+            FileType::Cnm | FileType::Crt => return self.certificates(round, place),
             // Written once, when the CA is made.
-            FileType::P12 | FileType::Pem => Ok(()),
+            FileType::P12 | FileType::Pem => {}
         }
+        Ok(Progress::Done)
     }
 
-    fn serial(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+    fn serial(&self, round: &Round, place: &Place) -> Result<(), WriteError> {
         let Some(last) = self.store.last_serial(&self.label)? else { return Ok(()) };
-        self.unless_done(place, &last.to_string(), || {
+        self.unless_done(round, place, &last.to_string(), || {
             tracing::debug!(target: "CRYPTO_CS", "serial number {last} written.");
-            self.write(plan, place, &FileName::Ser(self.label.clone()), ios::write_ser(&last).as_bytes())
+            let name = FileName::Ser(self.label.clone());
+            self.write(&round.plan, place, &name, ios::write_ser(&last).as_bytes())
         })
     }
 
-    fn crl(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
-        let Some(authority) = plan.authority else { return Ok(()) };
+    fn crl(&self, round: &Round, place: &Place) -> Result<(), WriteError> {
+        let Some(authority) = round.plan.authority else { return Ok(()) };
         let Some(facts) = self.store.crl_facts(&self.label, authority)? else { return Ok(()) };
-        self.unless_done(place, &format!("{authority} {}", facts.number), || {
+        self.unless_done(round, place, &format!("{authority} {}", facts.number), || {
             let Some(crl) = self.store.crl(&self.label, authority)? else { return Ok(()) };
             let name = FileName::Crl(self.label.clone());
             let url = place.url.join(&name.to_string());
             tracing::debug!(target: "CRYPTO_CS", "Publishing {} bytes to crl file {url}", crl.der.len());
-            self.write(plan, place, &name, &crl.der)
+            self.write(&round.plan, place, &name, &crl.der)
         })
     }
 
-    fn certificates(&self, plan: &Plan, place: &Place) -> Result<(), WriteError> {
+    /// Not all of them at once where that takes long: a CRL may wait.
+    fn certificates(&self, round: &Round, place: &Place) -> Result<Progress, WriteError> {
         let mut done = match self.mark(place)? {
             Some(done) => done.parse().unwrap_or(0),
             // A place that is new to a server with certificates begins with the next one, as on IOS.
             None => self.first_of(place)?,
         };
+        let until = Instant::now() + SHARE;
         loop {
             let page = self.store.kept_after(&self.label, done, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            let last = *last;
-            for (_, certificate) in &page {
-                let (name, octets) = content(place.what, certificate);
-                self.write(plan, place, &name, &octets)?;
+            if page.is_empty() {
+                return Ok(Progress::Done);
             }
-            done = last;
+            let before = done;
+            for (number, certificate) in &page {
+                let late = done > before && Instant::now() >= until;
+                if late || !self.is_current(round) {
+                    break;
+                }
+                let (name, octets) = content(place.what, certificate);
+                self.write(&round.plan, place, &name, &octets)?;
+                done = *number;
+            }
+            if !self.is_current(round) {
+                return Ok(Progress::More);
+            }
             self.set_mark(place, &done.to_string())?;
+            if Instant::now() >= until {
+                return Ok(Progress::More);
+            }
         }
     }
 
@@ -369,6 +456,7 @@ impl Shared {
 
     fn unless_done(
         &self,
+        round: &Round,
         place: &Place,
         state: &str,
         write: impl FnOnce() -> Result<(), WriteError>,
@@ -377,7 +465,11 @@ impl Shared {
             return Ok(());
         }
         write()?;
-        self.set_mark(place, state)
+        match self.is_current(round) {
+            true => self.set_mark(place, state),
+            // The server may be gone, and another have its name.
+            false => Ok(()),
+        }
     }
 
     fn write(&self, plan: &Plan, place: &Place, name: &FileName, octets: &[u8]) -> Result<(), WriteError> {
@@ -440,6 +532,11 @@ enum WriteError {
 
 /// Set once a server has written its files for the first time.
 const FOUNDED: &str = "files founded";
+/// How long a change of the configuration, or the end of the process, waits for files. A TFTP server that is
+/// not there is given up a little earlier.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// For how long certificates are written to one place before the others have their turn.
+const SHARE: Duration = Duration::from_secs(5);
 /// Certificates read at a time.
 const PAGE: usize = 100;
 /// Between the first failure and the second try; twice as long each time.
@@ -448,7 +545,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Between two rounds that nobody waits for: what comes meanwhile is written together.
 const GATHER: Duration = Duration::from_millis(200);
-/// How long an operator waits for files.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an operator waits for files that a command has changed.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Without a failure nothing is waited for but a wake.
 const IDLE: Duration = Duration::from_secs(3600);

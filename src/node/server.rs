@@ -12,7 +12,7 @@ use crate::store::{Role, Store};
 use super::NodeError;
 use super::clock::Clock;
 use super::import;
-use super::publish::Publisher;
+use super::publish::{Publisher, Settled};
 use super::start::{Notes, Start, Started, issuer_name};
 use super::surroundings::Surroundings;
 use super::takeover;
@@ -152,11 +152,14 @@ impl CertServer {
                 tracing::info!(target: "PKI-6-CS_DISABLED", "Certificate server {} now disabled.", self.label);
                 vec!["% Certificate Server disabled.".to_owned()]
             }
-            (false, _) => match self.start(now).and_then(|notes| self.publisher.settle().map(|()| notes)) {
-                Ok(_) if was_running => Vec::new(),
-                Ok(notes) => {
+            (false, _) => match self.start(now).and_then(|notes| Ok((notes, self.publisher.settle()?))) {
+                Ok((notes, settled)) => {
+                    let late = (settled == Settled::StillWriting).then(|| STILL_WRITING.to_owned());
+                    if was_running {
+                        return late.into_iter().collect();
+                    }
                     let enabled = "% Certificate Server enabled.".to_owned();
-                    notes.before.into_iter().chain([enabled]).chain(notes.after).collect()
+                    notes.before.into_iter().chain([enabled]).chain(notes.after).chain(late).collect()
                 }
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],
             },
@@ -265,11 +268,15 @@ impl CertServer {
         self.publisher.hurry();
     }
 
-    /// Writes every file anew (`database write`); what could not be written is tried again.
-    pub fn write_files(&self) -> Result<(), NodeError> {
+    /// Writes every file anew (`database write`); what could not be written is tried again. Returns what the
+    /// operator should read.
+    pub fn write_files(&self) -> Result<Vec<String>, NodeError> {
         self.ca()?;
         self.publisher.begin_anew()?;
-        self.publisher.settle().map_err(NodeError::Refused)
+        Ok(match self.publisher.settle().map_err(NodeError::Refused)? {
+            Settled::Tried => Vec::new(),
+            Settled::StillWriting => vec![STILL_WRITING.to_owned()],
+        })
     }
 
     /// What its CA was when it was taken over; `None` when it was made here.
@@ -316,14 +323,17 @@ impl CertServer {
         let status = self.status();
         let plan = status.around.plan(&status.section.database)?;
         self.publisher.plan(Some(plan.of(authority.id)));
-        self.publisher.settle().map_err(|trouble| {
-            if status.running.is_none() {
-                self.publisher.plan(None);
-            }
-            NodeError::Refused(format!(
-                "the server is not deleted: its key stays, and its files are not complete: {trouble}"
-            ))
-        })
+        let trouble = match self.publisher.settle() {
+            Ok(Settled::Tried) => return Ok(()),
+            Ok(Settled::StillWriting) => "they are still being written; try again later".to_owned(),
+            Err(trouble) => trouble,
+        };
+        if status.running.is_none() {
+            self.publisher.plan(None);
+        }
+        Err(NodeError::Refused(format!(
+            "the server is not deleted: its key stays, and its files are not complete: {trouble}"
+        )))
     }
 
     /// Answers a SCEP or HTTP request.
@@ -371,3 +381,5 @@ impl CertServer {
 pub(super) fn parse(der: &[u8]) -> Result<Certificate, NodeError> {
     Certificate::parse(der).map_err(|error| NodeError::Ca(CaError::Damaged(error.to_string())))
 }
+
+const STILL_WRITING: &str = "% Its files are still being written.";
