@@ -259,6 +259,11 @@ pub(super) fn note_generated(store: &dyn Store, key: &PublicKey, now: Time) {
     }
 }
 
+/// Whether a key was generated since the database began.
+pub(super) fn was_generated(store: &dyn Store, key: &PublicKey) -> Result<bool, NodeError> {
+    Ok(store.mark(GENERATED, &mark(key))?.is_some())
+}
+
 /// Whether the operator has taken a copy of a key.
 pub(super) fn was_exported(store: &dyn Store, key: &PublicKey) -> Result<bool, NodeError> {
     Ok(store.mark(EXPORTED, &mark(key))?.is_some())

@@ -18,6 +18,7 @@ use crate::pki::{Certificate, Name, Serial, Time, crl};
 use crate::store::{Adopted, Adoption, Authority, Crl, NewAuthority, Revocation, Role, Store, TrustedKind};
 use crate::token::{Token, TokenKey};
 
+use super::keys::was_generated;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
@@ -99,10 +100,10 @@ impl Takeover<'_> {
         Ok(Some(Preview { by_hand: old.by_hand, missing }))
     }
 
-    /// Refuses to make a new CA where an old one seems to be meant: its key was brought, its files are there,
-    /// and only its certificate is not.
+    /// Refuses to make a new CA where an old one seems to be meant: its key is older than the database, its
+    /// files are there, and only its certificate is not.
     pub fn check_new(&self, key: &TokenKey) -> Result<(), NodeError> {
-        if key.info().local != Some(false) {
+        if was_generated(self.store.as_ref(), key.public_key())? {
             return Ok(());
         }
         let place = FileUrl::parse(self.section.database.place(FileType::Ser));
@@ -112,8 +113,8 @@ impl Takeover<'_> {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(NodeError::Refused(error.to_string())),
             Ok(_) => Err(NodeError::Refused(format!(
-                "the key \"{}\" was imported and {url} is there, so the CA exists already; its certificate is \
-                 missing\nhint: give it with \"certificate ca 01 URL\" in \"crypto pki certificate chain {}\"; or, \
+                "the key \"{}\" was not generated here and {url} is there, so the CA exists already; its certificate \
+                 is missing\nhint: give it with \"certificate ca 01 URL\" in \"crypto pki certificate chain {}\"; or, \
                  to make a new CA with this key, delete {url}",
                 key.info().label,
                 self.label
