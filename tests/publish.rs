@@ -187,6 +187,11 @@ fn a_deleted_server_is_gone_and_its_successor_begins_anew() {
     refused.exited(1).says("missing.crt");
     assert_eq!(ca.json("show crypto pki server mycs")[0]["fingerprint_sha256"], fingerprint);
 
+    // Nor is the trustpoint of a server taken from it.
+    fs::write(&file, "no crypto pki trustpoint mycs\n").expect("a file");
+    let refused = ca.try_cli(&["--yes", "configure", file.to_str().expect("UTF-8")]);
+    refused.exited(1).says("trustpoint mycs is that of certificate server mycs");
+
     ca.configure("no crypto pki server mycs\n");
     let mut again = String::from("crypto pki trustpoint mycs\n rsakeypair mycs 2048\n on usbtoken0:\n");
     again += "crypto pki server mycs\n database level complete\n grant auto\n no shutdown\n";
@@ -224,6 +229,27 @@ fn a_key_stays_behind_with_files_that_are_complete() {
     assert_eq!((&crl["entries"], &crl["number"]), (&1.into(), &2.into()), "{crl}");
     let shown = ca.exec("crypto pki server mycs info takeover");
     assert!(shown.contains("Last serial number: 0x2") && !shown.contains("destroy its copies"), "{shown}");
+}
+
+#[test]
+fn a_ca_whose_database_is_lost_is_not_made_anew_with_its_key() {
+    let mut ca = Ca::new(&["grant auto"]);
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    ca.exec("crypto pki server mycs database write");
+    ca.exec("write memory");
+    let issuer = CaCerts::of(&ca).ca;
+    ca.stop();
+    fs::remove_file(ca.state().join("tokenca.db")).expect("it is there");
+    // It would give the same numbers out again.
+    ca.start();
+    let shown = ca.exec("show crypto pki server mycs");
+    assert!(shown.contains("so the CA exists already; its certificate is missing"), "{shown}");
+    ca.configure_server(&["shutdown"]);
+    ca.configure("crypto pki certificate chain mycs\n certificate ca 01 nvram:1.crt\n");
+    ca.configure_server(&["no shutdown"]);
+    assert_eq!(CaCerts::of(&ca).ca, issuer);
+    let next = Device::new("CN=dev2, O=Example").enrol(&ca, None).certificate();
+    assert_eq!(next.serial().to_string(), "0x3");
 }
 
 /// Directories for files.

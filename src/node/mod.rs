@@ -154,7 +154,11 @@ impl Node {
         };
         for (label, section) in &new.servers {
             if let Some(server) = servers.get(label) {
-                server.check_change(section, new.trustpoints.get(label))?;
+                let trustpoint = new.trustpoints.get(label);
+                if trustpoint.is_none() && old.trustpoints.contains_key(label) {
+                    server.check_without_trustpoint()?;
+                }
+                server.check_change(section, trustpoint)?;
             }
         }
         let tokens = Arc::new(old_tokens.changed_to(&new.tokens, &self.state));

@@ -114,6 +114,18 @@ impl CertServer {
         Ok(())
     }
 
+    /// Refuses to lose the trustpoint that says where the key of the CA is.
+    pub(super) fn check_without_trustpoint(&self) -> Result<(), NodeError> {
+        let Some(authority) = self.authority()? else { return Ok(()) };
+        Err(NodeError::Refused(format!(
+            "trustpoint {label} is that of certificate server {label}, whose key it names ({} on {}:); delete the \
+             server first (\"no crypto pki server {label}\")",
+            authority.key_label,
+            authority.token,
+            label = self.label
+        )))
+    }
+
     /// Takes a new configuration; starts, restarts or stops by it. Returns what the operator should read.
     pub(super) fn configure(
         &self,
