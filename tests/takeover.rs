@@ -6,7 +6,6 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::Ca;
 use support::certmonger::{Certmonger, ISSUED};
 use support::device::Device;
 use support::ios::{IosCa, bare, shell};
@@ -14,6 +13,7 @@ use support::keys::TestKey;
 use support::opinion::{Opinion, key_on_token, openssl, serial_of};
 use support::scepclient::Scepclient;
 use support::strongswan::Strongswan;
+use support::{Ca, fileservers};
 use tokenca::pki::{Certificate, Cipher, Hash, Name, crl};
 use tokenca::scep::MessageType;
 
@@ -55,7 +55,20 @@ fn from_exported_key_and_certificate_file() {
     }
     story(&mut ca, &old);
     let report = ca.exec("crypto pki server mycs info takeover");
-    for line in ["nvram:mycs.prv", "CA cert signed with: md5", "RSA 1024", "crypto legacy rsa-1024"] {
+    for line in [
+        "nvram:mycs.prv",
+        "CA cert signed with: md5",
+        "CA key: RSA 1024, mycs on usbtoken0:",
+        "CRL entries: 1, of ",
+        "Names known: 6, certificates known: 0",
+        "the keys of 5 certificates of which subject and expiration are known",
+        "\"issuer-name CN = ese-ios-ca, OU = ESE, O = Cisco Systems Inc, L = Raleigh, ST = NC, C = US, EA = \
+         ese-vpn-team\" says more than the CA certificate",
+        "crypto legacy rsa-1024",
+        "crypto legacy des",
+        "\"scep key separate\"",
+        "take the old server out of service",
+    ] {
         assert!(report.contains(line), "{line} is missing:\n{report}");
     }
 }
@@ -268,6 +281,42 @@ fn what_is_missing_is_asked_for() {
         report.contains("numbers go on far above 0x2A") && report.contains("nothing is revoked"),
         "{report}"
     );
+}
+
+/// From a server of files that lists nothing: names and certificates are asked for one by one, and those that are
+/// not the CA's are left.
+#[test]
+fn from_a_server_that_lists_nothing() {
+    let (old, other) = (router("-sha1"), router("-sha1"));
+    let server = fileservers::http("127.0.0.1", None);
+    let root = server.root();
+    old.copy_database(&root, 6);
+    fs::remove_file(root.join("5.cnm")).unwrap();
+    for (ca, name) in [(&old, "2.crt"), (&other, "4.crt")] {
+        let pem = ca.file("r2.cisco.com.pem").display().to_string();
+        openssl(&["x509", "-in", &pem, "-outform", "DER", "-out", &root.join(name).display().to_string()])
+            .success();
+    }
+    let ca = bare();
+    fs::write(ca.state().join("mycs.p12"), old.pkcs12()).unwrap();
+    ca.cli(&["--yes", "crypto", "pki", "import", "mycs", "pkcs12", "nvram:", "cisco123"]);
+    ca.configure(&format!(
+        "crypto pki server mycs\n database url {}\n database level complete\n no shutdown\n",
+        server.url("http", "")
+    ));
+    let report = ca.json("crypto pki server mycs info takeover");
+    assert_eq!((report["last_serial"].as_str(), report["names"].as_u64()), (Some("0x6"), Some(5)));
+    assert_eq!(report["certificates"].as_u64(), Some(1), "{report}");
+    assert!(
+        report["files"][0].as_str().unwrap().contains("/4.crt: its signature is not that of the CA's key")
+    );
+    assert!(
+        report["unknown"][0].as_str().unwrap().contains("who holds 1 of the 0x6 serial numbers"),
+        "{report}"
+    );
+    // What is known whole can be printed again.
+    let pem = ca.exec("crypto pki server mycs certificate 2");
+    assert_eq!(pem.trim(), old.text("r2.cisco.com.pem").trim());
 }
 
 /// A server that took the CA of `old` over, with these lines.

@@ -172,7 +172,8 @@ fn usage(words: &Words) -> String {
 
 fn import(node: &Node, call: &mut Call<'_>, label: &str, usages: Usages) -> Result<Output, CommandError> {
     let passphrase = SecretString::from(call.args.text("passphrase"));
-    let on = on(call)?;
+    let trustpoint = node.configuration().trustpoints.remove(label);
+    let on = on(call)?.or_else(|| trustpoint.and_then(|section| section.on));
     let place = place(call, label)?;
     let mut pasted = Pasted::default();
     let mut keys = Vec::new();

@@ -337,7 +337,12 @@ fn bring_keys(
     let mut keys = Vec::new();
     for pair in &import.pairs {
         let label = pair.usage.label(key_name);
-        if token.find(&label)?.is_some() {
+        if let Some(key) = token.find(&label)? {
+            // The same key: a crash may have come before its certificates were kept.
+            if pair.key.public_key().is_ok_and(|public| public == *key.public_key()) {
+                keys.push(key);
+                continue;
+            }
             return Err(exists(token, &label, pair.key.kind()));
         }
         // The CA of a router signs and decrypts with one key, whatever its certificate calls it.

@@ -83,12 +83,19 @@ impl Search<'_> {
     fn serial(&self) -> Result<Option<Serial>, NodeError> {
         let url = self.serial_url()?;
         let Some(octets) = self.optional(&url)? else { return Ok(None) };
-        ios::read_ser(&octets).map(Some).map_err(|error| refused(&url, error))
+        tracing::debug!(target: "CRYPTO_CS", "found existing serial file.");
+        let last = ios::read_ser(&octets).map_err(|error| refused(&url, error))?;
+        tracing::debug!(target: "CRYPTO_CS", "DB version 1");
+        tracing::debug!(target: "CRYPTO_CS", "last issued serial number is {last}");
+        Ok(Some(last))
     }
 
     fn crl(&self) -> Result<Option<crl::Crl>, NodeError> {
         let url = self.crl_url()?;
         let Some(octets) = self.optional(&url)? else { return Ok(None) };
+        let name = FileName::Crl(self.label.to_owned());
+        tracing::debug!(target: "CRYPTO_CS", "CRL file {name} exists.");
+        tracing::debug!(target: "CRYPTO_CS", "Read {} bytes from crl file {name}.", octets.len());
         let crl = crl::Crl::parse(octets).map_err(|error| refused(&url, error))?;
         if crl.issuer_raw() != self.ca.subject_raw() {
             let issuer = Name::from_der(crl.issuer_raw());

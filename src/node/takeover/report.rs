@@ -168,7 +168,7 @@ fn unknown(ca: &Certificate, remains: &Remains, last_serial: &Serial) -> Vec<Str
     match last_serial.to_u64().map(|last| last.saturating_sub(known)) {
         Some(0) => {}
         Some(count) => unknown.push(format!(
-            "who holds {count} of the serial numbers up to {last_serial}, and whether they were issued at all: \
+            "who holds {count} of the {last_serial} serial numbers, and whether they were issued at all: \
              nothing but the number is known, by which they can be revoked; such an entry never leaves the CRL"
         )),
         None => unknown.push(
@@ -234,6 +234,13 @@ fn next(takeover: &Takeover<'_>, ca: &Certificate) -> Result<Vec<String>, NodeEr
         "revoke what should not be valid any more: \"crypto pki server {} revoke SERIAL\"",
         takeover.label
     ));
+    if ca.extensions().key_usage().is_some_and(|usage| !usage.key_encipherment()) {
+        next.push(
+            "the CA certificate does not allow keyEncipherment, as is usual with routers, and serves SCEP all the \
+             same; for clients that insist on it there is \"scep key separate\""
+                .to_owned(),
+        );
+    }
     next.push("take the old server out of service: two that issue give the same numbers twice".to_owned());
     let copies = copies_of_key(takeover)?;
     if !copies.is_empty() {
