@@ -96,6 +96,8 @@ impl Web {
         body: Option<&[u8]>,
     ) -> Result<Answer, Fault> {
         let redirects = if method == Method::GET { MAX_REDIRECTS } else { 0 };
+        // What was asked for over TLS does not come from elsewhere in clear.
+        let only_tls = url.scheme() == "https";
         let mut request = Request::builder().method(method).uri(url.as_str());
         if let Some(login) = login {
             request = request.header("Authorization", basic(login).expose_secret());
@@ -107,12 +109,22 @@ impl Web {
         let answer = match body {
             Some(body) => {
                 let request = request.body(body).map_err(malformed)?;
-                let request = self.agent.configure_request(request).max_redirects(redirects).build();
+                let request = self
+                    .agent
+                    .configure_request(request)
+                    .max_redirects(redirects)
+                    .https_only(only_tls)
+                    .build();
                 self.agent.run(request)
             }
             None => {
                 let request = request.body(()).map_err(malformed)?;
-                let request = self.agent.configure_request(request).max_redirects(redirects).build();
+                let request = self
+                    .agent
+                    .configure_request(request)
+                    .max_redirects(redirects)
+                    .https_only(only_tls)
+                    .build();
                 self.agent.run(request)
             }
         };
@@ -194,6 +206,10 @@ fn fault(error: ureq::Error) -> Fault {
         ureq::Error::Other(other) => match other.downcast::<Lookup>() {
             Ok(lookup) => lookup.0,
             Err(other) => Fault::Protocol(other.to_string()),
+        },
+        ureq::Error::RequireHttpsOnly(_) => Fault::Server {
+            said: "this file is at another place, which has no TLS".to_owned(),
+            temporary: false,
         },
         ureq::Error::TooManyRedirects => Fault::Protocol(error.to_string()),
         error => Fault::Protocol(match error.source() {

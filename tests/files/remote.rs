@@ -221,7 +221,11 @@ fn https_trusts_only_known_authorities() {
     let server = fileservers::http("127.0.0.1", Some(keys.path()));
     let base = server.url("https", "open").replace("127.0.0.1", "localhost");
     let places = Places { authorities: vec![authority.clone()], ..Places::default() };
-    round_trips(&Files::new(places), &base, None);
+    let trusting = Files::new(places);
+    round_trips(&trusting, &base, None);
+    // What is asked for by TLS is not taken without.
+    let clear = base.replace("/open", "/clear/f");
+    assert!(said(trusting.read(&url(&clear), None)).contains("another place, which has no TLS"));
 
     let error = files().read(&url(&base).join("f"), None).unwrap_err();
     assert!(error.to_string().contains("TLS: ") && error.to_string().contains("\nhint: "), "{error}");

@@ -102,6 +102,7 @@ pub fn http(host: &str, tls: Option<&Path>) -> FileServer {
              location /open/ {{ dav_methods PUT DELETE; }}\n\
              location /closed/ {{ dav_methods PUT DELETE; auth_basic ca; auth_basic_user_file {dir}/users; }}\n\
              location /moved/ {{ rewrite ^/moved/(.*)$ /open/$1 redirect; }}\n\
+             location /clear/ {{ return 302 http://127.0.0.1:1/f; }}\n\
              location /busy/ {{ return 503; }}\n\
              location /secret/ {{ deny all; }}\n\
              }} }}\n",
