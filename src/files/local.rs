@@ -137,6 +137,13 @@ impl<'p> Local<'p> {
         if self.is_state(&directory) && (name.starts_with('.') || self.is_reserved(name)) {
             return Err(Fault::Reserved);
         }
+        if self.is_secret(&directory, name) {
+            return Err(Fault::Reserved);
+        }
+        // Among them is the environment of this process, which may hold PINs and passwords.
+        if sys::fstatfs(&directory).is_ok_and(|system| system.f_type == sys::PROC_SUPER_MAGIC) {
+            return Err(Fault::NotAFile);
+        }
         Ok((directory, name))
     }
 
@@ -174,6 +181,19 @@ impl<'p> Local<'p> {
         let here = sys::fstat(directory).map(|status| (status.st_dev, status.st_ino));
         let state = sys::stat(&self.places.nvram).map(|status| (status.st_dev, status.st_ino));
         here.is_ok() && here == state
+    }
+
+    /// Whether it is a secret, under whatever name, or would take the place of one.
+    fn is_secret(&self, directory: &OwnedFd, name: &str) -> bool {
+        let place = |status: sys::Stat| (status.st_dev, status.st_ino);
+        let here = sys::fstat(directory).ok().map(place);
+        let file = sys::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(place);
+        self.places.secrets.iter().any(|secret| {
+            let is_named = secret.file_name().is_some_and(|own| own == name);
+            let parent = secret.parent().and_then(|parent| sys::stat(parent).ok()).map(place);
+            is_named && here.is_some() && here == parent
+                || file.is_some() && file == sys::stat(secret).ok().map(place)
+        })
     }
 
     fn is_reserved(&self, name: &str) -> bool {

@@ -50,6 +50,8 @@ pub struct Places {
     /// Names in it that are no files for operators: neither listed nor read nor written. A `*` at the beginning
     /// or the end stands for anything.
     pub reserved: Vec<String>,
+    /// Files with PINs, by their absolute path: no files for operators either, on whatever way they are reached.
+    pub secrets: Vec<PathBuf>,
     /// Directories by the name of their file system, without colon.
     pub directories: BTreeMap<String, PathBuf>,
     /// Addresses of hosts (`ip host`), asked before DNS.

@@ -1,6 +1,6 @@
 //! The file systems of this node (F1), by its configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Configuration, PinSource, TokenSection, Vault};
 use crate::files::{FileUrl, Files, Login, Places};
@@ -22,6 +22,7 @@ pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens, vault: &
     Files::new(Places {
         nvram: state.to_owned(),
         reserved: own.chain(configuration.tokens.values().filter_map(pin_file)).collect(),
+        secrets: configuration.tokens.values().filter_map(|token| pin_path(token, state)).collect(),
         directories: directories.collect(),
         hosts: configuration.hosts.clone(),
         ftp: ftp_login(configuration, vault),
@@ -73,8 +74,12 @@ fn ftp_login(configuration: &Configuration, vault: &Vault) -> Option<Login> {
 }
 
 fn pin_file(token: &TokenSection) -> Option<String> {
+    pin_path(token, Path::new(""))?.file_name()?.to_str().map(str::to_owned)
+}
+
+fn pin_path(token: &TokenSection, state: &Path) -> Option<PathBuf> {
     match &token.user_pin {
-        Some(PinSource::File(path)) => Path::new(path).file_name()?.to_str().map(str::to_owned),
+        Some(PinSource::File(path)) => Some(state.join(path)),
         _ => None,
     }
 }

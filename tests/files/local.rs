@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
+use tokenca::files::{Fault, FileError, Files, Places};
+
 use crate::support::run;
-use crate::{files, names, url};
+use crate::{files, names, places, url};
 
 #[test]
 fn nvram_and_flash_are_written_read_listed_and_deleted() {
@@ -72,6 +74,38 @@ fn reserved_names_are_not_files() {
     }
     let error = files.read(&url("nvram:tokenca.db"), None).unwrap_err();
     assert_eq!(error.to_string(), "nvram:tokenca.db: this is not a file for operators");
+}
+
+#[test]
+fn a_pin_is_no_file_wherever_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let secrets = ["flash/pin.txt", "outside/link", "outside/later"].map(at).to_vec();
+    let files = Files::new(Places { secrets, ..places(dir.path()) });
+    fs::create_dir(at("outside")).unwrap();
+    fs::write(at("flash/pin.txt"), "1234").unwrap();
+    fs::write(at("outside/target"), "1234").unwrap();
+    fs::hard_link(at("flash/pin.txt"), at("nvram/copy")).unwrap();
+    symlink("target", at("outside/link")).unwrap();
+    symlink(at("outside"), at("way")).unwrap();
+    for name in [
+        "flash:pin.txt",
+        "nvram:copy",
+        "file:DIR/flash/pin.txt",
+        "file:DIR/outside/target",
+        "file:DIR/outside/link",
+        "file:DIR/outside/later",
+        "file:DIR/way/../outside/target",
+        "file:DIR/way/later",
+    ] {
+        let url = url(&name.replace("DIR", dir.path().to_str().unwrap()));
+        let why = |error: FileError| assert!(matches!(error.fault, Fault::Reserved), "{error}");
+        why(files.read(&url, None).unwrap_err());
+        why(files.write(&url, b"9999", None).unwrap_err());
+        why(files.delete(&url, None).unwrap_err());
+    }
+    // Nor is what this process was told in its environment.
+    files.read(&url("file:/proc/self/environ"), None).unwrap_err();
 }
 
 #[test]
