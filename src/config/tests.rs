@@ -142,3 +142,13 @@ fn help_for_the_shell() {
     assert_eq!(words, ["end", "exit"]);
     assert_eq!(editor.next("no lifetime crl", None).unwrap()[1].0, "<cr>");
 }
+
+#[test]
+fn a_line_that_cannot_be_read_hides_its_password_too() {
+    for line in ["ip ftp password hunter2\u{7}x", "ip ftp username a\u{1b}[2J password hunter2"] {
+        let error = Configuration::parse(line).unwrap_err().to_string();
+        assert!(error.contains("control character") && error.contains("password *"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.chars().all(|c| c == '\n' || !c.is_control()), "{error:?}");
+    }
+}

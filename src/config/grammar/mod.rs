@@ -131,6 +131,11 @@ pub fn tokens(line: &str) -> Result<Vec<Token<'_>>, Problem> {
             reason: "a control character cannot stand in a line".to_owned(),
         });
     }
+    Ok(words(line))
+}
+
+/// What stands between blanks, whatever it is.
+fn words(line: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let mut start = None;
     // A blank after the end finishes the last word.
@@ -146,7 +151,7 @@ pub fn tokens(line: &str) -> Result<Vec<Token<'_>>, Problem> {
             _ => {}
         }
     }
-    Ok(found)
+    found
 }
 
 /// The help of an atom in a row: its own, else that of words which many rows share.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::tokens;
+use super::words;
 
 /// Why a line is not accepted, at which column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +78,9 @@ impl Problem {
 
     /// With the line that has it.
     pub fn at(self, line: &str) -> LineError {
-        // A tab would move the caret; other control characters do not get here.
-        LineError { line: line.replace('\t', " ").trim_end().to_owned(), problem: self }
+        // They would move the caret, or what stands above it.
+        let line = line.replace(char::is_control, " ");
+        LineError { line: line.trim_end().to_owned(), problem: self }
     }
 }
 
@@ -107,11 +108,10 @@ impl fmt::Display for LineError {
 
 /// The line with stars instead of the words after `password` and of users in URLs: for errors and logs.
 pub fn without_passwords(line: &str) -> String {
-    let Ok(words) = tokens(line) else { return line.to_owned() };
     let mut chars: Vec<char> = line.chars().collect();
     let mut hide = |column: usize, length: usize| chars[column..column + length].fill('*');
     let mut secret = false;
-    for word in words {
+    for word in words(line) {
         let length = word.text.chars().count();
         if secret && !matches!(word.text, "0" | "6" | "7") {
             hide(word.column, length);
