@@ -167,7 +167,7 @@ impl Node {
             false => Arc::new(files::of(&new, &self.state, &tokens, &self.vault)),
         };
         let chains = import::read_chains(&mut new, &files)?;
-        // Nothing is refused from here on.
+        // Lines are refused above. What fails below, as a token that is away, leaves what was done before it.
         self.tls.forget(&old, &typed, &new)?;
         let mut messages = Vec::new();
         for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
