@@ -14,7 +14,7 @@ use suppaftp::list::{File, PosixPexQuery};
 use suppaftp::types::{FileType, FtpError, Mode};
 use suppaftp::{FtpStream, Status};
 
-use super::remote::{Remote, WAITING, broken, quiet_at_most};
+use super::remote::{Remote, WAITING, broken, quiet_at_most, words};
 use super::{Entry, Fault, Listing, MAX_OCTETS};
 use crate::pki::Time;
 
@@ -171,9 +171,9 @@ impl From<FtpError> for Fault {
             }
             FtpError::ConnectionError(error) => return broken(&error),
             FtpError::UnexpectedResponse(response) => response,
-            error => return Self::Protocol(error.to_string()),
+            error => return Self::Protocol(words(error.to_string().as_bytes())),
         };
-        let said = String::from_utf8_lossy(&response.body).trim_end().to_owned();
+        let said = words(&response.body);
         // RFC 959, 4.2.1: 4yz may be yes another time. 550 is both "not there" and "you may not".
         let denied = ["denied", "permission", "permitted", "allowed"].iter();
         match response.status.code() {

@@ -135,6 +135,19 @@ pub fn addresses(places: &Places, host: &str, port: u16, wait: Duration) -> Resu
     }
 }
 
+/// What a server says, for a terminal and a log: on one line, not long, and without what would be obeyed.
+pub fn words(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let short = said.trim_end().chars().take(MAX_WORDS);
+    short.fold(String::new(), |mut text, c| {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+        text
+    })
+}
+
 /// No read or write waits longer than this.
 pub fn quiet_at_most(stream: &TcpStream, silence: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(silence))?;
@@ -150,5 +163,7 @@ pub fn broken(error: &io::Error) -> Fault {
     }
 }
 
+/// Characters that are shown of what a server says.
+const MAX_WORDS: usize = 300;
 pub const CONNECTING: &str = "while connecting";
 pub const WAITING: &str = "while waiting for the server";

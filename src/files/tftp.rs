@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::remote::{Remote, WAITING};
+use super::remote::{Remote, WAITING, words};
 use super::{Fault, MAX_OCTETS};
 
 pub fn read(remote: &Remote<'_>) -> Result<Vec<u8>, Fault> {
@@ -177,7 +177,7 @@ impl Transfer {
                     self.give_up("too large");
                     return Err(Fault::TooLarge(MAX_OCTETS));
                 }
-                _ => return Err(Fault::Protocol(format!("option {name} {value}"))),
+                _ => return Err(Fault::Protocol(words(format!("option {name} {value}").as_bytes()))),
             }
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Packet {
             ACKNOWLEDGEMENT => Some(Self::Acknowledgement(number()?)),
             ERROR => {
                 let said = rest[2.min(rest.len())..].split(|octet| *octet == 0).next().unwrap_or_default();
-                Some(Self::Error { code: number()?, said: String::from_utf8_lossy(said).into_owned() })
+                Some(Self::Error { code: number()?, said: words(said) })
             }
             OPTIONS => {
                 let text = |part: &[u8]| String::from_utf8_lossy(part).into_owned();

@@ -102,6 +102,25 @@ fn what_is_not_the_protocol_is_an_error() {
     assert!(error.unwrap_err().to_string().contains("is not understood"));
 }
 
+#[test]
+fn what_a_server_says_moves_no_cursor() {
+    let ftp = serve(|mut stream| {
+        let _ = stream.write_all(b"500 \x1b[2Jgo away\x07\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tftp = socket.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (_, client) = socket.recv_from(&mut [0; 600]).unwrap();
+        socket.send_to(b"\0\x05\0\0\x1b[2Jgo\naway\0", client).unwrap();
+    });
+    for name in [format!("ftp://127.0.0.1:{ftp}/f"), format!("tftp://127.0.0.1:{tftp}/f")] {
+        let text = patient(10).read(&url(&name), None).unwrap_err().to_string();
+        assert!(text.contains("\\u{1b}[2Jgo"), "{text:?}");
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
 /// Every fifth packet is lost, every third comes twice.
 #[test]
 fn tftp_gets_through_a_bad_network() {
