@@ -25,6 +25,7 @@ use crate::node::Node;
 pub use route::{Route, Server as ServerName, route};
 
 use service::Service;
+use sources::Connections;
 use tls::Acceptor;
 
 /// A listener that serves until it is dropped; connections then get a little time to finish.
@@ -100,6 +101,7 @@ struct Front {
 impl Front {
     async fn accept(mut self, listener: TcpListener) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let sources = Connections::default();
         loop {
             let permit = connections.clone().acquire_owned();
             let Ok(permit) = permit.await else { return };
@@ -109,10 +111,14 @@ impl Front {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(presence) = sources.enter(peer.ip()) else {
+                        tracing::debug!(%peer, "too many connections from this address");
+                        continue;
+                    };
                     let front = self.clone();
                     tokio::spawn(async move {
                         front.connection(stream, peer).await;
-                        drop(permit);
+                        drop((permit, presence));
                     });
                 }
                 Err(error) => {

@@ -1,8 +1,9 @@
-//! How many operations of the token each source may ask for.
+//! How many operations of the token each source may ask for, and how many connections it may have.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A bucket of tokens for each source, in its compact form: the instant at which it will be full again
@@ -22,6 +23,47 @@ enum Source {
     V6([u16; 4]),
     /// Whoever has no bucket of their own, as there are too many.
     Others,
+}
+
+/// How many connections each source has.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Mutex<HashMap<Source, usize>>>);
+
+/// One of them, until this is dropped.
+pub struct Presence {
+    all: Connections,
+    source: Source,
+}
+
+impl Connections {
+    /// One more of `peer`; `None` when it has too many. What comes from this host does not count: a proxy may
+    /// stand before us.
+    pub fn enter(&self, peer: IpAddr) -> Option<Presence> {
+        let presence = |source| Presence { all: self.clone(), source };
+        if peer.to_canonical().is_loopback() {
+            return Some(presence(Source::Others));
+        }
+        let source = Source::of(peer);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(source).or_default();
+        *count += 1;
+        if *count > MAX_CONNECTIONS {
+            *count -= 1;
+            return None;
+        }
+        Some(presence(source))
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Entry::Occupied(mut count) = counts.entry(self.source) else { return };
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
 }
 
 impl Sources {
@@ -85,6 +127,8 @@ const DEFAULT_RATE: u32 = 50;
 const BURST: Duration = Duration::from_secs(4);
 /// Sources with a bucket of their own; some 40 octets each.
 const MAX_SOURCES: usize = 16_384;
+/// Connections of one source: a quarter of those that a listener has.
+const MAX_CONNECTIONS: usize = 512;
 /// How often full buckets are looked for, at most: it takes a look at every one.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -135,6 +179,24 @@ mod tests {
         }
         assert_eq!(taken_at(&Sources::default(), None, "192.0.2.1", now), 200);
         assert_eq!(taken_at(&Sources::default(), Some(0), "192.0.2.1", now), 1000);
+    }
+
+    #[test]
+    fn one_source_does_not_take_every_connection() {
+        let all = Connections::default();
+        let enter = |peer: &str| all.enter(peer.parse().unwrap());
+        let mut held: Vec<_> = (0..MAX_CONNECTIONS).map(|n| enter(&format!("2001:db8::{n:x}"))).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(enter("2001:db8::ffff:1").is_none(), "the same /64");
+        assert!(enter("2001:db8:0:1::1").is_some() && enter("192.0.2.1").is_some());
+        drop(held.pop());
+        let again = enter("2001:db8::1");
+        assert!(again.is_some() && enter("2001:db8::1").is_none());
+        // A proxy on this host speaks for many.
+        let proxied: Vec<_> = (0..2 * MAX_CONNECTIONS).map(|_| enter("::ffff:127.0.0.1")).collect();
+        assert!(proxied.iter().all(Option::is_some));
+        drop((held, again, proxied));
+        assert!(all.0.lock().unwrap().is_empty(), "who has gone is forgotten");
     }
 
     #[test]
