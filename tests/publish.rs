@@ -232,6 +232,19 @@ fn a_key_stays_behind_with_files_that_are_complete() {
 }
 
 #[test]
+fn a_key_that_two_servers_have_goes_with_the_last() {
+    let ca = Ca::new(&["grant auto"]);
+    let other = "crypto pki trustpoint other\n rsakeypair mycs\n on usbtoken0:\ncrypto pki server other\n no shutdown\n";
+    ca.configure(other);
+    assert!(ca.exec("show crypto pki server other").contains("Status: enabled"));
+    ca.configure("no crypto pki server other\n");
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    ca.configure(other);
+    ca.configure("no crypto pki server mycs\nno crypto pki server other\n");
+    assert!(ca.exec("show crypto key mypubkey all").contains("No key pair was found"));
+}
+
+#[test]
 fn a_ca_whose_database_is_lost_is_not_made_anew_with_its_key() {
     let mut ca = Ca::new(&["grant auto"]);
     Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();

@@ -202,6 +202,22 @@ impl Node {
         Ok(())
     }
 
+    /// Whether HTTPS or one of these servers has this key, under whatever label.
+    pub(super) fn is_needed<'s>(
+        &self,
+        key: &PublicKey,
+        mut servers: impl Iterator<Item = &'s String>,
+    ) -> Result<bool, NodeError> {
+        let is_its = |der: &[u8]| Certificate::parse(der).is_ok_and(|its| its.public_key() == key);
+        if self.tls_identity().is_some_and(|identity| identity.certificate.public_key() == key) {
+            return Ok(true);
+        }
+        servers.try_fold(false, |found, server| {
+            let authorities = self.store.authorities(server)?;
+            Ok(found || authorities.iter().any(|authority| is_its(&authority.certificate)))
+        })
+    }
+
     /// Deletes key pairs and the certificates of trustpoints that lose their key with them
     /// (`crypto key zeroize`); nothing when a certificate server or HTTPS needs one of them.
     pub fn zeroize_keys(&self, keys: &[KeyReport]) -> Result<(), NodeError> {

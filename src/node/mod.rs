@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::ca::CaError;
 use crate::config::{Configuration, Vault};
 use crate::files::Files;
-use crate::pki::{Time, chain};
+use crate::pki::{PublicKey, Time, chain};
 use crate::store::sqlite::Sqlite;
 use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
@@ -172,7 +172,8 @@ impl Node {
         let mut messages = Vec::new();
         for label in old.servers.keys().filter(|label| !new.servers.contains_key(*label)) {
             if let Some(server) = servers.remove(label) {
-                server.delete(&old_tokens, keep_keys.contains(label))?;
+                let is_needed = |key: &PublicKey| self.is_needed(key, servers.keys());
+                server.delete(&old_tokens, keep_keys.contains(label), &is_needed)?;
                 self.run_without(label);
                 messages.push("% Certificate Server Process stopped".to_owned());
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::ca::{Ca, CaError, Gate, Meter};
 use crate::config::{ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Name, Time, chain};
+use crate::pki::{Certificate, Name, PublicKey, Time, chain};
 use crate::ra::{Answer, Asked};
 use crate::store::{Role, Store};
 
@@ -302,7 +302,13 @@ impl CertServer {
     }
 
     /// Deletes everything of the server: its data and, unless they are to be kept, its keys.
-    pub(super) fn delete(&self, tokens: &Tokens, keep_keys: bool) -> Result<(), NodeError> {
+    /// What others need stays: `is_needed` says of a key whether they do.
+    pub(super) fn delete(
+        &self,
+        tokens: &Tokens,
+        keep_keys: bool,
+        is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
+    ) -> Result<(), NodeError> {
         let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if keep_keys {
             self.complete_files()?;
@@ -315,7 +321,9 @@ impl CertServer {
                 continue;
             }
             let token = tokens.get(Some(&authority.token))?;
-            if token.find(&authority.key_label)?.is_some() {
+            if let Some(key) = token.find(&authority.key_label)?
+                && !is_needed(key.public_key())?
+            {
                 token.delete(&authority.key_label)?;
             }
         }
