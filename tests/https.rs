@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::device::Device;
-use support::opinion::{Opinion, key_on_token, openssl};
+use support::opinion::{Opinion, key_on_token, openssl, pkcs11_tool};
 use support::softhsm::{plug, unplug};
 use support::{Ca, Ran, http, run, until};
 
@@ -343,9 +343,15 @@ fn a_trustpoint_says_what_the_certificate_is() {
     assert_eq!(scene.status()["trustpoint"], trustpoint);
     scene.handshake(&[]);
 
-    // A key that is deleted is made anew, with its certificate.
+    // The command language does not delete a key that serves.
+    let refused = scene.ca.try_cli(&["--yes", "crypto", "key", "zeroize", "ec", trustpoint]);
+    refused.exited(1).says("is that of HTTPS");
+    // A key that is gone from the token is made anew, with its certificate.
     let before = scene.fingerprint();
-    scene.ca.cli(&["--yes", "crypto", "key", "zeroize", "ec", trustpoint]);
+    for kind in ["privkey", "pubkey"] {
+        let mut tool = pkcs11_tool(&scene.ca);
+        run(tool.args(["--delete-object", "--type", kind, "--label", trustpoint])).success();
+    }
     until("HTTPS has another key", || {
         let _ = scene.s_client(&["-no_ticket"]);
         let now = &scene.status()["fingerprint_sha256"];

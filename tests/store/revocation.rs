@@ -15,13 +15,18 @@ pub fn a_certificate_is_revoked_once(db: &dyn Database) {
 
     store.revoke(CA, &serial, revocation(6)).unwrap();
     assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, Some(revocation(6)));
-    assert_conflict(store.revoke(CA, &serial, revocation(1)));
+    assert_conflict(store.revoke(CA, &serial, revocation(6)));
     store.unrevoke(CA, &serial).unwrap();
     assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, None);
 
-    store.revoke(CA, &serial, revocation(1)).unwrap();
-    assert_conflict(store.unrevoke(CA, &serial));
+    // A hold may end in a revocation, which counts from the hold on.
+    store.revoke(CA, &serial, revocation(6)).unwrap();
+    let later = Revocation { at: NOW.plus(DAY), reason: 1 };
+    store.revoke(CA, &serial, later).unwrap();
     assert_eq!(store.certificate(CA, &serial).unwrap().unwrap().revocation, Some(revocation(1)));
+    assert_conflict(store.unrevoke(CA, &serial));
+    assert_conflict(store.revoke(CA, &serial, revocation(4)));
+    assert_conflict(store.revoke(CA, &serial, revocation(6)));
 }
 
 pub fn revoked_certificates_are_listed_per_authority(db: &dyn Database) {

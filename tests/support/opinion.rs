@@ -137,6 +137,19 @@ fn lint(program: &str, args: &[&str], file: &Path) {
 
 /// What pkcs11-tool, told the PIN, says about the private key of this label, or all of them.
 pub fn key_on_token(ca: &Ca, label: Option<&str>) -> String {
+    let mut tool = pkcs11_tool(ca);
+    let all = run(tool.args(["--list-objects", "--type", "privkey"])).success().stdout;
+    let Some(label) = label else { return all };
+    // Its own --label selects nothing when it lists, and the order is anybody's guess.
+    let is_it = |key: &&str| {
+        key.lines().any(|line| line.trim().strip_prefix("label:").is_some_and(|name| name.trim() == label))
+    };
+    let key = all.split("Private Key Object").find(is_it);
+    key.unwrap_or_else(|| panic!("no private key {label} among\n{all}")).to_owned()
+}
+
+/// `pkcs11-tool`, logged in to the token of the CA.
+pub fn pkcs11_tool(ca: &Ca) -> Command {
     let module = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"]
         .into_iter()
         .chain(["/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so"])
@@ -145,13 +158,6 @@ pub fn key_on_token(ca: &Ca, label: Option<&str>) -> String {
     let (name, value) = ca.token().environment();
     let mut tool = Command::new("pkcs11-tool");
     tool.env(name, value).args(["--module", module, "--token-label", &ca.token().label, "--login"]);
-    tool.args(["--pin", &ca.token().pin, "--list-objects", "--type", "privkey"]);
-    let all = run(&mut tool).success().stdout;
-    let Some(label) = label else { return all };
-    // Its own --label selects nothing when it lists, and the order is anybody's guess.
-    let is_it = |key: &&str| {
-        key.lines().any(|line| line.trim().strip_prefix("label:").is_some_and(|name| name.trim() == label))
-    };
-    let key = all.split("Private Key Object").find(is_it);
-    key.unwrap_or_else(|| panic!("no private key {label} among\n{all}")).to_owned()
+    tool.args(["--pin", &ca.token().pin]);
+    tool
 }
