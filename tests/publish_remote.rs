@@ -7,6 +7,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -93,10 +95,13 @@ fn an_outage_is_survived() {
 fn a_server_that_never_comes_to_an_end_holds_nothing_up() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
     // Never silent for long, and never done.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
+            counted.fetch_add(1, Ordering::SeqCst);
             thread::spawn(move || {
                 while stream.write_all(b"220-wait\r\n").is_ok() {
                     thread::sleep(Duration::from_secs(1));
@@ -111,7 +116,11 @@ fn a_server_that_never_comes_to_an_end_holds_nothing_up() {
     Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
     let told = ca.configure("crypto pki server mycs\n lifetime crl 24");
     assert!(told.contains("still being written"), "{told}");
+    let mut waiting =
+        ca.program().args(["more", &format!("ftp://127.0.0.1:{port}/f")]).spawn().expect("a command");
+    until("the command waits", || (connections.load(Ordering::SeqCst) > 1).then_some(()));
     ca.stop();
+    waiting.wait().expect("an end");
 }
 
 /// What openssl says of a CRL, when it is one.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::access::Members;
 use super::protocol::{Event, send, shown};
@@ -20,7 +20,8 @@ use crate::node::Node;
 /// The command socket, in the state directory.
 pub const SOCKET: &str = "tokenca.sock";
 
-/// A command socket being served, until this is dropped: no new commands then, and those that run end.
+/// A command socket being served, until this is dropped: no new commands then, and those that run get a little
+/// time to end.
 pub struct Handle {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -66,8 +67,15 @@ impl Drop for Handle {
             // Questions end as if the operator were gone; results can still be written.
             let _ = session.stream.shutdown(Shutdown::Read);
         }
+        let until = Instant::now() + LAST_PATIENCE;
         for session in sessions.into_values() {
-            let _ = session.thread.join();
+            while !session.thread.is_finished() && Instant::now() < until {
+                thread::sleep(PAUSE);
+            }
+            // One that waits for another machine ends with the process.
+            if session.thread.is_finished() {
+                let _ = session.thread.join();
+            }
         }
     }
 }
@@ -144,8 +152,10 @@ fn start(id: u64, mut stream: UnixStream, node: &Arc<Node>, shared: &Arc<Shared>
 const MAX_SESSIONS: usize = 64;
 /// A reader that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// After an error of `accept`.
-const PAUSE: Duration = Duration::from_millis(100);
+/// After an error of `accept`, and between two looks at a command that is to end.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long commands may take when nothing is served any more.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
