@@ -33,6 +33,19 @@ fn a_server_waits_for_the_time() {
 }
 
 #[test]
+fn nothing_is_dated_by_a_clock_that_goes_back() {
+    let mut ca = Ca::new(&["grant auto"]);
+    ca.stop();
+    let clock = ca.set_clock("+0");
+    ca.start();
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    fs::write(&clock, "-2d").expect("the clock");
+    assert_eq!(Device::new("CN=dev2, O=Example").enrol_raw(&ca).status, 503);
+    fs::write(&clock, "+0").expect("the clock");
+    Device::new("CN=dev3, O=Example").enrol(&ca, None).certificate();
+}
+
+#[test]
 fn a_time_that_is_yet_to_come_can_be_forgotten() {
     let mut ca = Ca::new(&[]);
     ca.stop();

@@ -26,6 +26,7 @@ impl CertServer {
     /// `request pkcs10`: brings a request by hand. `pem` says how its certificate is to be printed.
     pub fn request(&self, der: &[u8], pem: bool) -> Result<Decision, NodeError> {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
+        self.check_clock(Time::now())?;
         let taken = self.started()?.ra.enroll_by_hand(der, source, Time::now());
         let taken = taken.map_err(|refused| NodeError::Refused(chain(&refused)))?;
         self.files_are_wanted();
@@ -41,6 +42,7 @@ impl CertServer {
     pub fn grant(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
         let ca = self.ca()?;
         let now = Time::now();
+        self.check_clock(now)?;
         let decided = self.decide(selection, Some(State::Pending), |enrollment| {
             let certificate = ca.grant(enrollment.id, &Meter::new(), now)?;
             Ok(granted(certificate, &enrollment.source))

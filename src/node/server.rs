@@ -220,7 +220,7 @@ impl CertServer {
     /// 3. files, from now on
     fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
-        self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
+        self.check_clock(now)?;
         let plan = status.around.plan(&status.section.database)?;
         let start = Start {
             label: &self.label,
@@ -259,7 +259,7 @@ impl CertServer {
     }
 
     fn upkeep(&self, ca: &Ca, section: &ServerSection, now: Time) -> Result<(), NodeError> {
-        self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))?;
+        self.check_clock(now)?;
         ca.recover(&Meter::new(), now)?;
         if ca.crl_is_due(now)? {
             ca.issue_crl(&Meter::new(), now)?;
@@ -360,11 +360,20 @@ impl CertServer {
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         let Some(started) = self.status().running else { return Answer::busy() };
         let may_issue = matches!(asked, Asked::PkiOperation(_));
+        if may_issue && let Err(error) = self.check_clock(now) {
+            tracing::warn!(server = self.label, error = %chain(&error), "a request is not answered");
+            return Answer::busy();
+        }
         let answer = started.ra.answer(asked, peer, now);
         if may_issue {
             self.files_have_news();
         }
         answer
+    }
+
+    /// Refuses what would be dated by a clock that cannot be right (S11).
+    pub(super) fn check_clock(&self, now: Time) -> Result<(), NodeError> {
+        self.clock.check(now)?.map_err(|wrong| NodeError::Refused(wrong.to_string()))
     }
 
     pub(super) fn ca(&self) -> Result<Arc<Ca>, NodeError> {
