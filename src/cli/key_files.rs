@@ -395,7 +395,12 @@ pub(super) fn write(
     octets: &[u8],
 ) -> Result<String, CommandError> {
     let files = node.files();
-    if files.read(url, None).is_ok_and(|old| old != octets) {
+    // One that cannot be read may be there all the same; nothing can be asked of a server that only takes.
+    let is_there = match files.read(url, None) {
+        Ok(old) => old != octets,
+        Err(error) => !error.is_not_found() && !url.is_remote(),
+    };
+    if is_there {
         call.confirm(&format!("% {url} exists already. Overwrite it? [yes/no]: "))?;
     }
     call.say(&format!("Writing file to {url}\n"))?;

@@ -33,6 +33,8 @@ pub struct Session {
     // How often lines were applied.
     applications: u64,
     ended: bool,
+    // Whether exec commands are refused: what is copied into the configuration gives none.
+    lines_only: bool,
 }
 
 /// The configuration being typed.
@@ -58,6 +60,7 @@ impl Session {
             number: 0,
             applications: 0,
             ended: false,
+            lines_only: false,
         }
     }
 
@@ -127,9 +130,11 @@ impl Session {
         self.source.node()
     }
 
-    /// Does a script on the same node, as from a terminal of its own.
+    /// Does a script on the same node, as from a terminal of its own. It may have lines of the configuration
+    /// only: whoever answers for a TFTP server shall not delete keys.
     pub(super) fn merge(&mut self, text: &str, console: &mut dyn Console) -> Result<Output, CommandError> {
         let mut other = Self::new(self.source.again()?, self.options, self.operator.clone());
+        other.lines_only = true;
         let output = other.script(text, console);
         self.catch_up()?;
         output
@@ -183,6 +188,13 @@ impl Session {
     }
 
     fn exec(&mut self, typed: &str, console: &mut dyn Console) -> Result<Output, CommandError> {
+        if self.lines_only && !is_nothing(typed) {
+            return Err(CommandError::Refused(
+                "a file that is copied into the running configuration has lines of the configuration only; \
+                 this is a command"
+                    .into(),
+            ));
+        }
         let typed = typed.trim_end_matches(CTRL_Z);
         if is_nothing(typed) {
             return Ok(Output::nothing());

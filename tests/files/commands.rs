@@ -128,6 +128,12 @@ fn a_file_copied_to_the_running_configuration_is_applied() {
     put("hostname CA3\nip hots backup 192.0.2.1\n");
     refused(&ca, &copy, "line 2:\nip hots backup 192.0.2.1\n   ^");
     assert!(ca.exec("show running-config").contains("\nhostname CA2\n"));
+    // No commands: not with `do`, not those that IOS has in configuration mode.
+    for line in ["do write memory", "crypto key zeroize rsa mycs"] {
+        put(&format!("hostname CA3\n{line}\nyes\n"));
+        refused(&ca, &copy, "has lines of the configuration only");
+    }
+    assert!(ca.exec("show running-config").contains("\nhostname CA2\n"));
     // From a session that configures itself; what comes later goes on from there.
     put("hostname CA4\n");
     let shown = ca.configure(&format!("hostname CA5\ndo {copy}\nip host other 192.0.2.2\n"));
