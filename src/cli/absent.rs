@@ -26,7 +26,10 @@ pub fn explained(words: &[Token<'_>], problem: Problem) -> Problem {
     let word = words.iter().find(|word| word.column == column).map_or("", |word| word.text);
     let reason = match found.row.why {
         Why::Later => format!("`{word}` is not in this version"),
-        Why::Router => format!("`{word}` is a command of a router"),
+        Why::Router => {
+            let command: Vec<_> = found.args.words().collect();
+            format!("`{}` is a command of a router", command.join(" "))
+        }
         Why::Host(how) => how.to_owned(),
     };
     Problem::Refused { column: Some(column), reason }
@@ -83,7 +86,7 @@ mod tests {
             ("crypto ca authenticate ese-ios-ca", "`authenticate` is not in this version"),
             ("crypto ca crl request ese-ios-ca", "`crl` is not in this version"),
             ("show crypto pki trustpoints", "`trustpoints` is not in this version"),
-            ("show crypto isa sa", "`isa` is a command of a router"),
+            ("show crypto isa sa", "`show crypto isakmp` is a command of a router"),
             ("reload", "systemctl restart"),
         ] {
             let said = find(line).err().unwrap().to_string();
