@@ -18,7 +18,8 @@ pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens, vault: &
     let directories = configuration.directories.iter().map(|(name, path)| (name.clone(), state.join(path)));
 
     let own = [DATABASE, LOCK, VAULT_KEY].iter().map(|name| format!("{name}*"));
-    let own = own.chain(["tokenca.sock*", "*.new", "*.pin-refused"].map(str::to_owned));
+    // The usual names of PIN files stay reserved when no token has them any more.
+    let own = own.chain(["tokenca.sock*", "*.new", "*.pin-refused", "pin.txt", "*.pin"].map(str::to_owned));
     Files::new(Places {
         nvram: state.to_owned(),
         reserved: own.chain(configuration.tokens.values().filter_map(pin_file)).collect(),
