@@ -265,6 +265,31 @@ fn a_ca_whose_database_is_lost_is_not_made_anew_with_its_key() {
     assert_eq!(next.serial().to_string(), "0x3");
 }
 
+#[test]
+fn a_database_that_is_older_than_its_files_issues_nothing() {
+    let mut ca = Ca::new(&["grant auto"]);
+    let database = ["tokenca.db", "tokenca.db-wal"].map(|name| ca.state().join(name));
+    ca.stop();
+    let old = database.clone().map(|file| fs::read(file).ok());
+    ca.start();
+    Device::new("CN=dev1, O=Example").enrol(&ca, None).certificate();
+    let ser = ca.state().join("mycs.ser");
+    until("the serial number is written", || is(&ser, b"db_version = 1\nlast_serial = 0x2"));
+    ca.stop();
+    for (file, octets) in database.iter().zip(old) {
+        let _ = fs::remove_file(file);
+        octets.iter().for_each(|octets| fs::write(file, octets).expect("a copy put back"));
+    }
+    ca.start();
+    let shown = ca.exec("show crypto pki server mycs");
+    assert!(shown.contains("Status: check failed") && shown.contains("it is older than its files"), "{shown}");
+    // The operator knows better.
+    ca.exec("--yes delete nvram:mycs.ser");
+    until("the server is enabled", || {
+        ca.exec("show crypto pki server mycs").contains("Status: enabled").then_some(())
+    });
+}
+
 /// Directories for files.
 struct Places(tempfile::TempDir);
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::ca::{Ca, CaError, Gate, Meter};
-use crate::config::{ServerSection, TrustpointSection};
+use crate::config::{FileType, SerialNumber, ServerSection, TrustpointSection};
+use crate::pki::archive::ios::{self, FileName};
 use crate::pki::{Certificate, Name, PublicKey, Time, chain};
 use crate::ra::{Answer, Asked};
 use crate::store::{Role, Store};
@@ -215,12 +216,13 @@ impl CertServer {
         Ok(notes)
     }
 
-    /// 1. the clock can be right
+    /// 1. the clock can be right, the database is not an old copy
     /// 2. token, keys, certificates [token]
     /// 3. files, from now on
     fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
         self.check_clock(now)?;
+        self.check_age(status)?;
         let plan = status.around.plan(&status.section.database)?;
         let start = Start {
             label: &self.label,
@@ -234,6 +236,30 @@ impl CertServer {
         let started = start.run()?;
         self.publisher.plan(Some(plan.of(started.ca.authority())));
         Ok(started)
+    }
+
+    /// Refuses a database that knows less than it has written into files once: a copy that was put back would
+    /// give the same numbers out again and forget revocations. A file that cannot be read tells nothing here.
+    fn check_age(&self, status: &Status) -> Result<(), NodeError> {
+        let sequential = status.section.serial_number == SerialNumber::Sequential;
+        if !sequential || status.running.is_some() || self.authority()?.is_none() {
+            return Ok(());
+        }
+        let (around, database) = (&status.around, &status.section.database);
+        let place = around.place(FileType::Ser, database.place(FileType::Ser), database.login.as_ref())?;
+        let url = place.url.join(&FileName::Ser(self.label.clone()).to_string());
+        let Ok(octets) = around.files.read(&url, place.login.as_ref()) else { return Ok(()) };
+        let (Ok(written), Some(known)) = (ios::read_ser(&octets), self.store.last_serial(&self.label)?) else {
+            return Ok(());
+        };
+        if written <= known {
+            return Ok(());
+        }
+        Err(NodeError::Refused(format!(
+            "{url} has the serial number {written}, and the database ends with {known}: it is older than its files\n\
+             hint: put a newer copy of the database back, or begin from the files in an empty state directory; \
+             if the file is wrong, delete it"
+        )))
     }
 
     /// What time brings; see `Node::tick`.
