@@ -38,6 +38,7 @@ fn links_lead_somewhere() {
         "docs/coverage.md",
         "docs/migrating-from-ios.md",
         "docs/operator-guide.md",
+        "docs/takeover.md",
     ];
     for document in documents {
         let text = read(document);

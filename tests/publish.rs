@@ -282,7 +282,10 @@ fn a_database_that_is_older_than_its_files_issues_nothing() {
     }
     ca.start();
     let shown = ca.exec("show crypto pki server mycs");
-    assert!(shown.contains("Status: check failed") && shown.contains("it is older than its files"), "{shown}");
+    assert!(
+        shown.contains("Status: check failed") && shown.contains("it is older than its files"),
+        "{shown}"
+    );
     // The operator knows better.
     ca.exec("--yes delete nvram:mycs.ser");
     until("the server is enabled", || {

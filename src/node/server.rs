@@ -249,7 +249,8 @@ impl CertServer {
         let place = around.place(FileType::Ser, database.place(FileType::Ser), database.login.as_ref())?;
         let url = place.url.join(&FileName::Ser(self.label.clone()).to_string());
         let Ok(octets) = around.files.read(&url, place.login.as_ref()) else { return Ok(()) };
-        let (Ok(written), Some(known)) = (ios::read_ser(&octets), self.store.last_serial(&self.label)?) else {
+        let (Ok(written), Some(known)) = (ios::read_ser(&octets), self.store.last_serial(&self.label)?)
+        else {
             return Ok(());
         };
         if written <= known {
