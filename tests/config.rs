@@ -153,6 +153,13 @@ fn what_other_versions_do_is_refused_at_its_word() {
     }
     assert!(error("crypto pki server x\nissuer-name XY=1").contains("is not a known name attribute"));
     assert!(error("ip http access-class 23").contains("`access-class` is not in this version"));
+    let twins =
+        "crypto pki trustpoint b\nrsakeypair a\ncrypto pki server a\nissuer-name CN=x\ncrypto pki server b\n";
+    assert!(
+        error(&format!("{twins}issuer-name cn = x"))
+            .contains("certificate server a has this name and this key")
+    );
+    assert!(Configuration::parse(&format!("{twins}issuer-name CN=y")).is_ok());
     // Help promises none of it.
     let mut editor = Editor::new(Configuration::default());
     editor.line("crypto pki server mycs").unwrap();

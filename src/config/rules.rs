@@ -1,6 +1,8 @@
 //! Rules that concern several lines, which may come in any order.
 
-use crate::pki::Hash;
+use std::collections::BTreeMap;
+
+use crate::pki::{Hash, Name};
 
 use super::mode::Mode;
 use super::{Configuration, KeyPair, global, server, trustpoint};
@@ -33,6 +35,7 @@ pub(super) fn broken(configuration: &Configuration) -> Option<Broken> {
         .or_else(|| weak_key(configuration))
         .or_else(|| same_device(configuration))
         .or_else(|| two_selfsigned(configuration))
+        .or_else(|| one_ca_twice(configuration))
 }
 
 fn weak_hash(configuration: &Configuration) -> Option<Broken> {
@@ -122,4 +125,30 @@ fn two_selfsigned(configuration: &Configuration) -> Option<Broken> {
         reason: format!("trustpoint {first} has the self-signed certificate; there is only one"),
         section: format!("crypto pki trustpoint {second}"),
     })
+}
+
+/// Two servers with one name and one key are one CA that gives each serial number twice.
+fn one_ca_twice(configuration: &Configuration) -> Option<Broken> {
+    let ca = |label: &str| {
+        let key = configuration.trustpoints.get(label).and_then(|trustpoint| trustpoint.key.as_ref());
+        let name = Name::parse(&configuration.servers.get(label)?.issuer_name(label)).ok()?;
+        Some((key.map_or(label, KeyPair::label).to_owned(), name.as_der().to_vec()))
+    };
+    let mut seen = BTreeMap::new();
+    for second in configuration.servers.keys() {
+        let Some(first) = ca(second).and_then(|ca| seen.insert(ca, second)) else { continue };
+        let reason = format!("certificate server {first} has this name and this key already");
+        let blame = |label: &String| Blame {
+            mode: Mode::Server(label.clone()),
+            words: "issuer-name <dn...>",
+            value: "dn",
+            reason: reason.clone(),
+        };
+        return Some(Broken {
+            blames: vec![blame(first), blame(second)],
+            reason: reason.clone(),
+            section: format!("crypto pki server {second}"),
+        });
+    }
+    None
 }
