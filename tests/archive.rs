@@ -167,7 +167,7 @@ fn archives_of_ios_open() {
 
         assert_eq!(pem::archive(&text, None).unwrap_err(), ArchiveError::PassphraseNeeded);
         let wrong = pem::archive(&text, Some(&secret("cisco124"))).unwrap_err();
-        assert_eq!(wrong, ArchiveError::WrongPassphrase);
+        assert!(is_wrong(&wrong), "{wrong:?}");
     }
 }
 
@@ -305,7 +305,7 @@ fn pem_keys_of_openssl_open() {
             assert_eq!(*key.to_pkcs8_der(), plain, "{words}");
 
             let wrong = pem::private_key(&text, Some(&secret("süssholz"))).unwrap_err();
-            assert_eq!(wrong, ArchiveError::WrongPassphrase, "{words}");
+            assert!(is_wrong(&wrong), "{words}: {wrong:?}");
             assert_eq!(pem::private_key(&text, None).unwrap_err(), ArchiveError::PassphraseNeeded, "{words}");
         }
         for words in ["pkey", "pkey -traditional"] {
@@ -314,6 +314,11 @@ fn pem_keys_of_openssl_open() {
             assert_eq!(*key.to_pkcs8_der(), plain, "{words}");
         }
     }
+}
+
+/// Of some hundred wrong keys one yields octets that begin as a SEQUENCE does: it passes for damage.
+fn is_wrong(error: &ArchiveError) -> bool {
+    matches!(error, ArchiveError::WrongPassphrase | ArchiveError::Damaged(_))
 }
 
 #[test]
@@ -387,7 +392,7 @@ fn archives_of_openssl_open() {
             assert_eq!(archive.authenticated, words != "-nomac", "{words}");
 
             let wrong = Archive::read(&bytes, Some(&secret("suess"))).unwrap_err();
-            assert_eq!(wrong, ArchiveError::WrongPassphrase, "{words}");
+            assert!(is_wrong(&wrong), "{words}: {wrong:?}");
             assert_eq!(Archive::read(&bytes, None).unwrap_err(), ArchiveError::PassphraseNeeded, "{words}");
         }
     }
