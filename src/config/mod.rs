@@ -41,8 +41,8 @@ pub use query::Query;
 pub use reference::{ReferenceLine, reference};
 pub use secret::{Login, Password, Vault, VaultError};
 pub use server::{
-    Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, Legacy, Lifetime, Lifetimes, Publish,
-    Scep, SerialNumber, ServerSection,
+    Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, GrantRollover, Legacy, Lifetime,
+    Lifetimes, Publish, Scep, SerialNumber, ServerMode, ServerSection,
 };
 pub use token::{PinSource, TokenSection};
 pub use trustpoint::{KeyPair, TrustpointSection};

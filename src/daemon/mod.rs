@@ -20,7 +20,6 @@ use crate::cli::{self, Members, SOCKET, STARTUP_CONFIG};
 use crate::config::{ConfigError, Configuration};
 use crate::log;
 use crate::node::{Node, NodeError};
-use crate::pki::Time;
 
 use listen::Listeners;
 
@@ -100,7 +99,7 @@ async fn upkeep(node: Arc<Node>) {
     loop {
         tick.tick().await;
         let node = node.clone();
-        if let Err(panic) = tokio::task::spawn_blocking(move || node.tick(Time::now())).await {
+        if let Err(panic) = tokio::task::spawn_blocking(move || node.tick(node.now())).await {
             tracing::error!(%panic, "upkeep failed");
         }
     }

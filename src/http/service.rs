@@ -11,7 +11,6 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::node::Node;
-use crate::pki::Time;
 use crate::ra::{Answer, Asked};
 
 use super::response::{Whole, closing, later, plain, render};
@@ -123,7 +122,7 @@ fn answer(node: &Node, route: Route, peer: IpAddr) -> Answer {
         }
     };
     match server {
-        Some(server) => server.answer(route.asked, peer, Time::now()),
+        Some(server) => server.answer(route.asked, peer, node.now()),
         None => Answer::not_found("there is no such certificate server here"),
     }
 }

@@ -8,8 +8,12 @@ use std::time::Duration;
 use crate::pki::Time;
 use crate::store::{Store, StoreError};
 
-/// The host's clock, judged.
+/// Tells what time it is: the host's clock, or another that a test or a simulation moves.
+pub type TimeSource = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// The clock, judged.
 pub struct Clock {
+    source: TimeSource,
     store: Arc<dyn Store>,
     /// Seconds of the latest time that was written down by this process.
     noted: AtomicU64,
@@ -28,8 +32,13 @@ pub struct WrongClock {
 }
 
 impl Clock {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, noted: AtomicU64::new(0) }
+    pub(super) fn new(source: TimeSource, store: Arc<dyn Store>) -> Self {
+        Self { source, store, noted: AtomicU64::new(0) }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Time {
+        (self.source)()
     }
 
     /// Whether `now` can be the time. When it can, it is written down, once a minute at most.

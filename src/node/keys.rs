@@ -81,7 +81,7 @@ impl Node {
         let tokens = self.token_set();
         let token = tokens.get(token)?;
         let key = token.generate(&usage.label(name), kind, usage.on_token(kind), exportable)?;
-        note_generated(self.store.as_ref(), key.public_key(), Time::now());
+        note_generated(self.store.as_ref(), key.public_key(), self.now());
         self.report(token.name(), key.info())
     }
 
@@ -135,7 +135,7 @@ impl Node {
             }
             _ => error.into(),
         })?;
-        self.store.set_mark(EXPORTED, &mark(key.public_key()), Some(&Time::now().unix().to_string()))?;
+        self.store.set_mark(EXPORTED, &mark(key.public_key()), Some(&self.now().unix().to_string()))?;
         Ok(exported)
     }
 

@@ -36,6 +36,7 @@ use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
 
 pub use archive::EXPORTING;
+pub use clock::TimeSource;
 pub use import::{Held, Holdings, Import, Imported, Pair};
 pub use keys::{CertificatePlace, KeyCertificate, Usage};
 pub use report::{
@@ -84,13 +85,22 @@ impl Node {
     /// Opens the state directory, creating it with mode 0700, and makes `configuration` real. What cannot
     /// start does not keep the rest from starting: its error is in its server's report.
     pub fn start(state: PathBuf, configuration: Configuration) -> Result<Arc<Self>, NodeError> {
+        Self::start_by(state, configuration, Arc::new(Time::now))
+    }
+
+    /// The same by another clock than the host's: time that is moved, not waited for.
+    pub fn start_by(
+        state: PathBuf,
+        configuration: Configuration,
+        time: TimeSource,
+    ) -> Result<Arc<Self>, NodeError> {
         let io = |what: String| move |source| NodeError::Io { what, source };
         let create = || fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         create().map_err(io(format!("creating the state directory {}", state.display())))?;
         let lock = lock(&state)?;
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(&state.join(DATABASE))?);
         let vault = Arc::new(vault::open(&state)?);
-        let clock = Arc::new(Clock::new(store.clone()));
+        let clock = Arc::new(Clock::new(time, store.clone()));
         let empty = Configuration::default();
         let files = files::of(&empty, &state, &Tokens::default(), &vault);
         let node = Arc::new(Self {
@@ -144,7 +154,7 @@ impl Node {
         keep_keys: &BTreeSet<String>,
     ) -> Result<Vec<String>, NodeError> {
         let _changing = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = Time::now();
+        let now = self.now();
         let typed = new.sealed(&self.vault);
         let mut new = self.tls.complete(typed.clone())?;
         let (old, old_tokens, old_files, mut servers) = {
@@ -249,6 +259,11 @@ impl Node {
         self.tls.tick(now);
     }
 
+    /// What time it is for this node.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
     /// The file systems.
     pub fn files(&self) -> Arc<Files> {
         self.running().files.clone()
@@ -257,7 +272,7 @@ impl Node {
     /// Forgets the latest time on record: a clock that was ahead has left one that is yet to come.
     pub fn forget_time(&self) -> Result<(), NodeError> {
         self.clock.forget()?;
-        self.tick(Time::now());
+        self.tick(self.now());
         Ok(())
     }
 

@@ -39,6 +39,7 @@ impl CertServer {
                 Grant::Manual => "manual",
                 Grant::Auto => "auto",
                 Grant::None => "none",
+                Grant::RaAuto => "ra-auto",
             }
             .into(),
             last_serial: self.store.last_serial(&self.label)?,
@@ -61,7 +62,7 @@ impl CertServer {
 
     /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
     pub fn revoke(&self, serial: &Serial, reason: u8) -> Result<CrlReport, NodeError> {
-        let (ca, now) = (self.ca()?, Time::now());
+        let (ca, now) = (self.ca()?, self.clock.now());
         if serial == ca.certificate().serial() {
             return Err(NodeError::Refused(format!(
                 "certificate {serial} is that of the CA itself, which no CRL of its own can revoke"
@@ -75,7 +76,7 @@ impl CertServer {
     pub fn unrevoke(&self, serial: &Serial) -> Result<CrlReport, NodeError> {
         let ca = self.ca()?;
         ca.unrevoke(serial).map_err(|error| self.about(serial, error, "is not on hold"))?;
-        self.new_crl(&ca, Time::now())
+        self.new_crl(&ca, self.clock.now())
     }
 
     /// `info crl`.

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::ca::{CaError, Meter, Outcome};
-use crate::pki::{Csr, Hash, Name, Time, chain, hex};
+use crate::pki::{Csr, Hash, Name, chain, hex};
 use crate::ra::{ByHand, challenge_digest};
 use crate::store::{self, Enrollment, Password, State};
 
@@ -26,8 +26,8 @@ impl CertServer {
     /// `request pkcs10`: brings a request by hand. `pem` says how its certificate is to be printed.
     pub fn request(&self, der: &[u8], pem: bool) -> Result<Decision, NodeError> {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
-        self.check_clock(Time::now())?;
-        let taken = self.started()?.ra.enroll_by_hand(der, source, Time::now());
+        self.check_clock(self.clock.now())?;
+        let taken = self.started()?.ra.enroll_by_hand(der, source, self.clock.now());
         let taken = taken.map_err(|refused| NodeError::Refused(chain(&refused)))?;
         self.files_are_wanted();
         Ok(match taken {
@@ -41,7 +41,7 @@ impl CertServer {
     /// `grant`: signs and keeps the certificates of the pending requests selected.
     pub fn grant(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
         let ca = self.ca()?;
-        let now = Time::now();
+        let now = self.clock.now();
         self.check_clock(now)?;
         let decided = self.decide(selection, Some(State::Pending), |enrollment| {
             let certificate = ca.grant(enrollment.id, &Meter::new(), now)?;
@@ -54,7 +54,7 @@ impl CertServer {
     /// `reject`: pending requests become denied.
     pub fn reject(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
         let ca = self.ca()?;
-        let now = Time::now();
+        let now = self.clock.now();
         self.decide(selection, Some(State::Pending), |enrollment| {
             ca.reject(enrollment.id, now)?;
             Ok(Decision::is(enrollment.id, State::Denied))
@@ -77,7 +77,7 @@ impl CertServer {
         let password = SecretString::from(hex(&octets));
         let subject = subject.map(Name::parse).transpose();
         let subject = subject.map_err(|error| NodeError::Refused(error.to_string()))?;
-        let now = Time::now();
+        let now = self.clock.now();
         let password_record = Password {
             digest: challenge_digest(self.store.as_ref(), password.expose_secret())?,
             subject: subject.map(|name| name.to_string()),

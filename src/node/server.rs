@@ -23,7 +23,7 @@ use super::tokens::Tokens;
 pub struct CertServer {
     pub(super) label: String,
     pub(super) store: Arc<dyn Store>,
-    clock: Arc<Clock>,
+    pub(super) clock: Arc<Clock>,
     /// Shut while its files cannot be written.
     gate: Arc<Gate>,
     publisher: Publisher,

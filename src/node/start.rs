@@ -263,6 +263,7 @@ pub fn settings(section: &ServerSection) -> Settings {
                 Grant::Manual => policy::Grant::Manual,
                 Grant::Auto => policy::Grant::Auto,
                 Grant::None => policy::Grant::None,
+                Grant::RaAuto => policy::Grant::RaAuto,
             },
             rsa_1024: section.legacy().rsa_1024,
             md5: section.legacy().md5,

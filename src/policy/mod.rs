@@ -25,6 +25,8 @@ pub enum Grant {
     Auto,
     /// Every request is refused.
     None,
+    /// What a known RA has authorized is issued, the rest waits for the operator.
+    RaAuto,
 }
 
 /// Who signed the message that brought the request.
@@ -205,7 +207,7 @@ pub fn decide(
         _ if renewal => Some(Authorization::Renewal),
         (_, Challenge::Valid(digest)) => Some(Authorization::Password(digest)),
         (Grant::Auto, _) => Some(Authorization::Auto),
-        (Grant::Manual, _) => None,
+        (Grant::Manual | Grant::RaAuto, _) => None,
     };
     match by {
         Some(by) => Decision::Issue(Approved { examined, by }),

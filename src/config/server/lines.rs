@@ -2,10 +2,12 @@
 
 use std::sync::LazyLock;
 
-use super::{Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection, database};
-use crate::config::device;
+use super::{
+    Grant, GrantRollover, Lifetime, Lifetimes, Scep, SerialNumber, ServerMode, ServerSection, database,
+};
 use crate::config::grammar::{Args, Refusal, Table};
 use crate::config::line::{Later, Line, Lines, Verb};
+use crate::config::{device, label};
 use crate::pki::{Hash, Name};
 
 /// Its lines.
@@ -27,20 +29,91 @@ const SHOWN: &[Line<ServerSection>] = &[
         run: issuer_name,
     },
     Line {
-        words: "grant {auto | none}",
+        words: "grant {auto | none | ra-auto}",
         no: Some("grant"),
         about: "Grants or rejects requests without the operator; by default they wait for a grant by hand",
         help: &[
             ("grant", "What happens to requests"),
             ("auto", "Grant every request: for tests and closed networks"),
             ("none", "Reject every request"),
+            ("ra-auto", "Grant what a known RA has authorized"),
         ],
         run: |server, verb, args| {
             server.grant = match verb {
                 Verb::Set if args.has("auto") => Grant::Auto,
+                Verb::Set if args.has("ra-auto") => Grant::RaAuto,
                 Verb::Set => Grant::None,
                 Verb::No | Verb::Default => Grant::Manual,
             };
+            Ok(())
+        },
+    },
+    Line {
+        words: "grant auto rollover {ca-cert | ra-cert}",
+        no: Some("grant auto rollover [ca-cert | ra-cert]"),
+        about: "Grants later requests of subordinate CAs or RAs; their first one is always granted by hand",
+        help: &[
+            ("grant", "What happens to requests"),
+            ("auto", "Grant without the operator"),
+            ("rollover", "The next certificates of CAs and RAs below"),
+            ("ca-cert", "Of subordinate CAs"),
+            ("ra-cert", "Of RAs"),
+        ],
+        run: grant_rollover,
+    },
+    Line {
+        words: "grant auto trustpoint <label>",
+        no: Some("grant auto trustpoint [<label>]"),
+        about: "Grants requests that are signed with a certificate of the CA which this trustpoint trusts",
+        help: &[
+            ("grant", "What happens to requests"),
+            ("auto", "Grant without the operator"),
+            ("trustpoint", "To devices that hold a certificate of another CA"),
+        ],
+        run: |server, verb, args| {
+            match (verb, args.get("label")) {
+                (Verb::Set, _) => {
+                    server.grant_trustpoints.insert(label(args, "label")?);
+                }
+                (_, Some(label)) => {
+                    server.grant_trustpoints.remove(label);
+                }
+                (_, None) => server.grant_trustpoints.clear(),
+            }
+            Ok(())
+        },
+    },
+    Line {
+        words: "mode {sub-cs | ra [transparent]}",
+        no: Some("mode"),
+        about: "Makes the server a CA below another, or a registration authority for another; its trustpoint says \
+                where that is. Not changed once the server has a certificate",
+        help: &[
+            ("mode", "What the server is to other CAs"),
+            ("sub-cs", "A CA below another"),
+            ("ra", "A registration authority: another CA issues"),
+            ("transparent", "For a CA that knows no RAs"),
+        ],
+        run: |server, verb, args| {
+            server.mode = match verb {
+                Verb::Set if args.has("sub-cs") => ServerMode::SubCs,
+                Verb::Set => ServerMode::Ra { transparent: args.has("transparent") },
+                Verb::No | Verb::Default => ServerMode::Root,
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "auto-rollover [<days:0-1825>]",
+        no: Some("auto-rollover"),
+        about: "Makes the next CA certificate and its key so many days, 30 by default, before this one ends",
+        help: &[
+            ("auto-rollover", "Follow this CA certificate with another"),
+            ("<days>", "Days before its end"),
+        ],
+        run: |server, verb, args| {
+            let days = args.number("days").unwrap_or(DEFAULT_OVERLAP);
+            server.auto_rollover = (verb == Verb::Set).then(|| Lifetime::days(days));
             Ok(())
         },
     },
@@ -210,14 +283,20 @@ const SHOWN: &[Line<ServerSection>] = &[
     },
 ];
 
-const LATER_LINES: &[Later] = &[
-    Later("auto-rollover [<days>]"),
-    Later("eku <rest...>"),
-    Later("grant auto {rollover {ca-cert | ra-cert} | tp-list <rest...> | trustpoint <rest...>}"),
-    Later("grant ra-auto"),
-    Later("mode {sub-cs | ra [transparent]}"),
-    Later("redundancy"),
-];
+const LATER_LINES: &[Later] =
+    &[Later("eku <rest...>"), Later("grant auto tp-list <rest...>"), Later("redundancy")];
+
+fn grant_rollover(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    let GrantRollover { ca_cert, ra_cert } = &mut server.grant_rollover;
+    // `no grant auto rollover` alone takes both back.
+    let both = !args.has("ca-cert") && !args.has("ra-cert");
+    for (word, granted) in [("ca-cert", ca_cert), ("ra-cert", ra_cert)] {
+        if both || args.has(word) {
+            *granted = verb == Verb::Set;
+        }
+    }
+    Ok(())
+}
 
 fn issuer_name(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
     server.issuer_name = match verb {
@@ -295,3 +374,6 @@ fn url(args: &Args) -> Result<String, Refusal> {
     }
     Ok(url.to_owned())
 }
+
+/// Days of overlap that `auto-rollover` alone means, as on IOS.
+const DEFAULT_OVERLAP: u64 = 30;

@@ -4,6 +4,7 @@ mod database;
 mod lines;
 mod text;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::pki::Hash;
@@ -18,10 +19,18 @@ pub struct ServerSection {
     issuer_name: Option<String>,
     hash: Hash,
     legacy: Legacy,
+    /// `mode`: what the server is to other CAs. Fixed once it has a certificate.
+    pub mode: ServerMode,
+    /// `auto-rollover`: how long before the end of its certificate the next one is made ready; never when `None`.
+    pub auto_rollover: Option<Lifetime>,
     /// `database …`.
     pub database: Database,
     /// `grant`.
     pub grant: Grant,
+    /// `grant auto trustpoint`: requests signed with a certificate that these trustpoints trust are granted.
+    pub grant_trustpoints: BTreeSet<String>,
+    /// `grant auto rollover`.
+    pub grant_rollover: GrantRollover,
     /// `lifetime …`.
     pub lifetime: Lifetimes,
     /// `cdp-url`: goes into certificates as typed.
@@ -44,6 +53,32 @@ pub enum Grant {
     Auto,
     /// They are rejected.
     None,
+    /// Those that a known RA has authorized are granted, others wait for the operator.
+    RaAuto,
+}
+
+/// What a server is to other CAs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerMode {
+    /// A root: it signs its own certificate.
+    #[default]
+    Root,
+    /// A CA below another, from which its trustpoint gets its certificate.
+    SubCs,
+    /// A registration authority: another CA issues what is granted here.
+    Ra {
+        /// Whether requests go on as a device would send them, for CAs that know no RAs.
+        transparent: bool,
+    },
+}
+
+/// Requests of CAs and RAs below that are granted without the operator, once their first one was granted by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantRollover {
+    /// Of subordinate CAs.
+    pub ca_cert: bool,
+    /// Of RAs.
+    pub ra_cert: bool,
 }
 
 /// How serial numbers are chosen.
@@ -152,8 +187,12 @@ impl Default for ServerSection {
             issuer_name: None,
             hash: Hash::Sha256,
             legacy: Legacy::default(),
+            mode: ServerMode::default(),
+            auto_rollover: None,
             database: Database::default(),
             grant: Grant::default(),
+            grant_trustpoints: BTreeSet::new(),
+            grant_rollover: GrantRollover::default(),
             lifetime: Lifetimes::default(),
             cdp_url: None,
             serial_number: SerialNumber::default(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Grant, Lifetime, Lifetimes, Scep, SerialNumber, ServerSection};
+use super::{Grant, GrantRollover, Lifetime, Lifetimes, Scep, SerialNumber, ServerMode, ServerSection};
 use crate::pki::Hash;
 
 impl fmt::Display for ServerSection {
@@ -22,7 +22,18 @@ impl fmt::Display for ServerSection {
         if self.grant != Grant::default() {
             writeln!(f, " grant {}", self.grant)?;
         }
+        self.grant_trustpoints.iter().try_for_each(|label| writeln!(f, " grant auto trustpoint {label}"))?;
+        write!(f, "{}", self.grant_rollover)?;
         write!(f, "{}", self.lifetime)?;
+        match self.mode {
+            ServerMode::Root => {}
+            ServerMode::SubCs => writeln!(f, " mode sub-cs")?,
+            ServerMode::Ra { transparent: false } => writeln!(f, " mode ra")?,
+            ServerMode::Ra { transparent: true } => writeln!(f, " mode ra transparent")?,
+        }
+        if let Some(before) = self.auto_rollover {
+            writeln!(f, " auto-rollover {}", before.seconds / DAY)?;
+        }
         if self.hash != Hash::Sha256 {
             writeln!(f, " hash {}", self.hash.name())?;
         }
@@ -99,6 +110,20 @@ impl fmt::Display for Grant {
             Self::Manual => "manual",
             Self::Auto => "auto",
             Self::None => "none",
+            Self::RaAuto => "ra-auto",
         })
     }
 }
+
+impl fmt::Display for GrantRollover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (word, granted) in [("ca-cert", self.ca_cert), ("ra-cert", self.ra_cert)] {
+            if granted {
+                writeln!(f, " grant auto rollover {word}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;

@@ -240,7 +240,7 @@ impl Node {
             files: &around.files,
             login: login.as_ref(),
             store: &self.store,
-            now: Time::now(),
+            now: self.now(),
         };
         takeover.preview()
     }
