@@ -73,7 +73,7 @@ impl Ca {
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
-        settings: Settings,
+        mut settings: Settings,
         gate: Arc<Gate>,
     ) -> Result<Self, CaError> {
         let certificate =
@@ -84,6 +84,10 @@ impl Ca {
                 label: authority.key_label.clone(),
             });
         }
+        let constraints = certificate.extensions().basic_constraints();
+        // No chain has 255 CAs; a longer limit is none.
+        settings.rules.path_len =
+            constraints.and_then(|constraints| constraints.path_len).and_then(|len| u8::try_from(len).ok());
         Ok(Self {
             label: label.to_owned(),
             store,
@@ -150,6 +154,7 @@ impl Ca {
             key_id: &self.key_id,
             algorithm: self.algorithm(),
             cdp: self.settings.cdp.as_deref(),
+            path_len: self.settings.rules.path_len,
         }
     }
 
