@@ -161,7 +161,8 @@ impl Crl {
 /// has made no complete CRL either.
 fn number(extensions: &Extensions) -> Result<Option<u64>, CrlError> {
     let is_partial = |oid: &ObjectIdentifier| PARTIAL.contains(oid);
-    if let Some(unknown) = extensions.iter().find(|extension| extension.critical || is_partial(&extension.oid))
+    if let Some(unknown) =
+        extensions.iter().find(|extension| extension.critical || is_partial(&extension.oid))
     {
         return Err(CrlError::Critical(unknown.oid));
     }

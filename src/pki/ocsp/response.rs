@@ -41,7 +41,8 @@ impl Question<'_> {
         if basic.nonce.as_deref().is_some_and(|nonce| nonce != self.nonce) {
             return Err(OcspFault::OtherNonce);
         }
-        let single = basic.singles.iter().find(|single| self.is_about(single)).ok_or(OcspFault::OtherQuestion)?;
+        let single =
+            basic.singles.iter().find(|single| self.is_about(single)).ok_or(OcspFault::OtherQuestion)?;
         if single.critical {
             return Err(OcspFault::CriticalSingle);
         }
@@ -95,9 +96,7 @@ impl Question<'_> {
 
 fn is_responder(certificate: &Certificate, id: &Responder<'_>) -> bool {
     match id {
-        Responder::Name(name) => {
-            Name::from_der(name).matches(&Name::from_der(certificate.subject_raw()))
-        }
+        Responder::Name(name) => Name::from_der(name).matches(&Name::from_der(certificate.subject_raw())),
         Responder::Key(key) => certificate.public_key().key_identifier() == *key,
     }
 }

@@ -172,7 +172,11 @@ pub enum PathFault {
 
 impl PathError {
     fn of(certificate: &Certificate, fault: PathFault) -> Self {
-        Self { subject: Name::from_der(certificate.subject_raw()), serial: certificate.serial().clone(), fault }
+        Self {
+            subject: Name::from_der(certificate.subject_raw()),
+            serial: certificate.serial().clone(),
+            fault,
+        }
     }
 }
 

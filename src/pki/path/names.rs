@@ -26,14 +26,12 @@ impl Constraints {
     pub fn add(&mut self, ca: &Certificate) -> Result<(), PathFault> {
         let oid = rfc5912::ID_CE_NAME_CONSTRAINTS;
         let Some(extension) = ca.extensions().find(&oid) else { return Ok(()) };
-        let said =
-            NameConstraints::from_der(&extension.value).map_err(|_| PathFault::Malformed(oid))?;
+        let said = NameConstraints::from_der(&extension.value).map_err(|_| PathFault::Malformed(oid))?;
         let bases = |trees: Option<Vec<GeneralSubtree>>| -> Result<Vec<GeneralName>, PathFault> {
             let trees = trees.unwrap_or_default();
             // minimum and maximum are not used (4.2.1.10); a kind that is not known cannot be kept to.
-            let is_known = |tree: &GeneralSubtree| {
-                tree.minimum == 0 && tree.maximum.is_none() && is_known(&tree.base)
-            };
+            let is_known =
+                |tree: &GeneralSubtree| tree.minimum == 0 && tree.maximum.is_none() && is_known(&tree.base);
             match trees.iter().all(is_known) {
                 true => Ok(trees.into_iter().map(|tree| tree.base).collect()),
                 false => Err(PathFault::Critical(oid)),
@@ -81,7 +79,8 @@ fn names(certificate: &Certificate) -> Result<Vec<GeneralName>, PathFault> {
     }
     if !subject.is_empty() {
         let encoded = certificate.subject_raw();
-        let name = x509_cert::name::Name::from_der(encoded).map_err(|_| PathFault::Name(subject.to_string()))?;
+        let name =
+            x509_cert::name::Name::from_der(encoded).map_err(|_| PathFault::Name(subject.to_string()))?;
         names.push(GeneralName::DirectoryName(name));
     }
     Ok(names)
@@ -164,8 +163,12 @@ fn shown(name: &GeneralName) -> String {
         | GeneralName::Rfc822Name(name)
         | GeneralName::UniformResourceIdentifier(name) => name.as_str().escape_default().to_string(),
         GeneralName::IpAddress(address) => match address.as_bytes() {
-            octets if octets.len() == 4 => IpAddr::from(<[u8; 4]>::try_from(octets).expect("four")).to_string(),
-            octets => <[u8; 16]>::try_from(octets).map_or_else(|_| "?".into(), |a| IpAddr::from(a).to_string()),
+            octets if octets.len() == 4 => {
+                IpAddr::from(<[u8; 4]>::try_from(octets).expect("four")).to_string()
+            }
+            octets => {
+                <[u8; 16]>::try_from(octets).map_or_else(|_| "?".into(), |a| IpAddr::from(a).to_string())
+            }
         },
         _ => "of another kind".to_owned(),
     }
