@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Adopted, Adoption, Class, Cost, Crl, Enrollment, Issued, NewAuthority, NewEnrollment, NewIntent, Reuse,
-    Revocation, Role, SerialRule, State, Store, Submission,
+    Adopted, Adoption, Class, Cost, Crl, Enrollment, Issued, NewAuthority, NewEnrollment, NewIntent, Phase,
+    Reuse, Revocation, Role, SerialRule, State, Store, Submission,
 };
 
 #[test]
@@ -121,6 +121,82 @@ fn adoption(server: &str) -> Adoption {
     let crl = Crl { authority: 0, number: 9, this_update, next_update: NOW, revision: 0, der };
     let (certificates, last_serial) = ((1..=ADOPTED).map(certificate).collect(), Serial::from(ADOPTED));
     Adoption { authority, certificates, last_serial, crl: Some(crl), now: NOW }
+}
+
+#[test]
+fn a_ca_rolls_over_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenca.db");
+    let mut heard = 0;
+    for round in 0..ROUNDS {
+        let mut child = start("rolling_child", &path, round);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let patience = 1 + random(60);
+        let mut last = None;
+        let mut hear = |line: String| {
+            let Some(n) = line.strip_prefix(MARK).and_then(|line| line.strip_prefix("rolled ")) else {
+                return 0;
+            };
+            last = Some(n.parse::<u64>().unwrap());
+            1
+        };
+        let mut this_round = 0;
+        while this_round < patience
+            && let Some(line) = lines.next()
+        {
+            this_round += hear(line);
+        }
+        thread::sleep(Duration::from_micros(random(3000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines.for_each(|line| this_round += hear(line));
+        assert!(this_round > 0, "round {round} was killed before it did anything");
+        heard += this_round;
+        let store = Sqlite::open(&path).unwrap();
+        let authorities = store.authorities(CA).unwrap();
+        let active: Vec<_> = authorities.iter().filter(|a| a.phase == Phase::Active).collect();
+        // All three roles have the same key name: they have moved together.
+        assert_eq!(active.iter().map(|a| a.role).collect::<Vec<_>>(), ROLES);
+        assert!(active.iter().all(|a| a.key_label == active[0].key_label), "{active:?}");
+        let acting: u64 = active[0].key_label.parse().unwrap();
+        assert!(last.is_none_or(|last| acting >= last), "{last:?} was told, {acting} acts");
+        for retired in authorities.iter().filter(|a| a.phase == Phase::Retired) {
+            assert!(retired.key_label.parse::<u64>().unwrap() < acting);
+        }
+    }
+    assert!(heard > ROUNDS);
+}
+
+/// Not a test: the child that rolls one CA over again and again, beginning where the last one was killed.
+#[test]
+fn rolling_child() {
+    let Ok(path) = std::env::var(DATABASE) else { return };
+    let store = Sqlite::open(Path::new(&path)).unwrap();
+    let authority = |role, n: u64| NewAuthority {
+        server: CA.into(),
+        role,
+        token: "usbtoken0".into(),
+        key_label: n.to_string(),
+        certificate: vec![1; 900],
+    };
+    let there = store.authorities(CA).unwrap();
+    if !there.iter().any(|a| a.phase == Phase::Active && a.role == ROLES[2]) {
+        for role in ROLES.iter().filter(|role| !there.iter().any(|a| a.role == **role)) {
+            store.install(authority(*role, 0), None).unwrap();
+        }
+    }
+    loop {
+        let there = store.authorities(CA).unwrap();
+        let acting: u64 =
+            there.iter().rfind(|a| a.phase == Phase::Active).unwrap().key_label.parse().unwrap();
+        for role in ROLES {
+            if !there.iter().any(|a| a.phase == Phase::Next && a.role == role) {
+                store.prepare(authority(role, acting + 1)).unwrap();
+            }
+        }
+        store.activate(CA).unwrap();
+        println!("\n{MARK}rolled {}", acting + 1);
+    }
 }
 
 /// Not a test: the child, which never ends by itself. Without the variable there is nothing to do.
@@ -356,6 +432,8 @@ const MARK: &str = "told ";
 
 /// Certificates of each CA taken over.
 const ADOPTED: u64 = 300;
+
+const ROLES: [Role; 3] = [Role::Ca, Role::RaSign, Role::RaDecrypt];
 
 const ROUNDS: u64 = 12;
 const THREADS: u64 = 6;

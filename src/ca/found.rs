@@ -98,7 +98,8 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Authority, CaError> {
-        let known = self.store.authorities(&self.label)?.into_iter().find(|a| a.role == role && !a.retired);
+        let known =
+            self.store.authorities(&self.label)?.into_iter().find(|a| a.role == role && a.is_active());
         if let Some(authority) = &known {
             let certificate = Certificate::parse(&authority.certificate);
             let certificate = certificate.map_err(|e| CaError::Damaged(e.to_string()))?;

@@ -95,7 +95,8 @@ impl Node {
     /// What a trustpoint has (`crypto pki export`), that of a certificate server too.
     pub fn holdings(&self, trustpoint: &str) -> Result<Holdings, NodeError> {
         let authorities = self.store.authorities(trustpoint)?;
-        let ca = authorities.into_iter().find(|authority| authority.role == Role::Ca && !authority.retired);
+        let ca =
+            authorities.into_iter().find(|authority| authority.role == Role::Ca && authority.is_active());
         if let Some(ca) = ca {
             let name = ca.key_label.clone();
             let pair = Held { name, key: ca.key_label, certificate: None, usage: Usage::General };
@@ -252,7 +253,7 @@ pub(super) fn read_chains(new: &mut Configuration, files: &Files) -> Result<Vec<
 /// Leaves the certificate of a CA, whose key stays, to the trustpoint of its server: the server can be made
 /// again and go on.
 pub(super) fn keep_authority(store: &dyn Store, label: &str, authority: Authority) -> Result<(), NodeError> {
-    if authority.role != Role::Ca || authority.retired {
+    if authority.role != Role::Ca || !authority.is_active() {
         return Ok(());
     }
     let certificate = super::server::parse(&authority.certificate)?;

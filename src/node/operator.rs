@@ -89,7 +89,7 @@ impl CertServer {
     /// The CA certificate, DER, and those of the SCEP keys when they are separate.
     pub fn certificates(&self) -> Result<Vec<Vec<u8>>, NodeError> {
         let mut active: Vec<_> =
-            self.store.authorities(&self.label)?.into_iter().filter(|a| !a.retired).collect();
+            self.store.authorities(&self.label)?.into_iter().filter(|a| a.is_active()).collect();
         active.sort_by_key(|authority| authority.role != Role::Ca);
         Ok(active.into_iter().map(|authority| authority.certificate).collect())
     }

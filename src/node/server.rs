@@ -422,7 +422,7 @@ impl CertServer {
 
     pub(super) fn authority(&self) -> Result<Option<crate::store::Authority>, NodeError> {
         let authorities = self.store.authorities(&self.label)?;
-        Ok(authorities.into_iter().find(|authority| authority.role == Role::Ca && !authority.retired))
+        Ok(authorities.into_iter().find(|authority| authority.role == Role::Ca && authority.is_active()))
     }
 
     pub(super) fn status(&self) -> Status {

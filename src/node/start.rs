@@ -57,7 +57,7 @@ impl Start<'_> {
     /// Starts the server: makes what is missing, finishes what was interrupted.
     pub fn run(&self) -> Result<Started, NodeError> {
         let authorities = self.store.authorities(self.label)?;
-        let active = |role| authorities.iter().find(|a| a.role == role && !a.retired);
+        let active = |role| authorities.iter().find(|a| a.role == role && a.is_active());
         let meter = Meter::new();
         let settings = settings(self.section);
         let mut notes = Notes::default();

@@ -31,8 +31,36 @@ pub struct Authority {
     pub key_label: String,
     /// The certificate, DER.
     pub certificate: Vec<u8>,
-    /// Whether another has taken its place. Retired ones still sign CRLs for what they issued.
-    pub retired: bool,
+    /// Whether its time is yet to come, now, or over.
+    pub phase: Phase,
+}
+
+/// The life of an [`Authority`].
+///
+/// ```text
+/// install ──────────────▶ Active ──activate or install of another──▶ Retired
+/// prepare ──▶ Next ──activate──┘
+///              └──discard_next──▶ Discarded
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It takes the place of the active one when that ends. What it signs now is valid from then on.
+    Next,
+    /// It acts. A server has one at most in each role, as of the next ones.
+    Active,
+    /// Another has taken its place. It still signs CRLs for what it issued.
+    Retired,
+    /// It was to be the next and never acted. It is on record for the certificates that it signed, which are
+    /// revoked; its key is to be deleted.
+    Discarded,
+}
+
+impl Authority {
+    /// Whether it acts.
+    pub fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
 }
 
 /// An [`Authority`] to be.
@@ -48,6 +76,28 @@ pub struct NewAuthority {
     pub key_label: String,
     /// The certificate, DER.
     pub certificate: Vec<u8>,
+}
+
+/// What a CA has issued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IssuedBy {
+    /// How many certificates.
+    pub count: u64,
+    /// How many of them in answer to enrollments.
+    pub enrolled: u64,
+    /// notAfter of the one that ends last.
+    pub last_end: Option<Time>,
+}
+
+/// Who follows a CA to its next certificate, and who does not yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// How many have no certificate of the next CA.
+    pub missing: u64,
+    /// How many have one.
+    pub ready: u64,
+    /// The subjects of those that have none, in the notation of IOS; not all when there are many.
+    pub subjects: Vec<String>,
 }
 
 /// A CA that was another's, to be taken over.

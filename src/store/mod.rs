@@ -24,7 +24,10 @@ pub mod sqlite;
 pub use crate::pki::Class;
 use crate::pki::{Serial, Time};
 
-pub use authority::{Adopted, Adoption, Authority, NewAuthority, Role, TrustedCertificate, TrustedKind};
+pub use authority::{
+    Adopted, Adoption, Authority, IssuedBy, LeftBehind, NewAuthority, Phase, Role, TrustedCertificate,
+    TrustedKind,
+};
 pub use certificate::{
     Certificate, Crl, CrlFacts, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, TbsBuilder,
 };
@@ -44,6 +47,33 @@ pub trait Store: Send + Sync {
     /// the old one is retired first, in the same transaction, when `replaces` names it. `NotFound` when
     /// there is none with that number, `Conflict` when it is retired already or has another role.
     fn install(&self, authority: NewAuthority, replaces: Option<u64>) -> Result<Authority, StoreError>;
+
+    /// Adds an authority that is to be the next in its role; its certificate is kept already. `Conflict` if the
+    /// role has a next one.
+    fn prepare(&self, authority: NewAuthority) -> Result<Authority, StoreError>;
+
+    /// Rolls a server over: every next authority becomes the active one, and what was active in its role is
+    /// retired. Returns those that are active now, oldest first; `NotFound` when there is no next one.
+    fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError>;
+
+    /// Takes the next authorities back: they are discarded, what they issued is revoked unless it was, and what
+    /// they were to sign is abandoned. Returns them, oldest first; `NotFound` when there is none.
+    fn discard_next(&self, server: &str, revocation: Revocation) -> Result<Vec<Authority>, StoreError>;
+
+    /// What a CA has issued, so far as it is on record and kept whole.
+    fn issued_by(&self, server: &str, authority: u64) -> Result<IssuedBy, StoreError>;
+
+    /// Holders of certificates that `authority` issued in answer to enrollments, valid at `now` and not revoked,
+    /// who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
+    /// many there are and how many have one of `next`. At most `limit` are named.
+    fn left_behind(
+        &self,
+        server: &str,
+        authority: u64,
+        next: u64,
+        now: Time,
+        limit: usize,
+    ) -> Result<LeftBehind, StoreError>;
 
     /// Takes another CA over, whole or not at all: installs its authority, records what is known of its
     /// certificates, and goes on after the highest serial number and with the CRL it left. From then on a

@@ -23,7 +23,7 @@ pub fn an_adopted_ca_goes_on(db: &dyn Database) {
         token: "usbtoken0".into(),
         key_label: "key 1".into(),
         certificate: vec![1; 40],
-        retired: false,
+        phase: Phase::Active,
     };
     assert_eq!(authority, expected);
     assert_eq!(store.authorities(CA).unwrap(), [expected]);

@@ -24,8 +24,9 @@ use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
     Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Intent, Issued,
-    JournalEntry, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record, Reuse, Revocation, Role,
-    SerialRule, State, Store, StoreError, Submission, Submitted, TrustedCertificate, TrustedKind,
+    IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Phase,
+    Record, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission, Submitted,
+    TrustedCertificate, TrustedKind,
 };
 
 use adoption::*;
@@ -87,6 +88,10 @@ suite! {
     => [
         authorities_are_listed_oldest_first,
         a_role_has_one_active_authority,
+        a_next_authority_waits_and_takes_over,
+        a_next_authority_is_taken_back_with_what_it_signed,
+        what_an_authority_issued_is_counted,
+        who_would_be_left_behind_is_known,
         an_adopted_ca_goes_on,
         an_adopted_ca_is_the_first,
         what_is_known_twice_is_one,

@@ -7,6 +7,7 @@
 pub mod ca;
 pub mod certmonger;
 pub mod device;
+pub mod fakeca;
 pub mod fileservers;
 pub mod http;
 pub mod ios;

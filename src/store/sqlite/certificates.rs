@@ -4,7 +4,8 @@ use rusqlite::{Connection, Row};
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Certificate, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, StoreError,
+    Certificate, Intent, Issued, IssuedBy, LeftBehind, NewIntent, Omit, Record, Revocation, SerialRule,
+    StoreError,
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
@@ -173,6 +174,52 @@ pub(super) fn revoked(
     Ok(revision)
 }
 
+/// Takes back what an authority that never acted has signed or was to sign.
+pub(super) fn disown(db: &Connection, server: &str, authority: u64, how: Revocation) -> Result<(), Fail> {
+    for intent in unfinished(db, server)?.iter().filter(|intent| intent.authority == Some(authority)) {
+        abandon(db, server, &intent.serial, how.at)?;
+    }
+    let sql = "SELECT serial FROM certificates
+               WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL AND revoked IS NULL";
+    let serials: Vec<Serial> = every(db, sql, (server, int(authority)), |row| row.get(0))?;
+    serials.iter().try_for_each(|serial| revoke(db, server, serial, how))
+}
+
+pub(super) fn issued_by(db: &Connection, server: &str, authority: u64) -> Result<IssuedBy, Fail> {
+    let issued = first(db, ISSUED_BY, (server, int(authority)), |row| {
+        Ok(IssuedBy {
+            count: row.get::<_, Count>(0)?.0,
+            enrolled: row.get::<_, Count>(1)?.0,
+            last_end: row.get(2)?,
+        })
+    })?;
+    Ok(issued.unwrap_or_default())
+}
+
+pub(super) fn left_behind(
+    db: &Connection,
+    server: &str,
+    authority: u64,
+    next: u64,
+    now: Time,
+    limit: usize,
+) -> Result<LeftBehind, Fail> {
+    let row = (server, int(authority), int(next), now);
+    let holders = every(db, HOLDERS, row, |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))?;
+    let mut left = LeftBehind::default();
+    for (subject, ready) in holders {
+        if ready {
+            left.ready += 1;
+            continue;
+        }
+        left.missing += 1;
+        if left.subjects.len() < limit {
+            left.subjects.push(subject);
+        }
+    }
+    Ok(left)
+}
+
 fn next_revision(db: &Connection, server: &str) -> Result<u64, Fail> {
     let sql = "INSERT INTO counters (server, revision) VALUES (?1, 1)
                ON CONFLICT (server) DO UPDATE SET revision = revision + 1 RETURNING revision";
@@ -298,6 +345,18 @@ const KEPT: &str = "SELECT * FROM certificates
 
 const KEPT_LAST: &str = "SELECT max(kept_order) FROM certificates
     WHERE server = ?1 AND kept_order IS NOT NULL";
+
+const ISSUED_BY: &str = "SELECT count(*), count(enrollment), max(not_after) FROM certificates
+    WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL";
+
+/// Who holds a certificate of one authority, and whether also one of another.
+const HOLDERS: &str = "SELECT DISTINCT subject, subject IN (
+        SELECT subject FROM certificates
+        WHERE server = ?1 AND authority = ?3 AND kept IS NOT NULL AND revoked IS NULL)
+    FROM certificates
+    WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL AND revoked IS NULL AND enrollment IS NOT NULL
+        AND not_after >= ?4
+    ORDER BY subject";
 
 const REVISION: &str = "SELECT revision FROM counters WHERE server = ?1";
 

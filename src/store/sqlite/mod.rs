@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Adoption, Authority, Certificate, Crl, CrlFacts, Enrollment, Intent, Issued, JournalEntry, NewAuthority,
-    NewEnrollment, NewIntent, Omit, Password, Record, Revocation, State, Store, StoreError, Submitted,
-    TrustedCertificate, TrustedKind,
+    Adoption, Authority, Certificate, Crl, CrlFacts, Enrollment, Intent, Issued, IssuedBy, JournalEntry,
+    LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record, Revocation, State, Store,
+    StoreError, Submitted, TrustedCertificate, TrustedKind,
 };
 
 use readers::Readers;
@@ -77,6 +77,35 @@ impl Store for Sqlite {
 
     fn install(&self, authority: NewAuthority, replaces: Option<u64>) -> Result<Authority, StoreError> {
         self.write("install", move |db| authorities::install(db, authority, replaces))
+    }
+
+    fn prepare(&self, authority: NewAuthority) -> Result<Authority, StoreError> {
+        self.write("prepare", move |db| authorities::prepare(db, authority))
+    }
+
+    fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError> {
+        let server = server.to_owned();
+        self.write("activate", move |db| authorities::activate(db, &server))
+    }
+
+    fn discard_next(&self, server: &str, revocation: Revocation) -> Result<Vec<Authority>, StoreError> {
+        let server = server.to_owned();
+        self.write("discard_next", move |db| authorities::discard_next(db, &server, revocation))
+    }
+
+    fn issued_by(&self, server: &str, authority: u64) -> Result<IssuedBy, StoreError> {
+        self.read("issued_by", |db| certificates::issued_by(db, server, authority))
+    }
+
+    fn left_behind(
+        &self,
+        server: &str,
+        authority: u64,
+        next: u64,
+        now: Time,
+        limit: usize,
+    ) -> Result<LeftBehind, StoreError> {
+        self.read("left_behind", |db| certificates::left_behind(db, server, authority, next, now, limit))
     }
 
     fn adopt(&self, adoption: Adoption) -> Result<Authority, StoreError> {

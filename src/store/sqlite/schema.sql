@@ -20,12 +20,13 @@ CREATE TABLE authorities (
     role        TEXT NOT NULL,
     token       TEXT NOT NULL,
     key_label   TEXT NOT NULL,
-    retired     INTEGER NOT NULL DEFAULT 0,
+    phase       TEXT NOT NULL,
     adopted     BLOB,                       -- the serial number given out last before it was taken over
     certificate BLOB NOT NULL,
     UNIQUE (server, id)
 ) STRICT;
-CREATE UNIQUE INDEX acting ON authorities (server, role) WHERE retired = 0;
+CREATE UNIQUE INDEX acting ON authorities (server, role) WHERE phase = 'active';
+CREATE UNIQUE INDEX coming ON authorities (server, role) WHERE phase = 'next';
 
 CREATE TABLE enrollments (
     server      TEXT NOT NULL,
@@ -101,6 +102,7 @@ CREATE TABLE certificates (
 CREATE UNIQUE INDEX serials ON certificates (server, serial);
 CREATE INDEX issued ON certificates (server, position) WHERE kept IS NOT NULL;
 CREATE UNIQUE INDEX kept_orders ON certificates (server, kept_order) WHERE kept_order IS NOT NULL;
+CREATE INDEX issuers ON certificates (server, authority, not_after) WHERE kept IS NOT NULL;
 CREATE INDEX unfinished ON certificates (server, position) WHERE tbs IS NOT NULL AND abandoned IS NULL;
 -- With all that a CRL says, so that a long one is made without a look at the certificates.
 CREATE INDEX revocations ON certificates (server, authority, serial, revoked, reason, not_after, revision)
