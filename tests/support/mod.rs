@@ -12,6 +12,7 @@ pub mod fileservers;
 pub mod http;
 pub mod ios;
 pub mod keys;
+pub mod openssl_pki;
 pub mod opinion;
 pub mod scepclient;
 pub mod shell;
