@@ -204,7 +204,8 @@ impl Start<'_> {
                 Some(key) => key,
                 None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
             };
-            let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
+            let authority =
+                ca.certify_scep_key(ca.active(), role, &key, (token.name(), &label), meter, self.now)?;
             let certificate = Certificate::parse(&authority.certificate);
             let certificate = certificate.map_err(|error| NodeError::Refused(error.to_string()))?;
             Ok((certificate, key))

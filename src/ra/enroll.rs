@@ -41,6 +41,7 @@ impl Ra {
             signer_key: key,
             signed_with: None,
             source: source.to_owned(),
+            authority: None,
         };
         let meter = Meter::new();
         let outcome = self.decided(csr, Intention::Enroll, &Requester::Itself, application, &meter, now)?;

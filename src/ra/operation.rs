@@ -209,6 +209,7 @@ impl Ra {
             signer_key: signer.public_key().fingerprint(),
             signed_with: ours.map(|ours| ours.serial),
             source: peer.to_string(),
+            authority: None,
         };
         let outcome = self.decided(csr, intention, &requester, application, meter, now)?;
         done(outcome, Repeatable::Yes)

@@ -107,6 +107,7 @@ fn ca_told(error: &CaError) -> Told {
         | CaError::Damaged(_)
         | CaError::OtherKey { .. }
         | CaError::NotValidNow(..)
+        | CaError::Gone
         | CaError::Suspended(_)
         | CaError::Reason(_)
         | CaError::Encoding(_) => Told::Unavailable,

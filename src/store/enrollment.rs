@@ -71,6 +71,8 @@ pub struct Enrollment {
     pub state: State,
     /// Its group.
     pub class: Class,
+    /// The authority that is to sign, where that is not whichever acts when it is granted: the next one.
+    pub authority: Option<u64>,
     /// SCEP transactionID octets.
     pub transaction: Vec<u8>,
     /// What makes two submissions the same request.
@@ -120,6 +122,8 @@ pub struct NewEnrollment {
     pub server: String,
     /// Its group.
     pub class: Class,
+    /// The authority that is to sign, where that is not whichever acts when it is granted.
+    pub authority: Option<u64>,
     /// SCEP transactionID octets.
     pub transaction: Vec<u8>,
     /// What makes two submissions the same request.

@@ -66,8 +66,9 @@ pub trait Store: Send + Sync {
     /// retired. Returns those that are active now, oldest first; `NotFound` when there is no next one.
     fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError>;
 
-    /// Takes the next authorities back: they are discarded, what they issued is revoked unless it was, and what
-    /// they were to sign is abandoned. Returns them, oldest first; `NotFound` when there is none.
+    /// Takes the next authorities back: they are discarded, what they issued is revoked unless it was, what they
+    /// were to sign is abandoned, and requests that wait for them are denied. Returns them, oldest first;
+    /// `NotFound` when there is none.
     fn discard_next(&self, server: &str, revocation: Revocation) -> Result<Vec<Authority>, StoreError>;
 
     /// What a CA has issued, so far as it is on record and kept whole.
@@ -182,7 +183,7 @@ pub trait Store: Send + Sync {
     /// Fixes a serial number and the bytes that will be signed under it. With `enrollment`, moves that
     /// enrollment from the given state to Authorized in the same transaction; `Conflict` if it is not in
     /// that state, or if that is Authorized or Granted, and `NotFound` if there is none. `NotFound` also
-    /// when the authority does not exist.
+    /// when the authority does not exist, and `Conflict` when it is discarded; so for `submit`.
     fn intend(&self, new: NewIntent, enrollment: Option<(u64, State)>) -> Result<Intent, StoreError>;
 
     /// Stores the certificate of an intent and moves its enrollment, if any, to Granted. When it is

@@ -5,6 +5,7 @@ mod crl;
 mod gate;
 mod lifetime;
 mod ours;
+mod rollover;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -108,6 +109,7 @@ fn application(subject: &str) -> Application {
         signer_key: DEVICE_KEY.public_key().fingerprint(),
         signed_with: None,
         source: "terminal".into(),
+        authority: None,
     }
 }
 

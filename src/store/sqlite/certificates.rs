@@ -9,7 +9,7 @@ use crate::store::{
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{adoption, enrollments, passwords};
+use super::{adoption, authorities, enrollments, passwords};
 
 /// Fixes serial number and bytes. The state of the enrollment is its caller's.
 pub(super) fn intend(
@@ -17,6 +17,11 @@ pub(super) fn intend(
     new: NewIntent,
     enrollment: Option<(u64, Class)>,
 ) -> Result<Intent, Fail> {
+    if let Some(authority) = new.authority
+        && authorities::is_discarded(db, &new.server, authority)?
+    {
+        return Err(StoreError::Conflict.into());
+    }
     let (enrollment, class) = enrollment.unzip();
     let serial = match new.serial {
         SerialRule::Sequential => sequential(db, &new.server)?,
@@ -184,6 +189,7 @@ pub(super) fn disown(db: &Connection, server: &str, authority: u64, how: Revocat
     for intent in unfinished(db, server)?.iter().filter(|intent| intent.authority == Some(authority)) {
         abandon(db, server, &intent.serial, how.at)?;
     }
+    enrollments::orphaned(db, server, authority, TAKEN_BACK, how.at)?;
     let sql = "SELECT serial FROM certificates
                WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL AND revoked IS NULL";
     let serials: Vec<Serial> = every(db, sql, (server, int(authority)), |row| row.get(0))?;
@@ -326,6 +332,9 @@ fn unknown(serial: &Serial, authority: u64) -> Record {
         revocation: None,
     }
 }
+
+/// Why requests to an authority that was taken back are denied.
+const TAKEN_BACK: &str = "the next CA certificate was taken back";
 
 /// certificateHold, RFC 5280, 5.3.1.
 const HOLD: u8 = 6;

@@ -58,6 +58,7 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         id,
         state,
         class: new.class,
+        authority: new.authority,
         transaction: new.transaction,
         identity: new.identity,
         csr: new.csr,
@@ -169,6 +170,19 @@ pub(super) fn abandoned(
     changed_one(change(db, sql, (server, int(id), serial, now))?, id)
 }
 
+/// The authority that was to answer them was taken back before it acted: nobody can.
+pub(super) fn orphaned(
+    db: &Connection,
+    server: &str,
+    authority: u64,
+    reason: &str,
+    now: Time,
+) -> Result<(), Fail> {
+    let sql = "UPDATE enrollments SET state = 'denied', reason = ?3, updated = ?4
+               WHERE server = ?1 AND authority = ?2 AND state = 'pending'";
+    change(db, sql, (server, int(authority), reason, now)).map(drop)
+}
+
 /// Adds to what an enrollment has cost, if it is still there.
 pub(super) fn add_cost(db: &Connection, server: &str, id: u64, cost: Cost) -> Result<(), Fail> {
     if cost == Cost::default() {
@@ -198,8 +212,8 @@ fn next_request(db: &Connection, server: &str) -> Result<u64, Fail> {
 
 fn insert(db: &Connection, server: &str, e: &Enrollment) -> Result<(), Fail> {
     let sql = "INSERT INTO enrollments (server, id, state, class, transact, identity, signer_key, source,
-                   created, updated, serial, signatures, decryptions, micros, reason, subject, csr)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                   created, updated, serial, signatures, decryptions, micros, reason, subject, csr, authority)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
     let row = rusqlite::params![
         server,
         int(e.id),
@@ -217,7 +231,8 @@ fn insert(db: &Connection, server: &str, e: &Enrollment) -> Result<(), Fail> {
         micros(e.cost),
         e.reason,
         e.subject,
-        e.csr
+        e.csr,
+        e.authority.map(int)
     ];
     change(db, sql, row)?;
     Ok(())
@@ -254,6 +269,7 @@ pub(super) fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
         id: row.get::<_, Count>("id")?.0,
         state: row.get("state")?,
         class: row.get("class")?,
+        authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
         transaction: row.get("transact")?,
         identity: row.get("identity")?,
         csr: row.get("csr")?,

@@ -586,6 +586,7 @@ mod tests {
         let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
         let tables = [
             adoption::PER_REQUEST,
+            authorities::PER_REQUEST,
             certificates::PER_REQUEST,
             crls::PER_REQUEST,
             enrollments::PER_REQUEST,

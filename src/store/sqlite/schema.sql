@@ -33,6 +33,7 @@ CREATE TABLE enrollments (
     id          INTEGER NOT NULL,
     state       TEXT NOT NULL,
     class       TEXT NOT NULL,
+    authority   INTEGER,                    -- that is to sign; whichever acts then when NULL
     transact    BLOB NOT NULL,
     identity    BLOB NOT NULL,
     signer_key  BLOB NOT NULL,
