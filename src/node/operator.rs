@@ -54,7 +54,13 @@ impl CertServer {
                 .collect(),
             database_level: database.level.to_string(),
             key: authority.map_or_else(|| "-".into(), |a| format!("{} on {}:", a.key_label, a.token)),
-            scep_key: status.running.map_or("-", |started| started.ra.keys_in_words()).into(),
+            scep_key: status
+                .running
+                .map_or("-", |started| match started.ra.is_separate() {
+                    true => "separate",
+                    false => "CA key",
+                })
+                .into(),
             pending: self.store.pending(&self.label)?,
             scep: status.around.http,
         })

@@ -6,7 +6,7 @@ use crate::ca::{Ca, Founding, Gate, Meter, Settings};
 use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
 use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
 use crate::policy::{self, Rules};
-use crate::ra::{Keys, Ra, Responder};
+use crate::ra::{Keys, Manner, Ra, Responder};
 use crate::store::{Authority, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
@@ -97,8 +97,8 @@ impl Start<'_> {
             self.store.clone(),
             keys,
             algorithms(self.section),
-            self.section.scep.include_chain,
-        )?;
+            Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
+        );
         Ok(Started { ca, ra, notes })
     }
 

@@ -1,8 +1,11 @@
 //! One SCEP request, whole: bytes in, bytes out, without HTTP. Open, decide, issue, answer.
 
 mod answer;
+mod certifier;
 mod challenge;
+mod elsewhere;
 mod enroll;
+mod forward;
 mod operation;
 mod replies;
 mod told;
@@ -12,16 +15,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ca::{Ca, CaError};
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
 
 pub use answer::{Answer, Body, Cache};
+pub use certifier::{Certifier, Listed};
 pub use challenge::challenge_digest;
+pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
+pub use forward::Forwarder;
 
 use replies::Replies;
+use told::Refused;
 
 /// What a client may ask for over HTTP.
 #[derive(Clone, Debug)]
@@ -61,68 +67,87 @@ pub struct Keys {
     pub separate: bool,
 }
 
+/// How answers are put together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// `scep include-chain`: replies carry the certificates of the CA, and of those above it, behind the one issued.
+    pub chain: bool,
+    /// `scep ca-certificate alone`: GetCACert gives the certificate of the CA alone, also where others are above
+    /// it, for clients that take two certificates for those of an RA.
+    pub alone: bool,
+}
+
 /// The registration side of one certificate server.
 pub struct Ra {
-    ca: Arc<Ca>,
+    certifier: Arc<dyn Certifier>,
     store: Arc<dyn Store>,
     signer: Responder<dyn SigningKey>,
     decrypter: Responder<dyn DecryptionKey>,
     separate: bool,
     algorithms: AlgorithmPolicy,
-    /// Whether replies carry the CA certificate behind the one issued.
-    chain: bool,
+    manner: Manner,
     replies: Replies,
     /// Bodies that never change while it runs.
     caps: Bytes,
-    ca_cert: Bytes,
+    ca_cert: (&'static str, Bytes),
     ca_chain: Bytes,
     certificate: Bytes,
 }
 
 impl Ra {
-    /// Serves `ca` with these keys.
+    /// Serves what is certified by `certifier` with these keys.
     pub fn new(
-        ca: Arc<Ca>,
+        certifier: Arc<dyn Certifier>,
         store: Arc<dyn Store>,
         keys: Keys,
         algorithms: AlgorithmPolicy,
-        chain: bool,
-    ) -> Result<Self, CaError> {
+        manner: Manner,
+    ) -> Self {
         let Keys { signer, decrypter, separate } = keys;
-        let ca_der = ca.certificate().der();
-        let ca_chain = scep::certs_only(&[ca_der]);
-        let ca_cert = match separate {
-            false => ca_der.to_vec(),
+        let certificates = certifier.certificates();
+        let cas: Vec<&[u8]> = certificates.iter().map(|certificate| certificate.der()).collect();
+        let ca_cert = match (separate, &cas[..]) {
             // Decryption before signing: clients that take the first RA certificate encrypt with it.
-            true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der]),
+            (true, cas) => {
+                let mut all = vec![decrypter.certificate.der(), signer.certificate.der()];
+                all.dedup();
+                all.extend(cas);
+                (scep::CA_RA_CERT, scep::certs_only(&all))
+            }
+            (false, cas) if cas.len() > 1 && !manner.alone => (scep::CA_RA_CERT, scep::certs_only(cas)),
+            (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
         };
-        Ok(Self {
+        Self {
             caps: scep::Capabilities::serving(&algorithms).to_string().into(),
-            certificate: Bytes::copy_from_slice(ca_der),
-            ca,
+            certificate: Bytes::copy_from_slice(cas[0]),
+            ca_cert: (ca_cert.0, ca_cert.1.into()),
+            ca_chain: scep::certs_only(&cas).into(),
+            certifier,
             store,
             signer,
             decrypter,
             separate,
             algorithms,
-            chain,
+            manner,
             replies: Replies::default(),
-            ca_cert: ca_cert.into(),
-            ca_chain: ca_chain.into(),
-        })
+        }
     }
 
-    /// Which keys serve SCEP, in words.
-    pub fn keys_in_words(&self) -> &'static str {
-        if self.separate { "separate" } else { "CA key" }
+    /// Whether SCEP is served with other keys than the CA's.
+    pub fn is_separate(&self) -> bool {
+        self.separate
+    }
+
+    /// What it serves.
+    pub fn certifier(&self) -> &dyn Certifier {
+        self.certifier.as_ref()
     }
 
     /// Answers what `peer` asks at `now`.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         match asked {
             Asked::CaCaps => Answer::ok("text/plain", self.caps.clone()),
-            Asked::CaCert if self.separate => Answer::ok(scep::CA_RA_CERT, self.ca_cert.clone()),
-            Asked::CaCert => Answer::ok(scep::CA_CERT, self.ca_cert.clone()),
+            Asked::CaCert => Answer::ok(self.ca_cert.0, self.ca_cert.1.clone()),
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
             Asked::NextCaCert => Answer::not_found("there is no next CA certificate yet"),
             Asked::Certificate => self.certificate(),
@@ -135,7 +160,7 @@ impl Ra {
     }
 
     fn certificate(&self) -> Answer {
-        let certificate = self.ca.certificate();
+        let certificate = &self.certifier.certificates()[0];
         Answer::ok("application/pkix-cert", self.certificate.clone()).cached(Cache {
             etag: format!("\"{}-{}\"", certificate.serial(), certificate.not_before().unix()),
             modified: certificate.not_before(),
@@ -144,8 +169,8 @@ impl Ra {
         })
     }
 
-    fn crl(&self, now: Time) -> Result<Answer, CaError> {
-        let Some(crl) = self.ca.crl()? else { return Ok(Answer::not_found("there is no CRL yet")) };
+    fn crl(&self, now: Time) -> Result<Answer, Refused> {
+        let Some(crl) = self.certifier.crl(now)? else { return Ok(Answer::not_found("there is no CRL yet")) };
         Ok(Answer::ok("application/pkix-crl", crl.der).cached(Cache {
             // The time as well: a CA deleted and made anew under its label counts from 1 again.
             etag: format!("\"{}-{}\"", crl.number, crl.this_update.unix()),

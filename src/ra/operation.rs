@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::ca::{self, Application, CaError, Meter, Ours};
+use crate::ca::{self, Application, Meter, Ours};
 use crate::log::Dump;
 use crate::pki::ber::Limits;
 use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
@@ -62,9 +62,11 @@ impl Ra {
         let (answer, serial) = match self.done(&signed, peer, &meter, now) {
             Ok(Done::Certificate(certificate, repeatable)) => {
                 let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
-                let all = [certificate.der.as_slice(), self.ca.certificate().der()];
-                let sent = if self.chain { &all[..] } else { &all[..1] };
-                (self.reply(&Outcome::Certificates(sent), &signed, &meter), serial)
+                let mut sent = vec![certificate.der.as_slice()];
+                if self.manner.chain {
+                    sent.extend(self.certifier.certificates().iter().map(|ca| ca.der()));
+                }
+                (self.reply(&Outcome::Certificates(&sent), &signed, &meter), serial)
             }
             Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),
             Ok(Done::Pending) => (self.reply(&Outcome::Pending, &signed, &meter), None),
@@ -140,7 +142,7 @@ impl Ra {
     /// The reply given to this very message, unless its certificate was revoked since.
     fn repeated(&self, message_id: &[u8; 32]) -> Option<Answer> {
         let (serial, reply) = self.replies.find(message_id)?;
-        let certificate = self.store.certificate(self.ca.label(), &serial).ok()??;
+        let certificate = self.store.certificate(self.certifier.label(), &serial).ok()??;
         certificate.revocation.is_none().then(|| Answer::ok(scep::PKI_MESSAGE, reply))
     }
 }
@@ -177,11 +179,14 @@ impl Ra {
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
-                let outcome = self.ca.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                let outcome = self.certifier.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
             }
             Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),
-            Request::GetCrl { issuer, .. } => self.get_crl(&issuer),
+            Request::GetCrl { issuer, serial } => {
+                let crl = self.certifier.crl_for(&issuer, &serial, now)?;
+                crl.map(Done::Crl).ok_or(Refused::NoSuchCertificate)
+            }
         }
     }
 
@@ -196,7 +201,7 @@ impl Ra {
     ) -> Result<Done, Refused> {
         let csr = csr.verify()?;
         let signer = signed.signer();
-        let ours = self.ca.issued(signer)?;
+        let ours = self.certifier.issued(signer, now)?;
         let requester = match &ours {
             Some(Ours { revoked, class, .. }) => {
                 Requester::Holder { certificate: signer, revoked: *revoked, class: *class }
@@ -216,18 +221,8 @@ impl Ra {
     }
 
     fn get_cert(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {
-        if issuer != self.ca.name().as_der() {
-            return Err(Refused::NoSuchCertificate);
-        }
-        let found = self.store.certificate(self.ca.label(), serial).map_err(CaError::from)?;
+        let found = self.certifier.certificate_of(issuer, serial)?;
         found.map(|c| Done::Certificate(c, Repeatable::No)).ok_or(Refused::NoSuchCertificate)
-    }
-
-    fn get_crl(&self, issuer: &[u8]) -> Result<Done, Refused> {
-        match self.ca.crl()? {
-            Some(crl) if issuer == self.ca.name().as_der() => Ok(Done::Crl(crl.der)),
-            _ => Err(Refused::NoSuchCertificate),
-        }
     }
 }
 
