@@ -7,7 +7,7 @@
 //! daemon                           wiring, ordered start and stop
 //! cli        http                  the two edges: command language, hyper
 //! node                             the running configuration made real: what both edges ask
-//! config     ra                    running-config text, one SCEP request whole
+//! config     ra        trustpoint  running-config text, one SCEP request whole, our SCEP client
 //! ca                               issue, revoke, CRL: knows neither SCEP nor HTTP nor PKCS#11
 //! policy   scep   token   store    decisions, RFC 8894 codec, PKCS#11, database
 //! files                            nvram:, usbtoken0:, tftp://, ftp://, https://, s3://
@@ -29,3 +29,4 @@ pub mod ra;
 pub mod scep;
 pub mod store;
 pub mod token;
+pub mod trustpoint;

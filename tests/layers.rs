@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("node", 5),
     ("config", 4),
     ("ra", 4),
+    ("trustpoint", 4),
     ("ca", 3),
     ("files", 2),
     ("policy", 2),

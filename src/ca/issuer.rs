@@ -76,6 +76,12 @@ impl Issuer {
         &self.key
     }
 
+    /// How many CAs may stand below, when its certificate says. No chain has 255; a longer limit is none.
+    pub(super) fn path_len(&self) -> Option<u8> {
+        let constraints = self.certificate.extensions().basic_constraints()?;
+        constraints.path_len?.try_into().ok()
+    }
+
     pub(super) fn algorithm(&self, settings: &Settings) -> SignatureAlgorithm {
         SignatureAlgorithm::for_key(self.key.public_key().kind(), settings.hash)
     }
@@ -86,6 +92,7 @@ impl Issuer {
             key_id: &self.key_id,
             algorithm: self.algorithm(settings),
             cdp: settings.cdp.as_deref(),
+            path_len: self.path_len(),
         }
     }
 

@@ -73,10 +73,11 @@ impl Ca {
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
-        settings: Settings,
+        mut settings: Settings,
         gate: Arc<Gate>,
     ) -> Result<Self, CaError> {
         let active = Issuer::open(authority, key)?;
+        settings.rules.path_len = active.path_len();
         Ok(Self { label: label.to_owned(), store, active, next: None, retired: Vec::new(), settings, gate })
     }
 

@@ -1,6 +1,6 @@
 //! Which certificates are of this CA.
 
-use crate::pki::{Certificate, Hash, Serial};
+use crate::pki::{Certificate, Class, Hash, Serial};
 use crate::store::Record;
 
 use super::{Ca, CaError, Issuer};
@@ -12,6 +12,9 @@ pub struct Ours {
     pub serial: Serial,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// As what it was granted. Of one that answered no request here, as of a CA taken over, nothing more than
+    /// a device's is known.
+    pub class: Class,
 }
 
 impl Ca {
@@ -28,7 +31,8 @@ impl Ca {
             Some(der) => der == certificate.der(),
             None => self.signed(certificate, &record)?,
         };
-        Ok(ours.then(|| Ours { serial: record.serial, revoked: record.revocation.is_some() }))
+        let class = record.class.unwrap_or(Class::Router);
+        Ok(ours.then(|| Ours { serial: record.serial, revoked: record.revocation.is_some(), class }))
     }
 
     /// Whether this encoded name is that of the CA, or was, or will be.

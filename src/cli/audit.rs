@@ -185,6 +185,8 @@ fn section(mode: &Mode) -> Option<String> {
     match mode {
         Mode::Token(name) => Some(format!("crypto pki token {name}")),
         Mode::Trustpoint(label) => Some(format!("crypto pki trustpoint {label}")),
+        Mode::Profile(label) => Some(format!("crypto pki profile enrollment {label}")),
+        Mode::CertificateMap(name, sequence) => Some(format!("crypto pki certificate map {name} {sequence}")),
         Mode::Server(label) => Some(format!("crypto pki server {label}")),
         Mode::CertificateChain(label) | Mode::Certificate(label, _) => {
             Some(format!("crypto pki certificate chain {label}"))

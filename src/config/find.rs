@@ -4,7 +4,7 @@ use super::foreign::LeftOut;
 use super::grammar::{Args, Problem, Refusal, Token};
 use super::line::{Lines, Verb};
 use super::mode::Mode;
-use super::{Editor, chain, global, pubkey, server, token, trustpoint};
+use super::{Editor, chain, global, map, profile, pubkey, server, token, trustpoint};
 
 /// What a line turned out to be.
 pub(super) enum Found {
@@ -84,6 +84,8 @@ pub(super) fn next(
         Mode::Global => global::LINES.next(words, unfinished),
         Mode::Token(_) => token::LINES.next(words, unfinished),
         Mode::Trustpoint(_) => trustpoint::LINES.next(words, unfinished),
+        Mode::Profile(_) => profile::LINES.next(words, unfinished),
+        Mode::CertificateMap(..) => map::LINES.next(words, unfinished),
         Mode::Server(_) => server::LINES.next(words, unfinished),
         Mode::PubkeyChain => pubkey::CHAIN.next(words, unfinished),
         Mode::Pubkey(_) => pubkey::LINES.next(words, unfinished),
@@ -111,6 +113,10 @@ fn find_in(mode: &Mode, which: Which, words: &[Token<'_>]) -> Result<FoundLine, 
         Mode::Trustpoint(label) => bind(&trustpoint::LINES, which, words, label, |editor, label| {
             editor.configuration.trustpoints.get_mut(label)
         }),
+        Mode::Profile(label) => bind(&profile::LINES, which, words, label, |editor, label| {
+            editor.configuration.profiles.get_mut(label)
+        }),
+        Mode::CertificateMap(..) => bind(&map::LINES, which, words, "", |editor, _| Some(editor)),
         Mode::Server(label) => bind(&server::LINES, which, words, label, |editor, label| {
             editor.configuration.servers.get_mut(label)
         }),

@@ -8,12 +8,16 @@
 mod chain;
 mod edit;
 mod find;
+mod fingerprint;
 mod foreign;
 mod global;
 pub mod grammar;
 mod hex;
+mod legacy;
 mod line;
+mod map;
 mod mode;
+mod profile;
 mod pubkey;
 mod query;
 mod reference;
@@ -29,23 +33,32 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::pki::Name;
+
 use grammar::{Args, LineError, Refusal};
 
 pub use chain::{CertificateChain, CertificateSource, Entry};
 pub use edit::Editor;
+pub use fingerprint::{Fingerprint, NoFingerprint};
 pub use global::{Clock, Ftp, Http};
+pub use legacy::Legacy;
 pub use line::Verb;
+pub use map::{Criterion, DateField, DateOperator, TextField, TextOperator};
 pub use mode::Mode;
+pub use profile::{Parameter, ProfileSection, ProfileStep, ProfileWay};
 pub use pubkey::{Peer, PeerKey, PeerKeyId, PeerKeyUsage};
 pub use query::Query;
 pub use reference::{ReferenceLine, reference};
 pub use secret::{Login, Password, Vault, VaultError};
 pub use server::{
-    Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, GrantRollover, Legacy, Lifetime,
-    Lifetimes, Publish, Scep, SerialNumber, ServerMode, ServerSection,
+    Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Grant, GrantRollover, Lifetime, Lifetimes,
+    Publish, Scep, SerialNumber, ServerMode, ServerSection,
 };
 pub use token::{PinSource, TokenSection};
-pub use trustpoint::{KeyPair, TrustpointSection};
+pub use trustpoint::{
+    AutoEnroll, CertificateUse, Checking, Enrollment, EnrollmentMethod, EnrollmentUrl, Fqdn, KeyPair,
+    MatchMap, Proxy, RequestAddress, Requested, RevocationMethod, TrustpointSection,
+};
 
 /// Everything configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +85,12 @@ pub struct Configuration {
     pub tokens: BTreeMap<String, TokenSection>,
     /// `crypto pki trustpoint`, by label.
     pub trustpoints: BTreeMap<String, TrustpointSection>,
+    /// `crypto pki profile enrollment`, by label.
+    pub profiles: BTreeMap<String, ProfileSection>,
+    /// `crypto pki certificate map`: the lines of each sequence, by name and number.
+    pub certificate_maps: BTreeMap<String, BTreeMap<u16, Vec<Criterion>>>,
+    /// `crypto pki certificate query`: kept only, the database keeps certificates and CRLs in any case.
+    pub certificate_query: bool,
     /// `crypto pki certificate chain`, by label: what is to be done with certificates of trustpoints.
     pub chains: BTreeMap<String, CertificateChain>,
     /// `crypto key pubkey-chain rsa`.
@@ -113,7 +132,13 @@ impl Configuration {
     /// Trustpoints with a self-signed certificate, which are not those of servers.
     pub fn selfsigned(&self) -> impl Iterator<Item = (&str, &TrustpointSection)> {
         let sections = self.trustpoints.iter().map(|(label, section)| (label.as_str(), section));
-        sections.filter(|(label, section)| section.selfsigned && !self.servers.contains_key(*label))
+        sections.filter(|(label, section)| section.is_selfsigned() && !self.servers.contains_key(*label))
+    }
+
+    /// The sequences of certificate maps: name, number and lines.
+    fn map_sequences(&self) -> impl Iterator<Item = (&str, u16, &[Criterion])> {
+        let maps = self.certificate_maps.iter();
+        maps.flat_map(|(name, map)| map.iter().map(move |(at, lines)| (name.as_str(), *at, lines.as_slice())))
     }
 
     /// Host name and domain name: the default name of keys.
@@ -130,6 +155,9 @@ impl Configuration {
         let seal = |password: Password| password.sealed(vault);
         for server in self.servers.values_mut() {
             server.database = std::mem::take(&mut server.database).sealed(&seal);
+        }
+        for trustpoint in self.trustpoints.values_mut() {
+            trustpoint.request.password = trustpoint.request.password.take().map(seal);
         }
         self.ftp.password = self.ftp.password.take().map(seal);
         self
@@ -150,6 +178,9 @@ impl Default for Configuration {
             http: Http::default(),
             tokens: BTreeMap::new(),
             trustpoints: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            certificate_maps: BTreeMap::new(),
+            certificate_query: false,
             chains: BTreeMap::new(),
             public_keys: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -168,9 +199,20 @@ impl fmt::Display for Configuration {
         for (name, section) in &self.tokens {
             write!(f, "crypto pki token {name}\n{section}!\n")?;
         }
+        if self.certificate_query {
+            writeln!(f, "crypto pki certificate query\n!")?;
+        }
+        for (label, section) in &self.profiles {
+            write!(f, "crypto pki profile enrollment {label}\n{section}!\n")?;
+        }
         // Before the servers, which take their keys from them.
         for (label, section) in &self.trustpoints {
             write!(f, "crypto pki trustpoint {label}\n{section}!\n")?;
+        }
+        for (name, sequence, lines) in self.map_sequences() {
+            writeln!(f, "crypto pki certificate map {name} {sequence}")?;
+            lines.iter().try_for_each(|line| writeln!(f, " {line}"))?;
+            f.write_str("!\n")?;
         }
         for (label, section) in &self.chains {
             write!(f, "crypto pki certificate chain {label}\n{section}!\n")?;
@@ -229,6 +271,20 @@ fn label(args: &Args, name: &str) -> Result<String, Refusal> {
     let label = args.text(name);
     check_label(label).map_err(|reason| args.refuse(name, reason))?;
     Ok(label.to_owned())
+}
+
+/// The distinguished name typed, which reads as one.
+fn distinguished_name(args: &Args, name: &str) -> Result<String, Refusal> {
+    let typed = args.text(name);
+    // `issuer name CN=…`, as it is printed in places.
+    let typed = typed.strip_prefix("name ").unwrap_or(typed).trim_start();
+    // `issuer-name my-server` and `subject-name cat`, as they are printed there too.
+    let typed = match typed.contains(['=', ',', '/']) {
+        true => typed.to_owned(),
+        false => format!("CN={typed}"),
+    };
+    Name::parse(&typed).map_err(|error| args.refuse(name, error.to_string()))?;
+    Ok(typed)
 }
 
 /// The name of a token, typed with or without the colon of IOS.

@@ -13,6 +13,10 @@ pub enum Mode {
     Token(String),
     /// `crypto pki trustpoint`: `(ca-trustpoint)#`.
     Trustpoint(String),
+    /// `crypto pki profile enrollment`: `(ca-profile-enroll)#`.
+    Profile(String),
+    /// `crypto pki certificate map`, its name and the number of the sequence: `(ca-certificate-map)#`.
+    CertificateMap(String, u16),
     /// `crypto pki server`: `(cs-server)#`.
     Server(String),
     /// `crypto key pubkey-chain rsa`: `(config-pubkey-chain)#`.
@@ -34,6 +38,8 @@ impl Mode {
             Self::Global => "config",
             Self::Token(_) => "config-token",
             Self::Trustpoint(_) => "ca-trustpoint",
+            Self::Profile(_) => "ca-profile-enroll",
+            Self::CertificateMap(..) => "ca-certificate-map",
             Self::Server(_) => "cs-server",
             Self::PubkeyChain => "config-pubkey-chain",
             Self::Pubkey(_) => "config-pubkey-key",
@@ -53,6 +59,10 @@ impl Mode {
             Self::Global | Self::PubkeyChain | Self::CertificateChain(_) | Self::Certificate(..) => true,
             Self::Token(name) => configuration.tokens.contains_key(name),
             Self::Trustpoint(label) => configuration.trustpoints.contains_key(label),
+            Self::Profile(label) => configuration.profiles.contains_key(label),
+            Self::CertificateMap(name, at) => {
+                configuration.certificate_maps.get(name).is_some_and(|map| map.contains_key(at))
+            }
             Self::Server(label) => configuration.servers.contains_key(label),
             Self::Pubkey(id) | Self::KeyString(id) => configuration.public_keys.contains_key(id),
         }

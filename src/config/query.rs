@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Configuration, Entry, Grant};
+use super::{Configuration, Entry, Grant, RequestAddress, TrustpointSection};
 
 /// A question that IOS asks after a line. Answered with no, the line is taken back
 /// ([`Editor::undo`](super::Editor::undo)). Its `Display` is the question; whoever asks may know of
@@ -64,6 +64,8 @@ pub(super) fn notes(old: &Configuration, new: &Configuration) -> Vec<String> {
     let moved = new.servers.iter().any(|(label, server)| {
         old.servers.get(label).is_some_and(|before| before.database.url != server.database.url)
     });
+    let changed =
+        new.trustpoints.iter().filter(|(label, section)| old.trustpoints.get(*label) != Some(section));
     let host_time = new.clock != old.clock || new.ntp != old.ntp;
     let mut notes = Vec::new();
     if forgotten(old, new).is_some() {
@@ -75,7 +77,36 @@ pub(super) fn notes(old: &Configuration, new: &Configuration) -> Vec<String> {
     if host_time {
         notes.push(HOST_TIME.to_owned());
     }
+    if new.certificate_query && !old.certificate_query {
+        notes.push(QUERY.to_owned());
+    }
+    for (label, section) in changed {
+        let before = old.trustpoints.get(label);
+        notes.extend(
+            meaningless(section)
+                .filter(|note| !before.is_some_and(|old| meaningless(old).any(|n| n == *note))),
+        );
+    }
     notes
+}
+
+/// What a trustpoint says that means nothing here.
+fn meaningless(section: &TrustpointSection) -> impl Iterator<Item = String> {
+    let interface = match &section.request.ip_address {
+        Some(RequestAddress::Interface(name)) => Some(format!(
+            "% {name} is an interface of a router: requests have no address; type the address itself."
+        )),
+        _ => None,
+    };
+    let by_hand = section.enrollment.is_by_hand() && section.auto_enroll.is_some();
+    [
+        interface,
+        section.source_interface.as_ref().map(|_| SOURCE.to_owned()),
+        section.vrf.as_ref().map(|_| VRF.to_owned()),
+        by_hand.then(|| BY_HAND.to_owned()),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The certificate that is to be forgotten now and was not before.
@@ -115,5 +146,10 @@ impl fmt::Display for Query {
 const REVOKE: &str = "% Be sure to ask the CA administrator to revoke this certificate.";
 const MOVED: &str = "% Server database url was changed. You need to move the\n\
                      % existing database to the new location.";
+const QUERY: &str = "% The database keeps certificates and CRLs in any case: this line changes nothing.";
+const SOURCE: &str =
+    "% The routes of the host choose the address that requests come from: this line changes nothing.";
+const VRF: &str = "% The host has one table of routes: this line changes nothing.";
+const BY_HAND: &str = "% Certificates that are enrolled by hand are not renewed by auto-enroll.";
 const HOST_TIME: &str =
     "% Lines of clock and NTP change nothing: the host keeps the time, and times are shown in UTC.";

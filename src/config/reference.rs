@@ -2,7 +2,7 @@
 
 use super::grammar::Row;
 use super::line::{Line, Lines};
-use super::{chain, global, pubkey, server, token, trustpoint};
+use super::{chain, global, map, profile, pubkey, server, token, trustpoint};
 
 /// A kind of line, for the reference.
 pub struct ReferenceLine {
@@ -22,6 +22,8 @@ pub fn reference() -> Vec<(&'static str, Vec<ReferenceLine>)> {
         ("Global lines", reference_of(&global::LINES)),
         ("crypto pki token", reference_of(&token::LINES)),
         ("crypto pki trustpoint", reference_of(&trustpoint::LINES)),
+        ("crypto pki profile enrollment", reference_of(&profile::LINES)),
+        ("crypto pki certificate map", reference_of(&map::LINES)),
         ("crypto pki server", reference_of(&server::LINES)),
         ("crypto pki certificate chain", reference_of(&chain::LINES)),
         ("crypto key pubkey-chain rsa", reference_of(&pubkey::CHAIN)),

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use crate::pki::{Hash, Name};
 
 use super::mode::Mode;
-use super::{Configuration, KeyPair, global, server, trustpoint};
+use super::{
+    Configuration, EnrollmentMethod, KeyPair, Legacy, ProfileSection, TrustpointSection, global, profile,
+    server, trustpoint,
+};
 
 /// A rule that is broken. Of the lines that may be to blame, it is the one typed last.
 pub(super) struct Broken {
@@ -32,45 +35,65 @@ pub(super) struct Blame {
 /// The first rule that is broken.
 pub(super) fn broken(configuration: &Configuration) -> Option<Broken> {
     weak_hash(configuration)
+        .or_else(|| weak_request(configuration))
         .or_else(|| weak_key(configuration))
         .or_else(|| same_device(configuration))
         .or_else(|| two_selfsigned(configuration))
+        .or_else(|| server_enrols_itself(configuration))
+        .or_else(|| shared_key(configuration))
+        .or_else(|| profile_by_hand(configuration))
         .or_else(|| one_ca_twice(configuration))
 }
 
 fn weak_hash(configuration: &Configuration) -> Option<Broken> {
     configuration.servers.iter().find_map(|(label, server)| {
-        let allowed = match server.hash() {
-            Hash::Md5 => server.legacy().md5,
-            Hash::Sha1 => server.legacy().sha1,
-            Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => true,
-        };
-        if allowed {
+        if server.legacy().allows(server.hash()) {
             return None;
         }
-        let value = server.hash().name();
         let mode = Mode::Server(label.clone());
-        let reason = format!("{value} is broken; to use it after all, type `crypto legacy {value}` as well");
-        let stands = format!("`hash {value}` stands in this section; change it first");
-        Some(Broken {
-            blames: vec![
-                Blame { mode: mode.clone(), words: server::HASH, value, reason: reason.clone() },
-                Blame { mode, words: server::LEGACY, value, reason: stands },
-            ],
-            reason,
-            section: format!("crypto pki server {label}"),
-        })
+        let words = (server::HASH, server::LEGACY);
+        Some(weak(server.hash(), mode, words, format!("crypto pki server {label}")))
     })
+}
+
+fn weak_request(configuration: &Configuration) -> Option<Broken> {
+    configuration.trustpoints.iter().find_map(|(label, trustpoint)| {
+        if allowed(configuration, label, trustpoint).allows(trustpoint.hash()) {
+            return None;
+        }
+        let mode = Mode::Trustpoint(label.clone());
+        let words = (trustpoint::HASH, trustpoint::LEGACY);
+        Some(weak(trustpoint.hash(), mode, words, format!("crypto pki trustpoint {label}")))
+    })
+}
+
+/// What a trustpoint or the server of its name allows.
+fn allowed(configuration: &Configuration, label: &str, trustpoint: &TrustpointSection) -> Legacy {
+    let server = configuration.servers.get(label).map(|server| server.legacy()).unwrap_or_default();
+    trustpoint.legacy.or(server)
+}
+
+fn weak(hash: Hash, mode: Mode, (line, legacy): (&'static str, &'static str), section: String) -> Broken {
+    let value = hash.name();
+    let reason = format!("{value} is broken; to use it after all, type `crypto legacy {value}` as well");
+    let stands = format!("`hash {value}` stands in this section; change it first");
+    Broken {
+        blames: vec![
+            Blame { mode: mode.clone(), words: line, value, reason: reason.clone() },
+            Blame { mode, words: legacy, value, reason: stands },
+        ],
+        reason,
+        section,
+    }
 }
 
 fn weak_key(configuration: &Configuration) -> Option<Broken> {
     configuration.trustpoints.iter().find_map(|(label, section)| {
-        let legacy = configuration.servers.get(label).is_some_and(|server| server.legacy().rsa_1024);
+        let legacy = allowed(configuration, label, section).rsa_1024;
         let bits =
             section.key.as_ref().and_then(KeyPair::least_bits).filter(|bits| *bits < 2048 && !legacy)?;
         let reason = format!(
-            "RSA keys of {bits} bits are weak; to use one after all, type `crypto legacy rsa-1024` in \
-             `crypto pki server {label}`"
+            "RSA keys of {bits} bits are weak; to use one after all, type `crypto legacy rsa-1024` as well"
         );
         let stands = format!("trustpoint {label} asks for an RSA key of {bits} bits; change it first");
         let trustpoint = |words| Blame {
@@ -79,17 +102,13 @@ fn weak_key(configuration: &Configuration) -> Option<Broken> {
             value: "bits",
             reason: reason.clone(),
         };
-        let legacy = Blame {
-            mode: Mode::Server(label.clone()),
-            words: server::LEGACY,
-            value: "rsa-1024",
-            reason: stands,
-        };
+        let legacy = |mode, words| Blame { mode, words, value: "rsa-1024", reason: stands.clone() };
         Some(Broken {
             blames: vec![
                 trustpoint(trustpoint::RSA_KEY_PAIR),
                 trustpoint(trustpoint::RSA_KEY_PAIR_ALSO),
-                legacy,
+                legacy(Mode::Trustpoint(label.clone()), trustpoint::LEGACY),
+                legacy(Mode::Server(label.clone()), server::LEGACY),
             ],
             reason,
             section: format!("crypto pki trustpoint {label}"),
@@ -124,6 +143,87 @@ fn two_selfsigned(configuration: &Configuration) -> Option<Broken> {
         blames: vec![blame(first, second), blame(second, first)],
         reason: format!("trustpoint {first} has the self-signed certificate; there is only one"),
         section: format!("crypto pki trustpoint {second}"),
+    })
+}
+
+/// The certificate of a server is renewed at the server's time, with what has to be made new around it.
+fn server_enrols_itself(configuration: &Configuration) -> Option<Broken> {
+    let label = configuration.servers.keys().find(|label| {
+        configuration.trustpoints.get(*label).is_some_and(|section| section.auto_enroll.is_some())
+    })?;
+    let reason = format!(
+        "trustpoint {label} is that of a certificate server, which renews it by itself: `auto-rollover` there"
+    );
+    Some(Broken {
+        blames: vec![
+            Blame {
+                mode: Mode::Trustpoint(label.clone()),
+                words: trustpoint::AUTO_ENROLL,
+                value: "auto-enroll",
+                reason: reason.clone(),
+            },
+            Blame {
+                mode: Mode::Global,
+                words: global::SERVER,
+                value: "label",
+                reason: format!("the trustpoint {label} has `auto-enroll`; take that back first"),
+            },
+        ],
+        reason,
+        section: format!("crypto pki trustpoint {label}"),
+    })
+}
+
+/// A new key for one trustpoint would take the old one from the other.
+fn shared_key(configuration: &Configuration) -> Option<Broken> {
+    let enrols = |section: &TrustpointSection| {
+        !matches!(section.enrollment.method, None | Some(EnrollmentMethod::SelfSigned))
+    };
+    let renews = |section: &TrustpointSection| {
+        section.regenerate || section.auto_enroll.is_some_and(|auto| auto.regenerate)
+    };
+    let key = |section: &TrustpointSection| section.key.as_ref().map(|key| key.label().to_owned());
+    let users = configuration.trustpoints.iter().filter(|(_, section)| enrols(section));
+    let (label, other) =
+        users.clone().filter(|(_, section)| renews(section)).find_map(|(label, section)| {
+            let other = users.clone().find(|(other, used)| *other != label && key(used) == key(section));
+            other.map(|(other, _)| (label, other))
+        })?;
+    let reason = format!(
+        "trustpoint {other} has the same key, which would be gone after a new one; give each its own by \
+         `rsakeypair`"
+    );
+    let blame = |label: &str, words, value| Blame {
+        mode: Mode::Trustpoint(label.to_owned()),
+        words,
+        value,
+        reason: reason.clone(),
+    };
+    Some(Broken {
+        blames: vec![
+            blame(label, trustpoint::REGENERATE, "regenerate"),
+            blame(label, trustpoint::AUTO_ENROLL, "regenerate"),
+            blame(label, trustpoint::RSA_KEY_PAIR, "label"),
+            blame(other, trustpoint::RSA_KEY_PAIR, "label"),
+        ],
+        reason: reason.clone(),
+        section: format!("crypto pki trustpoint {label}"),
+    })
+}
+
+/// A certificate to sign requests with is for requests that are sent.
+fn profile_by_hand(configuration: &Configuration) -> Option<Broken> {
+    let by_hand =
+        |(_, profile): &(&String, &ProfileSection)| profile.credential.is_some() && profile.is_by_hand();
+    let (label, _) = configuration.profiles.iter().find(by_hand)?;
+    let reason = "a request that is cut and pasted is not signed with another certificate: `enrollment terminal` \
+                  and `enrollment credential` exclude each other";
+    let blame =
+        |words, value| Blame { mode: Mode::Profile(label.clone()), words, value, reason: reason.to_owned() };
+    Some(Broken {
+        blames: vec![blame(profile::TERMINAL, "terminal"), blame(profile::CREDENTIAL, "credential")],
+        reason: reason.to_owned(),
+        section: format!("crypto pki profile enrollment {label}"),
     })
 }
 

@@ -126,6 +126,8 @@ fn every_word_has_help_and_every_line_a_use() {
     check(&global::LINES);
     check(&token::LINES);
     check(&trustpoint::LINES);
+    check(&profile::LINES);
+    check(&map::LINES);
     check(&server::LINES);
     check(&chain::LINES);
     check(&pubkey::CHAIN);

@@ -87,6 +87,28 @@ pub trait Device: Send + Sync {
     fn delete(&self, name: &str) -> Result<(), Fault>;
 }
 
+/// What is sent to a server by POST.
+#[derive(Clone, Copy, Debug)]
+pub struct Posted<'a> {
+    /// Content-Type.
+    pub content_type: &'a str,
+    /// The body.
+    pub octets: &'a [u8],
+}
+
+/// What an HTTP server answered, with success or without.
+#[derive(Clone, Debug)]
+pub struct Exchanged {
+    /// The status.
+    pub status: u16,
+    /// The status and its usual words.
+    pub said: String,
+    /// Content-Type without parameters, in lower case.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 /// What a directory holds, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -148,6 +170,22 @@ impl Files {
     /// The same for what everybody may read: CRLs and certificates.
     pub fn publish(&self, url: &FileUrl, octets: &[u8], login: Option<&Login>) -> Result<(), FileError> {
         self.write_as(url, octets, login, local::PUBLIC)
+    }
+
+    /// Asks an HTTP server by GET, or by POST when something is `posted`, for protocols that are spoken over
+    /// HTTP. The body of the answer has `limit` octets at most.
+    pub fn exchange(
+        &self,
+        url: &FileUrl,
+        posted: Option<Posted<'_>>,
+        limit: u64,
+    ) -> Result<Exchanged, FileError> {
+        self.at(url, None, |place| match place {
+            Where::Remote(remote) if remote.is_web() => {
+                remote.web().exchange(remote.url, remote.login, posted, limit)
+            }
+            _ => Err(Fault::Unsupported("only servers at http:// and https:// are asked so")),
+        })
     }
 
     /// What a directory holds. TFTP and HTTP list nothing.

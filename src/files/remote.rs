@@ -60,6 +60,11 @@ impl Remote<'_> {
         }
     }
 
+    /// Whether it is a server of HTTP.
+    pub fn is_web(&self) -> bool {
+        matches!(self.url.scheme(), "http" | "https")
+    }
+
     pub fn web(&self) -> &Web {
         self.web.get_or_init(|| Web::new(self.places.clone(), self.timeouts))
     }

@@ -1,4 +1,4 @@
-//! HTTP and HTTPS: GET, PUT and DELETE (RFC 9110, 9.3).
+//! HTTP and HTTPS: GET, PUT and DELETE of files, and POST for protocols over HTTP (RFC 9110, 9.3).
 //!
 //! A PUT carries its length, so a server has the whole file or refuses it. Certificates of servers are checked
 //! against the CAs that this host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise) and those of
@@ -21,7 +21,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::remote::{CONNECTING, WAITING, addresses, broken};
-use super::{Fault, Login, MAX_OCTETS, Places, Timeouts};
+use super::{Exchanged, Fault, Login, MAX_OCTETS, Places, Posted, Timeouts};
 
 /// An HTTP client.
 pub struct Web {
@@ -33,7 +33,20 @@ pub struct Answer {
     pub status: u16,
     /// Status and its words.
     pub said: String,
+    /// Content-Type, without parameters, in lower case.
+    pub content_type: Option<String>,
     pub body: Vec<u8>,
+}
+
+/// What is asked of a server.
+struct Asked<'a> {
+    method: Method,
+    url: &'a Url,
+    login: Option<&'a Login>,
+    /// Content-Type and octets.
+    body: Option<(&'a str, &'a [u8])>,
+    /// Octets of the answer's body, at most.
+    limit: u64,
 }
 
 impl Web {
@@ -95,6 +108,27 @@ impl Web {
         login: Option<&Login>,
         body: Option<&[u8]>,
     ) -> Result<Answer, Fault> {
+        let body = body.map(|octets| (content_type(url.path()), octets));
+        self.carry(Asked { method, url, login, body, limit: MAX_OCTETS })
+    }
+
+    /// GET, or POST of what is `posted`, and the answer, whatever the status.
+    pub fn exchange(
+        &self,
+        url: &Url,
+        login: Option<&Login>,
+        posted: Option<Posted<'_>>,
+        limit: u64,
+    ) -> Result<Exchanged, Fault> {
+        let method = if posted.is_some() { Method::POST } else { Method::GET };
+        let body = posted.map(|posted| (posted.content_type, posted.octets));
+        let Answer { status, said, content_type, body } =
+            self.carry(Asked { method, url, login, body, limit })?;
+        Ok(Exchanged { status, said, content_type, body })
+    }
+
+    fn carry(&self, asked: Asked<'_>) -> Result<Answer, Fault> {
+        let Asked { method, url, login, body, limit } = asked;
         let redirects = if method == Method::GET { MAX_REDIRECTS } else { 0 };
         // What was asked for over TLS does not come from elsewhere in clear.
         let only_tls = url.scheme() == "https";
@@ -102,13 +136,13 @@ impl Web {
         if let Some(login) = login {
             request = request.header("Authorization", basic(login).expose_secret());
         }
-        if body.is_some() {
-            request = request.header("Content-Type", content_type(url.path()));
+        if let Some((content_type, _)) = body {
+            request = request.header("Content-Type", content_type);
         }
         let malformed = |error: ureq::http::Error| Fault::Protocol(error.to_string());
         let answer = match body {
-            Some(body) => {
-                let request = request.body(body).map_err(malformed)?;
+            Some((_, octets)) => {
+                let request = request.body(octets).map_err(malformed)?;
                 let request = self
                     .agent
                     .configure_request(request)
@@ -130,8 +164,11 @@ impl Web {
         };
         let mut answer = answer.map_err(fault)?;
         let status = answer.status();
-        let body = answer.body_mut().with_config().limit(MAX_OCTETS).read_to_vec().map_err(fault)?;
-        Ok(Answer { status: status.as_u16(), said: words(status), body })
+        let content_type = answer.headers().get("Content-Type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.and_then(|value| value.split(';').next());
+        let content_type = content_type.map(|value| value.trim().to_ascii_lowercase());
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(fault)?;
+        Ok(Answer { status: status.as_u16(), said: words(status), content_type, body })
     }
 }
 

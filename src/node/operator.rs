@@ -2,7 +2,7 @@
 
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{FileType, Grant};
-use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex, revocation_reason};
 use crate::store::{Crl, Role, StoreError};
 
 use super::server::{CertServer, parse};
@@ -118,7 +118,7 @@ impl CertServer {
         let row = |entry: crl::Entry| RevokedRow {
             serial: entry.serial,
             at: entry.at,
-            reason: reason_name(entry.reason),
+            reason: revocation_reason(entry.reason),
         };
         Ok(CrlReport {
             issuer: ca.name().to_string(),
@@ -161,22 +161,6 @@ fn shown_name(typed: String, certificate: Option<&Certificate>) -> String {
 
 fn named(what: FileType, url: &str) -> (String, String) {
     (what.extension().to_owned(), url.to_owned())
-}
-
-/// CRLReason by its name (RFC 5280, 5.3.1).
-fn reason_name(reason: u8) -> &'static str {
-    match reason {
-        1 => "keyCompromise",
-        2 => "cACompromise",
-        3 => "affiliationChanged",
-        4 => "superseded",
-        5 => "cessationOfOperation",
-        6 => "certificateHold",
-        8 => "removeFromCRL",
-        9 => "privilegeWithdrawn",
-        10 => "aACompromise",
-        _ => "unspecified",
-    }
 }
 
 /// Entries of a CRL that are listed.

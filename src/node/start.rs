@@ -266,6 +266,10 @@ pub fn settings(section: &ServerSection) -> Settings {
                 Grant::None => policy::Grant::None,
                 Grant::RaAuto => policy::Grant::RaAuto,
             },
+            rollover_ca: section.grant_rollover.ca_cert,
+            rollover_ra: section.grant_rollover.ra_cert,
+            // Its certificate says.
+            path_len: None,
             rsa_1024: section.legacy().rsa_1024,
             md5: section.legacy().md5,
         },

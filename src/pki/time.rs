@@ -11,6 +11,10 @@ use der::DateTime;
 pub struct Time(u64);
 
 impl Time {
+    /// The months, as IOS writes them.
+    pub const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
     /// From seconds since the Unix epoch.
     pub const fn from_unix(seconds: u64) -> Self {
         Self(seconds)
@@ -46,6 +50,12 @@ impl Time {
         DateTime::from_unix_duration(Duration::from_secs(self.0)).unwrap_or(DateTime::INFINITY)
     }
 
+    /// The instant of a year, a month and a day, and of hours, minutes and seconds, in UTC. `None` when there is no
+    /// such day, or it is before 1970.
+    pub fn from_calendar(year: u16, month: u8, day: u8, [hours, minutes, seconds]: [u8; 3]) -> Option<Self> {
+        DateTime::new(year, month, day, hours, minutes, seconds).ok().map(Self::from)
+    }
+
     /// As certificates and CRLs carry it: UTCTime through 2049, GeneralizedTime after (RFC 5280, 4.1.2.5).
     pub fn to_x509(self) -> x509_cert::time::Time {
         let calendar = self.calendar();
@@ -65,7 +75,7 @@ impl Time {
         format!(
             "{weekday}, {:02} {} {} {:02}:{:02}:{:02} GMT",
             t.day(),
-            MONTHS[usize::from(t.month()) - 1], // DateTime's month is 1 to 12
+            Self::MONTHS[usize::from(t.month()) - 1], // DateTime's month is 1 to 12
             t.year(),
             t.hour(),
             t.minutes(),
@@ -89,15 +99,12 @@ impl fmt::Display for Time {
             t.hour(),
             t.minutes(),
             t.seconds(),
-            MONTHS[usize::from(t.month()) - 1], // DateTime's month is 1 to 12
+            Self::MONTHS[usize::from(t.month()) - 1], // DateTime's month is 1 to 12
             t.day(),
             t.year()
         )
     }
 }
-
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 #[cfg(test)]
 mod tests {

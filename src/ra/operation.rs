@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::ca::{self, Application, CaError, Meter};
+use crate::ca::{self, Application, CaError, Meter, Ours};
 use crate::log::Dump;
 use crate::pki::ber::Limits;
 use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
@@ -198,7 +198,9 @@ impl Ra {
         let signer = signed.signer();
         let ours = self.ca.issued(signer)?;
         let requester = match &ours {
-            Some(ours) => Requester::Holder { certificate: signer, revoked: ours.revoked },
+            Some(Ours { revoked, class, .. }) => {
+                Requester::Holder { certificate: signer, revoked: *revoked, class: *class }
+            }
             None if signer.public_key() == csr.public_key() => Requester::Itself,
             None => Requester::Stranger,
         };

@@ -84,7 +84,10 @@ fn refusal_told(refusal: &Refusal) -> Told {
         Refusal::Challenge => (FailInfo::BadRequest, CHALLENGE),
         Refusal::UnknownSigner => (FailInfo::BadMessageCheck, "the signer is not known"),
         Refusal::Revoked | Refusal::NotValidNow => (FailInfo::BadRequest, "the certificate is not valid"),
-        Refusal::OtherSubject => (FailInfo::BadRequest, "a renewal keeps its names"),
+        Refusal::OtherSubject | Refusal::OtherClass(..) => {
+            (FailInfo::BadRequest, "a renewal keeps its names")
+        }
+        Refusal::PathLength => (FailInfo::BadRequest, "no CA may stand below this one"),
         Refusal::Closed => (FailInfo::BadRequest, "nothing is granted"),
     };
     Told::Failure(fail_info, text)

@@ -114,10 +114,7 @@ impl CertRep {
     /// Reads a reply signed by one of `trusted`.
     pub fn decode(input: &[u8], trusted: &[&Certificate]) -> Result<Self, DecodeError> {
         let data = SignedData::parse(input, &Limits::REPLY)?;
-        let signer = data.signer_certificate(trusted).ok_or(DecodeError::NoCertificate)?;
-        if !trusted.iter().any(|known| known.der() == signer.der()) {
-            return Err(DecodeError::NoCertificate);
-        }
+        let signer = data.trusted_signer(trusted)?;
         data.verify(signer)?;
         if data.content_type != rfc5911::ID_DATA {
             return Err(DecodeError::NotCms);

@@ -41,6 +41,9 @@ pub enum DecodeError {
     /// The signer's certificate is not inside.
     #[error("the signer's certificate is not in the message")]
     NoCertificate,
+    /// Nobody has signed it who may.
+    #[error("the message is signed by somebody else than the CA or an RA of it")]
+    Untrusted,
     /// messageDigest is not that of the content.
     #[error("the message digest does not match")]
     BadDigest,

@@ -14,6 +14,7 @@ mod certificate_id;
 pub mod client;
 mod enveloped;
 mod error;
+pub mod next_ca;
 pub mod operation;
 mod pki_message;
 mod signed;
@@ -38,5 +39,7 @@ pub const PKI_MESSAGE: &str = "application/x-pki-message";
 pub const CA_CERT: &str = "application/x-x509-ca-cert";
 /// Content-Type of GetCACert with several.
 pub const CA_RA_CERT: &str = "application/x-x509-ca-ra-cert";
+/// Content-Type of GetNextCACert.
+pub const NEXT_CA_CERT: &str = "application/x-x509-next-ca-cert";
 /// Content-Type of GetCACertChain.
 pub const CA_CERT_CHAIN: &str = "application/x-x509-ca-ra-cert-chain";

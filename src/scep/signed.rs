@@ -92,6 +92,19 @@ impl SignedData {
         self.certificates.iter().chain(also.iter().copied()).find(|certificate| signer.id.names(certificate))
     }
 
+    /// The same, when it is one of `trusted`.
+    pub fn trusted_signer<'a>(
+        &'a self,
+        trusted: &'a [&'a Certificate],
+    ) -> Result<&'a Certificate, DecodeError> {
+        if self.signer.is_none() {
+            return Err(DecodeError::NoSigner);
+        }
+        let signer = self.signer_certificate(trusted).ok_or(DecodeError::Untrusted)?;
+        let known = trusted.iter().any(|known| known.der() == signer.der());
+        known.then_some(signer).ok_or(DecodeError::Untrusted)
+    }
+
     /// Checks digest and signature with the key of `certificate`.
     pub fn verify(&self, certificate: &Certificate) -> Result<(), DecodeError> {
         let signer = self.signer.as_ref().ok_or(DecodeError::NoSigner)?;

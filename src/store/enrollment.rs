@@ -15,7 +15,7 @@ use super::{Intent, NewIntent, StoreError};
 pub enum State {
     /// Just made.
     Initial,
-    /// To be issued; its intent is recorded.
+    /// To be issued: its intent is recorded, or it is asked for at another CA.
     Authorized,
     /// Waits for the operator.
     Pending,
@@ -166,6 +166,8 @@ pub enum Submission {
     Pend,
     /// It is issued at once: this is its intent.
     Issue(NewIntent),
+    /// It is issued by another CA, which is asked from now on: a [`Forward`](super::Forward).
+    Forward,
     /// It is cryptographically invalid, for this reason.
     Malformed(String),
 }

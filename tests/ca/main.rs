@@ -123,7 +123,7 @@ fn settings() -> Settings {
         serial: SerialRule::Sequential,
         reuse: Reuse::Never,
         max_pending: 100,
-        rules: Rules { grant: Grant::Manual, rsa_1024: false, md5: false },
+        rules: Rules::default(),
     }
 }
 
@@ -139,7 +139,7 @@ fn root() -> Vec<u8> {
 fn before(serial: u64, issuer: &TestKey, hash: Hash) -> Certificate {
     let (ca, requested) = (name(CA_NAME), Requested::of(&request("CN=old")).expect("a request"));
     let algorithm = SignatureAlgorithm::RsaPkcs1(hash);
-    let facts = IssuerFacts { name: &ca, key_id: &[7; 20], algorithm, cdp: None };
+    let facts = IssuerFacts { name: &ca, key_id: &[7; 20], algorithm, cdp: None, path_len: None };
     let template = requested.template(&facts, NOW.minus(DAY), NOW.plus(DAY * 300));
     Certificate::parse(&signed(&template, serial, issuer)).expect("a certificate")
 }

@@ -7,10 +7,12 @@
 pub mod ca;
 pub mod certmonger;
 pub mod device;
+pub mod fakeca;
 pub mod fileservers;
 pub mod http;
 pub mod ios;
 pub mod keys;
+pub mod openssl_pki;
 pub mod opinion;
 pub mod scepclient;
 pub mod shell;

@@ -20,6 +20,7 @@ pub static LINES: LazyLock<Lines<Editor>> =
 /// Lines of IOS that this version does not have.
 pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
 
+pub(super) const SERVER: &str = "crypto pki/ca server <label>";
 pub(super) const TOKEN: &str = "crypto pki/ca token <name>";
 
 const SHOWN: &[Line<Editor>] = &[
@@ -78,6 +79,45 @@ const SHOWN: &[Line<Editor>] = &[
         },
     },
     Line {
+        words: "crypto pki/ca profile enrollment <label>",
+        no: Some("crypto pki/ca profile enrollment <label>"),
+        about: "Configures how a CA that speaks no SCEP is talked to",
+        help: &[("profile", "Configure a profile"), ("enrollment", "For enrolment")],
+        run: |editor, verb, args| {
+            let name = label(args, "label")?;
+            if verb == Verb::Set {
+                editor.configuration.profiles.entry(name.clone()).or_default();
+                editor.mode = Mode::Profile(name);
+            } else {
+                let known = editor.configuration.profiles.remove(&name);
+                known.ok_or_else(|| args.refuse("label", "there is no such profile"))?;
+                editor.leave(&Mode::Profile(name));
+            }
+            Ok(())
+        },
+    },
+    Line {
+        words: "crypto pki/ca certificate map <label> <sequence:1-65535>",
+        no: Some("crypto pki/ca certificate map <label> [<sequence:1-65535>]"),
+        about: "Configures which certificates of peers are meant; of several sequences, the lines of one must fit",
+        help: &[
+            ("certificate", "Certificates"),
+            ("map", "Those that fit these lines"),
+            ("<sequence>", "Number of the sequence"),
+        ],
+        run: certificate_map,
+    },
+    Line {
+        words: "crypto pki/ca certificate query",
+        no: Some("crypto pki/ca certificate query"),
+        about: "Kept only: the database keeps certificates and CRLs in any case",
+        help: &[("certificate", "Certificates"), ("query", "Ask for them instead of keeping them")],
+        run: |editor, verb, _| {
+            editor.configuration.certificate_query = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
         words: "crypto pki/ca certificate chain <label>",
         no: Some("crypto pki/ca certificate chain <label>"),
         about: "Gives a trustpoint certificates by hand, or has it forget some",
@@ -108,7 +148,7 @@ const SHOWN: &[Line<Editor>] = &[
         },
     },
     Line {
-        words: "crypto pki/ca server <label>",
+        words: SERVER,
         no: Some("crypto pki/ca server <label>"),
         about: "Configures a certificate server; `no` deletes it with its key and its database",
         help: &[("server", "Configure a certificate server")],
@@ -145,12 +185,37 @@ const ALSO: &[Line<Editor>] = &[
 ];
 
 const LATER_LINES: &[Later] = &[
-    Later("crypto pki/ca certificate {map | query | storage | validate} [<rest...>]"),
-    Later("crypto pki/ca {cert | crl | fqdn | http | identity | profile | trustpool} [<rest...>]"),
+    Later("crypto pki/ca certificate {storage | validate} [<rest...>]"),
+    Later("crypto pki/ca {cert | crl | fqdn | http | identity | trustpool} [<rest...>]"),
     Later(
         "ip http {access-class | active-session-modules | client | max-connections |          secure-active-session-modules | secure-ciphersuite | secure-client-auth | secure-trustpoint |          session-module-list} [<rest...>]",
     ),
 ];
+
+fn certificate_map(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
+    let name = label(args, "label")?;
+    let sequence = args.number("sequence").and_then(|number| u16::try_from(number).ok());
+    let maps = &mut editor.configuration.certificate_maps;
+    let known = match (verb, sequence) {
+        (Verb::Set, sequence) => {
+            // The syntax makes it obligatory.
+            let sequence = sequence.unwrap_or(1);
+            maps.entry(name.clone()).or_default().entry(sequence).or_default();
+            editor.mode = Mode::CertificateMap(name, sequence);
+            return Ok(());
+        }
+        (_, Some(sequence)) => maps.get_mut(&name).and_then(|map| map.remove(&sequence)).is_some(),
+        (_, None) => maps.remove(&name).is_some(),
+    };
+    maps.retain(|_, map| !map.is_empty());
+    if !known {
+        return Err(args.refuse("label", "there is no such certificate map"));
+    }
+    if !editor.mode.is_in(&editor.configuration) {
+        editor.mode = Mode::Global;
+    }
+    Ok(())
+}
 
 fn hostname(editor: &mut Editor, verb: Verb, args: &Args) -> Result<(), Refusal> {
     editor.configuration.hostname = match verb {
@@ -184,7 +249,7 @@ fn domain_name(args: &Args) -> Result<String, Refusal> {
     Ok(name.to_owned())
 }
 
-fn is_host_label(part: &str) -> bool {
+pub(super) fn is_host_label(part: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=63).contains(&part.len()) && part.chars().all(inner) && !part.starts_with('-')
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::config::grammar::{Args, Refusal, Table};
 use crate::config::line::{Later, Line, Lines, Verb};
-use crate::config::{device, label};
-use crate::pki::{Hash, Name};
+use crate::config::{Legacy, device, distinguished_name, label};
+use crate::pki::Hash;
 
 /// Its lines.
 pub static LINES: LazyLock<Lines<ServerSection>> =
@@ -18,7 +18,7 @@ pub static LINES: LazyLock<Lines<ServerSection>> =
 pub static LATER: LazyLock<Table<Later>> = LazyLock::new(|| Table::new(LATER_LINES));
 
 pub(in crate::config) const HASH: &str = "hash {sha256 | sha384 | sha512 | sha1 | md5}";
-pub(in crate::config) const LEGACY: &str = "crypto legacy {des | md5 | sha1 | rsa-1024}";
+pub(in crate::config) const LEGACY: &str = Legacy::SYNTAX;
 
 const SHOWN: &[Line<ServerSection>] = &[
     Line {
@@ -269,7 +269,10 @@ const SHOWN: &[Line<ServerSection>] = &[
             ("sha1", "SHA-1 in certificates and CRLs"),
             ("rsa-1024", "RSA keys of 1024 to 2047 bits"),
         ],
-        run: legacy,
+        run: |server, verb, args| {
+            server.legacy.line(verb, args);
+            Ok(())
+        },
     },
     Line {
         words: "shutdown",
@@ -300,7 +303,7 @@ fn grant_rollover(server: &mut ServerSection, verb: Verb, args: &Args) -> Result
 
 fn issuer_name(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
     server.issuer_name = match verb {
-        Verb::Set => Some(distinguished_name(args)?),
+        Verb::Set => Some(distinguished_name(args, "dn")?),
         _ => None,
     };
     Ok(())
@@ -330,39 +333,6 @@ fn hash(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refus
     let hash = typed.unwrap_or(Hash::Sha256);
     server.hash = hash;
     Ok(())
-}
-
-fn legacy(server: &mut ServerSection, verb: Verb, args: &Args) -> Result<(), Refusal> {
-    let set = verb == Verb::Set;
-    // `no crypto legacy` alone takes all of them back.
-    let every = !server.legacy.words().iter().any(|(word, _)| args.has(word));
-    let mut legacy = server.legacy;
-    let words = [
-        ("des", &mut legacy.des),
-        ("md5", &mut legacy.md5),
-        ("sha1", &mut legacy.sha1),
-        ("rsa-1024", &mut legacy.rsa_1024),
-    ];
-    for (word, allowed) in words {
-        if every || args.has(word) {
-            *allowed = set;
-        }
-    }
-    server.legacy = legacy;
-    Ok(())
-}
-
-fn distinguished_name(args: &Args) -> Result<String, Refusal> {
-    let name = args.text("dn");
-    // `issuer name CN=…`, as it is printed in places.
-    let name = name.strip_prefix("name ").unwrap_or(name).trim_start();
-    // `issuer-name my-server`, as it is printed there too.
-    let name = match name.contains(['=', ',', '/']) {
-        true => name.to_owned(),
-        false => format!("CN={name}"),
-    };
-    Name::parse(&name).map_err(|error| args.refuse("dn", error.to_string()))?;
-    Ok(name)
 }
 
 fn url(args: &Args) -> Result<String, Refusal> {

@@ -7,6 +7,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::config::Legacy;
 use crate::pki::Hash;
 
 pub use database::{Archive, ArchiveFormat, Database, DatabaseLevel, FileType, Publish};
@@ -124,19 +125,6 @@ pub struct Scep {
     pub max_pending: u32,
 }
 
-/// Old algorithms that this server may use after all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Legacy {
-    /// Single DES in requests.
-    pub des: bool,
-    /// MD5 in requests, and `hash md5`.
-    pub md5: bool,
-    /// `hash sha1`.
-    pub sha1: bool,
-    /// RSA keys of 1024 to 2047 bits.
-    pub rsa_1024: bool,
-}
-
 impl ServerSection {
     /// The issuer name, as typed; `CN=LABEL` when it was not (S3).
     pub fn issuer_name(&self, label: &str) -> String {
@@ -217,11 +205,5 @@ impl Default for Lifetimes {
 impl Default for Scep {
     fn default() -> Self {
         Self { separate_key: None, duplicates_new: false, include_chain: false, max_pending: 100_000 }
-    }
-}
-
-impl Legacy {
-    const fn words(self) -> [(&'static str, bool); 4] {
-        [("des", self.des), ("md5", self.md5), ("sha1", self.sha1), ("rsa-1024", self.rsa_1024)]
     }
 }

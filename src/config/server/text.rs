@@ -12,11 +12,7 @@ impl fmt::Display for ServerSection {
             writeln!(f, " shutdown")?;
         }
         // `crypto legacy` first: what it allows is refused before it.
-        for (word, allowed) in self.legacy.words() {
-            if allowed {
-                writeln!(f, " crypto legacy {word}")?;
-            }
-        }
+        write!(f, "{}", self.legacy)?;
         self.issuer_name.iter().try_for_each(|name| writeln!(f, " issuer-name {name}"))?;
         write!(f, "{}", self.database)?;
         if self.grant != Grant::default() {

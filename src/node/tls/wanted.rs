@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::socket::SockaddrStorage;
 
-use crate::config::{Configuration, KeyPair, TrustpointSection};
+use crate::config::{Configuration, EnrollmentMethod, KeyPair, RevocationMethod, TrustpointSection};
 use crate::pki::{Certificate, Curve, KeyKind, Name, PublicKey, Time, extension};
 use crate::token::Token;
 
@@ -40,7 +40,7 @@ impl Wanted {
         dns.dedup();
         Some(Self {
             trustpoint: trustpoint.to_owned(),
-            subject: section.subject_name.clone().unwrap_or_else(|| format!("hostname={fqdn}")),
+            subject: section.request.subject_name.clone().unwrap_or_else(|| format!("hostname={fqdn}")),
             key_label: section.key.as_ref().map_or(trustpoint, KeyPair::label).to_owned(),
             kind: section.key.as_ref().map(kind),
             dns,
@@ -103,10 +103,12 @@ impl Wanted {
 
 /// The lines that IOS puts into the section that it adds.
 pub fn add(section: &mut TrustpointSection, number: u32) {
-    if !section.selfsigned {
-        section.selfsigned = true;
-        section.subject_name.get_or_insert(format!("cn=IOS-Self-Signed-Certificate-{number}"));
-        section.revocation_check.get_or_insert("none".into());
+    if !section.is_selfsigned() {
+        section.enrollment.method = Some(EnrollmentMethod::SelfSigned);
+        section.request.subject_name.get_or_insert(format!("cn=IOS-Self-Signed-Certificate-{number}"));
+        if section.checking.typed.is_empty() {
+            section.checking.typed.push(RevocationMethod::None);
+        }
     }
 }
 

@@ -85,7 +85,7 @@ fn move_to(db: &Connection, authority: &Authority, phase: Phase) -> Result<(), F
 
 pub(super) fn delete_server(db: &Connection, server: &str) -> Result<(), Fail> {
     // Authorities after what refers to them, counters after the triggers that change them.
-    for table in ["crls", "certificates", "authorities", "enrollments", "passwords", "counters"] {
+    for table in ["crls", "certificates", "authorities", "forwards", "enrollments", "passwords", "counters"] {
         change(db, &format!("DELETE FROM {table} WHERE server = ?1"), [server])?;
     }
     change(db, "DELETE FROM marks WHERE scope = ?1", [format!("server {server}")])?;

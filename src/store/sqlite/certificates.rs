@@ -4,15 +4,20 @@ use rusqlite::{Connection, Row};
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Certificate, Intent, Issued, IssuedBy, LeftBehind, NewIntent, Omit, Record, Revocation, SerialRule,
-    StoreError,
+    Certificate, Class, Intent, Issued, IssuedBy, LeftBehind, NewIntent, Omit, Record, Revocation,
+    SerialRule, StoreError,
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
 use super::{adoption, authorities, enrollments, passwords};
 
 /// Fixes serial number and bytes. The state of the enrollment is its caller's.
-pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -> Result<Intent, Fail> {
+pub(super) fn intend(
+    db: &Connection,
+    new: NewIntent,
+    enrollment: Option<(u64, Class)>,
+) -> Result<Intent, Fail> {
+    let (enrollment, class) = enrollment.unzip();
     if let Some(authority) = new.authority
         && authorities::is_discarded(db, &new.server, authority)?
     {
@@ -23,9 +28,9 @@ pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -
         SerialRule::Random => random(db, &new.server)?,
     };
     let tbs = (new.tbs)(&serial);
-    let sql = "INSERT INTO certificates (server, serial, authority, enrollment, intended, tbs)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let row = (&new.server, &serial, new.authority.map(int), enrollment.map(int), new.now, &tbs);
+    let sql = "INSERT INTO certificates (server, serial, authority, enrollment, class, intended, tbs)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let row = (&new.server, &serial, new.authority.map(int), enrollment.map(int), class, new.now, &tbs);
     change(db, sql, row)?;
     Ok(Intent { serial, authority: new.authority, enrollment, tbs })
 }
@@ -302,6 +307,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         serial: row.get("serial")?,
         authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
         enrollment: row.get::<_, Option<Count>>("enrollment")?.map(|n| n.0),
+        class: row.get("class")?,
         der: row.get("der")?,
         subject: row.get("subject")?,
         key: row.get("key")?,
@@ -317,6 +323,7 @@ fn unknown(serial: &Serial, authority: u64) -> Record {
         serial: serial.clone(),
         authority: Some(authority),
         enrollment: None,
+        class: None,
         der: None,
         subject: None,
         key: None,

@@ -8,7 +8,7 @@ use crate::store::{
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{certificates, passwords};
+use super::{certificates, forwards, passwords};
 
 pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, Fail> {
     // 1. A repetition costs the token what it cost, and goes on under its own transaction.
@@ -44,7 +44,11 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         Submission::Pend => (State::Pending, None, None),
         Submission::Issue(intent) => {
             let intent = NewIntent { server: new.server.clone(), ..intent };
-            (State::Authorized, Some(certificates::intend(db, intent, Some(id))?), None)
+            (State::Authorized, Some(certificates::intend(db, intent, Some((id, new.class)))?), None)
+        }
+        Submission::Forward => {
+            forwards::begin(db, &new.server, id, new.now)?;
+            (State::Authorized, None, None)
         }
         Submission::Malformed(reason) => (State::Malformed, None, Some(reason)),
     };
@@ -129,11 +133,11 @@ pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64,
 /// An intent for an enrollment that waits or was refused.
 pub(super) fn intend(db: &Connection, new: NewIntent, id: u64, from: State) -> Result<Intent, Fail> {
     let (server, now) = (new.server.clone(), new.now);
-    in_state(db, &server, id, from)?;
-    if with_serial(from) {
+    let enrollment = find(db, &server, id)?.ok_or(StoreError::NotFound)?;
+    if enrollment.state != from || with_serial(from) {
         return Err(StoreError::Conflict.into());
     }
-    let intent = certificates::intend(db, new, Some(id))?;
+    let intent = certificates::intend(db, new, Some((id, enrollment.class)))?;
     let sql = "UPDATE enrollments SET state = 'authorized', serial = ?3, reason = NULL, updated = ?4
                WHERE server = ?1 AND id = ?2";
     change(db, sql, (server, int(id), &intent.serial, now))?;
@@ -243,7 +247,7 @@ fn state(db: &Connection, server: &str, id: u64) -> Result<State, Fail> {
     Ok(first(db, sql, (server, int(id)), |row| row.get(0))?.ok_or(StoreError::NotFound)?)
 }
 
-/// The states that only an intent, its certificate and its end lead into and out of.
+/// The states that only an intent or another CA, a certificate and their end lead into and out of.
 fn with_serial(state: State) -> bool {
     matches!(state, State::Authorized | State::Granted)
 }
@@ -260,7 +264,7 @@ fn micros(cost: Cost) -> i64 {
     int(cost.micros).min(i64::MAX >> 2)
 }
 
-fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
+pub(super) fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
     Ok(Enrollment {
         id: row.get::<_, Count>("id")?.0,
         state: row.get("state")?,

@@ -1,0 +1,140 @@
+//! What a CA shows of itself: its certificate, those above it, and those of its RAs (RFC 8894, 4.2.1).
+
+use crate::pki::archive::pem;
+use crate::pki::ber::Limits;
+use crate::pki::{Certificate, KeyKind};
+use crate::scep::{DecodeError, SignedData};
+
+use super::ClientError;
+
+/// The certificates of a CA, sorted out. Nothing says yet that it is the CA that is meant: that is what
+/// fingerprints are for, and they are those of [`ca`](Self::ca).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaCertificates {
+    ca: Certificate,
+    chain: Vec<Certificate>,
+    registrars: Vec<Certificate>,
+}
+
+impl CaCertificates {
+    /// Reads what GetCACert answers or an operator brings: a certificate, or a PKCS#7 of several; DER, PEM or bare
+    /// base64. Content types are not asked: servers mix them up.
+    pub fn read(octets: &[u8]) -> Result<Self, ClientError> {
+        Self::sorted(certificates(octets).map_err(ClientError::NoCertificates)?)
+    }
+
+    /// Sorts certificates: the CA is the one that the RAs are from, else the one that no other CA is below. The
+    /// chain is what leads up from it. RA certificates that the CA has not signed are nobody's and left out.
+    pub fn sorted(certificates: Vec<Certificate>) -> Result<Self, ClientError> {
+        let (cas, others): (Vec<_>, Vec<_>) = certificates.into_iter().partition(is_ca);
+        let registers = |ca: &&Certificate| others.iter().any(|other| is_from(other, ca));
+        let is_lowest = |ca: &&Certificate| {
+            !cas.iter().any(|other| other != *ca && !other.is_self_issued() && is_from(other, ca))
+        };
+        let found = cas.iter().filter(registers).find(is_lowest);
+        let found = found.or_else(|| cas.iter().find(registers)).or_else(|| cas.iter().find(is_lowest));
+        let ca = found.or(cas.first()).ok_or(ClientError::NoCa)?.clone();
+        let mut chain: Vec<Certificate> = Vec::new();
+        while let Some(above) = above(chain.last().unwrap_or(&ca), &cas)
+            && *above != ca
+            && !chain.contains(above)
+        {
+            chain.push(above.clone());
+        }
+        let registrars = others.into_iter().filter(|other| is_from(other, &ca)).collect();
+        Ok(Self { ca, chain, registrars })
+    }
+
+    /// The CA's: what it issues is signed with this key.
+    pub fn ca(&self) -> &Certificate {
+        &self.ca
+    }
+
+    /// Those above the CA, the next one first; empty for a root, and where the server did not send them.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// Those of RAs, in the order in which they came.
+    pub fn registrars(&self) -> &[Certificate] {
+        &self.registrars
+    }
+
+    /// Every one: the CA's, the chain, the RAs'.
+    pub fn all(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.ca).chain(&self.chain).chain(&self.registrars)
+    }
+
+    /// What messages are encrypted to: the RA's certificate for that when there is one, else the CA's.
+    pub fn recipient(&self) -> Result<&Certificate, ClientError> {
+        let decrypts = |c: &&Certificate| matches!(c.public_key().kind(), KeyKind::Rsa { .. });
+        let may = |c: &&Certificate| c.extensions().key_usage().is_none_or(|usage| usage.key_encipherment());
+        let registrar = self.registrars.iter().filter(decrypts).find(may);
+        // A CA certificate rarely says that its key decrypts, and its key does.
+        let found = registrar.or(Some(&self.ca).filter(decrypts));
+        found.ok_or(ClientError::CannotEncrypt)
+    }
+
+    /// Who may sign replies: the CA, and RAs whose certificates do not say that they only decrypt.
+    pub fn signers(&self) -> impl Iterator<Item = &Certificate> {
+        let may = |c: &&Certificate| {
+            let usage = c.extensions().key_usage();
+            usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation())
+        };
+        std::iter::once(&self.ca).chain(self.registrars.iter().filter(may))
+    }
+
+    /// Whether the CA issued this certificate.
+    pub fn check_issued(&self, certificate: &Certificate) -> Result<(), ClientError> {
+        certificate.verify_signed_by(self.ca.public_key()).map_err(ClientError::NotIssued)?;
+        let named = certificate.issuer_raw() == self.ca.subject_raw();
+        named.then_some(()).ok_or(ClientError::OtherIssuer)
+    }
+}
+
+/// Certificates in any of the forms in which they are carried; one at least.
+fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
+    const SEQUENCE: u8 = 0x30;
+    if octets.first() == Some(&SEQUENCE) {
+        return binary(octets);
+    }
+    let text = String::from_utf8_lossy(octets);
+    let blocks = pem::blocks(&text).unwrap_or_default();
+    let blocks: Vec<_> = blocks.iter().map(pem::Block::der).collect();
+    let bare = match blocks.is_empty() {
+        true => pem::der_of(&text, pem::CERTIFICATE).ok(),
+        false => None,
+    };
+    let mut found = Vec::new();
+    for der in blocks.into_iter().chain(bare.as_ref().map(|der| der.as_slice())) {
+        found.extend(binary(der).unwrap_or_default());
+    }
+    (!found.is_empty()).then_some(found).ok_or(DecodeError::NoCertificate)
+}
+
+/// One certificate, or a PKCS#7. What follows is passed over: a line feed, most often.
+fn binary(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
+    let (element, _) = crate::pki::ber::parse_prefix(octets, &Limits::REPLY)?;
+    if let Ok(certificate) = Certificate::parse(element.raw()) {
+        return Ok(vec![certificate]);
+    }
+    let data = SignedData::parse(octets, &Limits::REPLY)?;
+    (!data.certificates.is_empty()).then_some(data.certificates).ok_or(DecodeError::NoCertificate)
+}
+
+/// By basicConstraints; of what has none, as certificates of version 1 have not, those that are self-signed.
+fn is_ca(certificate: &Certificate) -> bool {
+    match certificate.extensions().basic_constraints() {
+        Some(constraints) => constraints.ca,
+        None => certificate.is_self_issued(),
+    }
+}
+
+fn is_from(certificate: &Certificate, issuer: &Certificate) -> bool {
+    certificate.issuer_raw() == issuer.subject_raw()
+        && certificate.verify_signed_by(issuer.public_key()).is_ok()
+}
+
+fn above<'c>(certificate: &Certificate, cas: &'c [Certificate]) -> Option<&'c Certificate> {
+    cas.iter().filter(|_| !certificate.is_self_issued()).find(|ca| is_from(certificate, ca))
+}
