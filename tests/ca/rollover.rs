@@ -77,8 +77,8 @@ fn what_the_next_one_signs_begins_with_it() {
 
     // Both are ours, revoked or not.
     let ours = |certificate: &Certificate, revoked| {
-        let serial = certificate.serial().clone();
-        assert_eq!(ca.issued(certificate).unwrap(), Some(Ours { serial, revoked }));
+        let (serial, class) = (certificate.serial().clone(), tokenca::pki::Class::Router);
+        assert_eq!(ca.issued(certificate).unwrap(), Some(Ours { serial, revoked, class }));
     };
     ours(&shadow, false);
     ours(&current, false);

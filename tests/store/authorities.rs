@@ -78,13 +78,11 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     let next = store.prepare(new_authority(Role::Ca, 2)).unwrap();
     let by = |authority: u64| NewIntent { authority: Some(authority), ..new_intent() };
     let pend = |n, authority| store.submit(NewEnrollment { authority, ..request(n) }).unwrap().enrollment.id;
+    let submit = |n, authority| submit_for(&*store, n, authority).unwrap();
     let serial = |submitted: Submitted| submitted.intent.unwrap().serial;
-    let (current, shadow, held, begun) = (
-        serial(submit(1, ca.id)),
-        serial(submit(2, next.id)),
-        serial(submit(3, next.id)),
-        submit(4, next.id),
-    );
+    let (current, shadow, held) =
+        (serial(submit(1, ca.id)), serial(submit(2, next.id)), serial(submit(3, next.id)));
+    let (begun, waits, others) = (submit(4, next.id).enrollment.id, pend(5, Some(next.id)), pend(6, None));
     for serial in [&current, &shadow, &held] {
         store.keep(CA, issued(serial)).unwrap();
     }
