@@ -3,27 +3,41 @@
 use std::sync::Arc;
 
 use crate::ca::{Ca, Founding, Gate, Meter, Settings};
-use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
+use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
 use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
 use crate::policy::{self, Rules};
-use crate::ra::{Keys, Manner, Ra, Responder};
+use crate::ra::{Elsewhere, Forwarder, Keys, Manner, Ra, Responder};
 use crate::store::{Authority, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::archive::Archiving;
+use super::clock::Clock;
 use super::keys::note_generated;
 use super::surroundings::Surroundings;
 use super::takeover::{self, Takeover};
 
 /// A server that runs.
 pub struct Started {
-    /// Its CA.
-    pub ca: Arc<Ca>,
+    /// As what it acts.
+    pub acting: Acting,
     /// What answers SCEP.
     pub ra: Ra,
     /// What the operator should read about this start.
     pub notes: Notes,
+}
+
+/// As what a server acts.
+pub enum Acting {
+    /// A CA.
+    Ca(Arc<Ca>),
+    /// An RA.
+    Registrar {
+        /// The CA above.
+        elsewhere: Arc<Elsewhere>,
+        /// Asks it.
+        forwarder: Forwarder,
+    },
 }
 
 /// What is told before and after that the server is enabled.
@@ -49,6 +63,8 @@ pub struct Start<'a> {
     pub store: &'a Arc<dyn Store>,
     /// Whether it may issue.
     pub gate: &'a Arc<Gate>,
+    /// What tells the time from now on.
+    pub clock: &'a Arc<Clock>,
     /// Now.
     pub now: Time,
 }
@@ -56,6 +72,9 @@ pub struct Start<'a> {
 impl Start<'_> {
     /// Starts the server: makes what is missing, finishes what was interrupted.
     pub fn run(&self) -> Result<Started, NodeError> {
+        if let ServerMode::Ra { transparent } = self.section.mode {
+            return self.registration(transparent);
+        }
         let authorities = self.store.authorities(self.label)?;
         let active = |role| authorities.iter().find(|a| a.role == role && a.is_active());
         let meter = Meter::new();
@@ -67,16 +86,21 @@ impl Start<'_> {
                 let key = token.key(&authority.key_label)?;
                 (authority.clone(), token, key)
             }
+            None if self.section.mode == ServerMode::SubCs => self.subordinate()?,
             None => self.first(&settings, &meter, &mut notes)?,
         };
         let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
-        let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        if self.section.mode == ServerMode::SubCs {
+            let above = self.above()?;
+            ca = ca.below(std::iter::once(above.ca()).chain(above.chain()).cloned());
+        }
         if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
             return Err(NodeError::Refused(why));
         }
         ca.recover(&meter, self.now)?;
-        let keys = match self.separate(&token, &key) {
+        let keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
             Some(place) => self.separate_keys(&ca, &place, &meter)?,
             None => {
                 let certificate = usable_for_scep(ca.certificate(), taken_over)?;
@@ -99,7 +123,7 @@ impl Start<'_> {
             algorithms(self.section),
             Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
         );
-        Ok(Started { ca, ra, notes })
+        Ok(Started { acting: Acting::Ca(ca), ra, notes })
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.
@@ -196,6 +220,13 @@ impl Start<'_> {
         }
     }
 
+    /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
+    fn granted_without_scep(&self, token: &Token, ca: &Ca) -> Option<String> {
+        let usage = ca.certificate().extensions().key_usage();
+        let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
+        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
+    }
+
     fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
         let token = self.around.tokens.get(Some(place))?;
         let responder = |role, what: &str, usage| -> Result<(Certificate, TokenKey), NodeError> {
@@ -276,7 +307,7 @@ pub fn settings(section: &ServerSection) -> Settings {
     }
 }
 
-fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
+pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 
