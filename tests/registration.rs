@@ -75,8 +75,10 @@ impl Upstream {
             signer: Responder { certificate: own.clone(), key: key.clone() },
             decrypter: Responder { certificate: own, key: key.clone() },
             separate: false,
+            next: None,
+            fetches: Arc::default(),
         };
-        Ra::new(Arc::new(ca), store.clone(), keys, AlgorithmPolicy::default(), Manner::default())
+        Ra::new(Arc::new(ca), store.clone(), keys, AlgorithmPolicy::default(), Manner::default()).unwrap()
     }
 
     /// Grants from now on so.
@@ -110,7 +112,7 @@ impl Upstream {
 
     /// A certificate for this PKCS#10, granted by hand.
     fn certify(&self, csr: &[u8]) -> Certificate {
-        let taken = self.ra().enroll_by_hand(csr, "terminal", NOW).unwrap();
+        let taken = self.ra().enroll_by_hand(csr, "terminal", false, NOW).unwrap();
         let ByHand::Taken(tokenca::ca::Outcome::Pending(id)) = taken else { panic!("{taken:?}") };
         self.grant(id)
     }
@@ -206,9 +208,11 @@ impl Registration {
             signer: Responder { certificate: self.certificate.clone(), key: self.key.clone() },
             decrypter: Responder { certificate: self.certificate.clone(), key: self.key.clone() },
             separate: true,
+            next: None,
+            fetches: Arc::default(),
         };
         let (certifier, store) = (elsewhere.clone(), self.store.clone());
-        let ra = Ra::new(certifier, store, keys, AlgorithmPolicy::default(), Manner::default());
+        let ra = Ra::new(certifier, store, keys, AlgorithmPolicy::default(), Manner::default()).unwrap();
         let clock = self.clock.clone();
         let time = move || Time::from_unix(clock.load(Ordering::Relaxed));
         let forwarder = Forwarder::start(elsewhere.clone(), time).unwrap();

@@ -109,7 +109,8 @@ impl Ca {
             let by = record.and_then(|record| record.authority);
             if certificate.public_key() == key.public_key()
                 && by == Some(issuer.authority())
-                && now <= certificate.not_after()
+                // When the CA itself is over there is no better one.
+                && (now <= certificate.not_after() || now > issuer.certificate().not_after())
             {
                 return Ok(authority.clone());
             }

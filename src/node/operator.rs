@@ -88,6 +88,7 @@ impl CertServer {
                 })
                 .into(),
             pending: self.store.pending(&self.label)?,
+            rollover: self.rollover(0)?,
             scep: status.around.http,
         })
     }
@@ -95,20 +96,20 @@ impl CertServer {
     /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
     pub fn revoke(&self, serial: &Serial, reason: u8) -> Result<CrlReport, NodeError> {
         let (ca, now) = (self.ca()?, self.clock.now());
-        if serial == ca.certificate().serial() {
+        if ca.issuers().any(|issuer| serial == issuer.certificate().serial()) {
             return Err(NodeError::Refused(format!(
                 "certificate {serial} is that of the CA itself, which no CRL of its own can revoke"
             )));
         }
         ca.revoke(serial, reason, now).map_err(|error| self.about(serial, error, "is revoked already"))?;
-        self.new_crl(&ca, now)
+        self.new_crl(&ca, serial, now)
     }
 
     /// `unrevoke`: takes a hold back and issues a CRL.
     pub fn unrevoke(&self, serial: &Serial) -> Result<CrlReport, NodeError> {
         let ca = self.ca()?;
         ca.unrevoke(serial).map_err(|error| self.about(serial, error, "is not on hold"))?;
-        self.new_crl(&ca, self.clock.now())
+        self.new_crl(&ca, serial, self.clock.now())
     }
 
     /// `info crl`.
@@ -134,13 +135,17 @@ impl CertServer {
         }
     }
 
-    fn new_crl(&self, ca: &Ca, now: Time) -> Result<CrlReport, NodeError> {
-        let crl = ca.issue_crl(&Meter::new(), now).map_err(|error| {
-            NodeError::Refused(format!(
-                "it is recorded, but the CRL could not be issued and will be tried again: {}",
-                chain(&error)
-            ))
-        })?;
+    /// A CRL of the key that signed the certificate with this serial number.
+    fn new_crl(&self, ca: &Ca, serial: &Serial, now: Time) -> Result<CrlReport, NodeError> {
+        let crl = ca
+            .issuer_of(serial)
+            .and_then(|issuer| ca.issue_crl_of(issuer, &Meter::new(), now))
+            .map_err(|error| {
+                NodeError::Refused(format!(
+                    "it is recorded, but the CRL could not be issued and will be tried again: {}",
+                    chain(&error)
+                ))
+            })?;
         self.files_are_wanted();
         self.crl_report(ca, crl)
     }

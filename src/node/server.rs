@@ -1,14 +1,15 @@
 //! One `crypto pki server`, as the operator's commands see it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::{Ca, CaError, Gate, Meter};
 use crate::config::{FileType, SerialNumber, ServerMode, ServerSection, TrustpointSection};
 use crate::pki::archive::ios::{self, FileName};
 use crate::pki::{Certificate, Name, PublicKey, Time, chain};
-use crate::ra::{Answer, Asked};
-use crate::store::{Role, Store};
+use crate::ra::{Answer, Asked, Fetches};
+use crate::store::{Phase, Role, Store};
+use crate::token::Token;
 
 use super::NodeError;
 use super::below;
@@ -29,8 +30,12 @@ pub struct CertServer {
     gate: Arc<Gate>,
     publisher: Publisher,
     state: RwLock<Status>,
-    /// Held while the server starts or stops.
+    /// Held while the server starts, stops or rolls over.
     starting: Mutex<()>,
+    /// Who has asked for the next CA certificate.
+    pub(super) fetches: Arc<Fetches>,
+    /// When a rollover that has failed is tried again.
+    rolls_again: Mutex<Time>,
 }
 
 /// What is configured and what runs.
@@ -79,6 +84,8 @@ impl CertServer {
                 deleted: false,
             }),
             starting: Mutex::default(),
+            fetches: Arc::default(),
+            rolls_again: Mutex::default(),
         })
     }
 
@@ -114,11 +121,14 @@ impl CertServer {
             return Err(fixed("the issuer name", &old_name.to_string()));
         }
         let Some(trustpoint) = trustpoint else { return Ok(()) };
-        if trustpoint.key.as_ref().is_some_and(|key| key.label() != authority.key_label) {
-            return Err(fixed("the key", &authority.key_label));
+        // It names the first key; those that followed go by it, and where they are made is said elsewhere.
+        let first = self.store.authorities(&self.label)?.into_iter().find(|a| a.role == Role::Ca);
+        let first = first.unwrap_or(authority);
+        if trustpoint.key.as_ref().is_some_and(|key| key.label() != first.key_label) {
+            return Err(fixed("the key", &first.key_label));
         }
-        if trustpoint.on.as_ref().is_some_and(|on| *on != authority.token) {
-            return Err(fixed("the token of the key", &authority.token));
+        if trustpoint.on.as_ref().is_some_and(|on| *on != first.token) {
+            return Err(fixed("the token of the key", &first.token));
         }
         Ok(())
     }
@@ -220,7 +230,12 @@ impl CertServer {
     /// Starts, or starts anew by what is configured now. What runs goes on until the new one is ready.
     /// Returns what the operator should read.
     fn start(&self, now: Time) -> Result<Notes, String> {
-        let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _starting = self.starting();
+        self.start_held(now)
+    }
+
+    /// The same by whoever holds [`starting`](Self::starting).
+    pub(super) fn start_held(&self, now: Time) -> Result<Notes, String> {
         let status = self.status();
         if !status.may_run() {
             return Ok(Notes::default());
@@ -257,13 +272,15 @@ impl CertServer {
     }
 
     /// 1. the clock can be right, the database is not an old copy
-    /// 2. token, keys, certificates [token]
-    /// 3. files, from now on
+    /// 2. the next CA certificate takes over if its time has come
+    /// 3. token, keys, certificates [token]
+    /// 4. files, from now on
     fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
         self.check_clock(now)?;
         self.check_age(status)?;
         let plan = status.around.plan(&status.section.database)?;
+        self.activate_if_due(now)?;
         let start = Start {
             label: &self.label,
             section: &status.section,
@@ -272,6 +289,7 @@ impl CertServer {
             store: &self.store,
             gate: &self.gate,
             clock: &self.clock,
+            fetches: &self.fetches,
             now,
         };
         let started = start.run()?;
@@ -280,6 +298,9 @@ impl CertServer {
             Acting::Ca(ca) => Some(plan.of(ca.authority())),
             Acting::Registrar { .. } => None,
         });
+        if let Err(error) = self.delete_taken_back() {
+            tracing::warn!(server = self.label, error = %chain(&error), "a key that was taken back is not deleted");
+        }
         Ok(started)
     }
 
@@ -332,28 +353,24 @@ impl CertServer {
         self.publisher.wake();
     }
 
+    /// Everything is tried; the first error is told.
     fn upkeep(&self, started: &Started, status: &Status, now: Time) -> Result<(), NodeError> {
         self.check_clock(now)?;
-        match &started.acting {
-            Acting::Ca(ca) => {
-                ca.recover(&Meter::new(), now)?;
-                if ca.crl_is_due(now)? {
-                    ca.issue_crl(&Meter::new(), now)?;
-                }
-            }
+        let results = match &started.acting {
+            Acting::Ca(ca) => vec![
+                ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
+                ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
+                self.tick_rollover(ca, started, status, now),
+            ],
             Acting::Registrar { elsewhere, forwarder } => {
                 forwarder.wake();
-                // The trustpoint has renewed it, or rolled over with the CA.
-                let held = below::registrar(self.store.as_ref(), &self.label)?;
-                if held.is_some_and(|held| held != *elsewhere.registrar()) {
-                    self.start(now).map_err(NodeError::Refused)?;
-                }
+                vec![self.tick_registrar(elsewhere, now)]
             }
-        }
+        };
         let before = now.minus(status.section.lifetime.enrollment_request.duration());
         self.store.expire(&self.label, before)?;
         self.store.expire_passwords(&self.label, before)?;
-        Ok(())
+        results.into_iter().collect()
     }
 
     /// Something was issued or revoked that files tell of.
@@ -395,7 +412,7 @@ impl CertServer {
         keep_keys: bool,
         is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
     ) -> Result<(), NodeError> {
-        let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _starting = self.starting();
         if keep_keys {
             self.complete_files()?;
         }
@@ -406,12 +423,16 @@ impl CertServer {
                 import::keep_authority(self.store.as_ref(), &self.label, authority)?;
                 continue;
             }
-            delete_key(tokens, &authority.token, &authority.key_label, is_needed)?;
+            match tokens.get(Some(&authority.token)) {
+                // Its key is gone, or soon will be nobody's.
+                Err(_) if authority.phase == Phase::Discarded => continue,
+                token => delete_key(&token?, &authority.key_label, is_needed)?,
+            }
         }
         // Those of an RA, and of a subordinate CA that has waited for its certificate, are the trustpoint's.
         for own in self.store.trusted(&self.label)?.iter().filter(|own| own.kind.is_own() && !keep_keys) {
             if let (Some(token), Some(key_label)) = (&own.token, &own.key_label) {
-                delete_key(tokens, token, key_label, is_needed)?;
+                delete_key(&tokens.get(Some(token))?, key_label, is_needed)?;
             }
         }
         if !keep_keys {
@@ -491,6 +512,20 @@ impl CertServer {
         Ok(authorities.into_iter().find(|authority| authority.role == Role::Ca && authority.is_active()))
     }
 
+    /// Held while the server starts, stops or rolls over.
+    pub(super) fn starting(&self) -> MutexGuard<'_, ()> {
+        self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// When a rollover that has failed is tried again.
+    pub(super) fn again(&self) -> Time {
+        *self.rolls_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn set_again(&self, at: Time) {
+        *self.rolls_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
+    }
+
     pub(super) fn status(&self) -> Status {
         self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
@@ -502,12 +537,10 @@ impl CertServer {
 
 /// Deletes a key that nobody needs.
 fn delete_key(
-    tokens: &Tokens,
-    token: &str,
+    token: &Token,
     label: &str,
     is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
 ) -> Result<(), NodeError> {
-    let token = tokens.get(Some(token))?;
     if let Some(key) = token.find(label)?
         && !is_needed(key.public_key())?
     {

@@ -21,6 +21,9 @@ pub trait Certifier: Send + Sync {
     /// Certificates of CAs: of that which issues, then of those above it, so far as they are known. Never empty.
     fn certificates(&self) -> &[Certificate];
 
+    /// Certificates of CAs from that which issued with this authority of the store on, that which acts when `None`.
+    fn chain(&self, authority: Option<u64>) -> Vec<Certificate>;
+
     /// Whether the CA issued this certificate.
     fn issued(&self, certificate: &Certificate, now: Time) -> Result<Option<Ours>, CaError>;
 
@@ -63,8 +66,8 @@ pub trait Certifier: Send + Sync {
     /// A certificate by issuer, an encoded name, and serial number.
     fn certificate_of(&self, issuer: &[u8], serial: &Serial) -> Result<Option<store::Certificate>, CaError>;
 
-    /// The newest CRL of the CA.
-    fn crl(&self, now: Time) -> Result<Option<Listed>, Refused>;
+    /// The newest CRL of the CA, or of the one of its keys with this identifier.
+    fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused>;
 
     /// The CRL on which the certificate with this issuer, an encoded name, and serial number would be.
     fn crl_for(&self, issuer: &[u8], serial: &Serial, now: Time) -> Result<Option<Bytes>, Refused>;
@@ -73,6 +76,8 @@ pub trait Certifier: Send + Sync {
 /// A CRL, and what caches are told of it.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// Which key of the CA has signed it: its authority in the store.
+    pub authority: u64,
     /// The CRL, DER.
     pub der: Bytes,
     /// cRLNumber; 0 for one without.
@@ -94,6 +99,14 @@ impl Certifier for Ca {
 
     fn certificates(&self) -> &[Certificate] {
         self.certificates()
+    }
+
+    fn chain(&self, authority: Option<u64>) -> Vec<Certificate> {
+        let mut chain = self.certificates().to_vec();
+        if let Ok(issuer) = self.issuer(authority) {
+            chain[0] = issuer.certificate().clone();
+        }
+        chain
     }
 
     fn issued(&self, certificate: &Certificate, _: Time) -> Result<Option<Ours>, CaError> {
@@ -149,14 +162,20 @@ impl Certifier for Ca {
         self.certificate_with(serial)
     }
 
-    fn crl(&self, _: Time) -> Result<Option<Listed>, Refused> {
+    fn crl(&self, key: Option<&[u8]>, _: Time) -> Result<Option<Listed>, Refused> {
+        let issuer = match key {
+            None => Some(self.active()),
+            Some(key) => self.issuers().find(|issuer| issuer.key_id() == key),
+        };
+        let Some(issuer) = issuer else { return Ok(None) };
         let listed = |crl: store::Crl| Listed {
+            authority: crl.authority,
             der: crl.der,
             number: crl.number,
             this_update: crl.this_update,
             next_update: crl.next_update,
         };
-        Ok(self.crl()?.map(listed))
+        Ok(self.crl_of(issuer)?.map(listed))
     }
 
     fn crl_for(&self, issuer: &[u8], serial: &Serial, _: Time) -> Result<Option<Bytes>, Refused> {

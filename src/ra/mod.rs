@@ -6,6 +6,7 @@ mod challenge;
 mod elsewhere;
 mod enroll;
 mod forward;
+mod next;
 mod operation;
 mod replies;
 mod told;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::ca::CaError;
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
@@ -25,9 +27,10 @@ pub use challenge::challenge_digest;
 pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
 pub use forward::Forwarder;
+pub use next::{Fetches, NextKeys};
 
+use next::Next;
 use replies::Replies;
-use told::Refused;
 
 /// What a client may ask for over HTTP.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub enum Asked {
     PkiOperation(Vec<u8>),
     /// The CRL: `operation=GetCRL` of IOS, and `/L.crl`.
     Crl,
+    /// The CRL of the key with this keyIdentifier, which may be the next one or one that was: `/L-KEY.crl`.
+    CrlOf(Vec<u8>),
     /// `/L.cer`.
     Certificate,
 }
@@ -65,6 +70,10 @@ pub struct Keys {
     pub decrypter: Responder<dyn DecryptionKey>,
     /// Whether they are keys of their own and not the CA's.
     pub separate: bool,
+    /// Those of the next CA, once there is one.
+    pub next: Option<NextKeys>,
+    /// Where it is noted who asks for the next CA certificate.
+    pub fetches: Arc<Fetches>,
 }
 
 /// How answers are put together.
@@ -84,6 +93,8 @@ pub struct Ra {
     signer: Responder<dyn SigningKey>,
     decrypter: Responder<dyn DecryptionKey>,
     separate: bool,
+    next: Option<Next>,
+    fetches: Arc<Fetches>,
     algorithms: AlgorithmPolicy,
     manner: Manner,
     replies: Replies,
@@ -95,15 +106,17 @@ pub struct Ra {
 }
 
 impl Ra {
-    /// Serves what is certified by `certifier` with these keys.
+    /// Serves what is certified by `certifier` with these keys. Where there is a next CA certificate, it is signed here
+    /// for all who will ask.
     pub fn new(
         certifier: Arc<dyn Certifier>,
         store: Arc<dyn Store>,
         keys: Keys,
         algorithms: AlgorithmPolicy,
         manner: Manner,
-    ) -> Self {
-        let Keys { signer, decrypter, separate } = keys;
+    ) -> Result<Self, CaError> {
+        let Keys { signer, decrypter, separate, next, fetches } = keys;
+        let next = next.map(Next::new).transpose()?;
         let certificates = certifier.certificates();
         let cas: Vec<&[u8]> = certificates.iter().map(|certificate| certificate.der()).collect();
         let ca_cert = match (separate, &cas[..]) {
@@ -117,8 +130,8 @@ impl Ra {
             (false, cas) if cas.len() > 1 && !manner.alone => (scep::CA_RA_CERT, scep::certs_only(cas)),
             (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
         };
-        Self {
-            caps: scep::Capabilities::serving(&algorithms).to_string().into(),
+        Ok(Self {
+            caps: scep::Capabilities::serving(&algorithms, next.is_some()).to_string().into(),
             certificate: Bytes::copy_from_slice(cas[0]),
             ca_cert: (ca_cert.0, ca_cert.1.into()),
             ca_chain: scep::certs_only(&cas).into(),
@@ -127,10 +140,12 @@ impl Ra {
             signer,
             decrypter,
             separate,
+            next,
+            fetches,
             algorithms,
             manner,
             replies: Replies::default(),
-        }
+        })
     }
 
     /// Whether SCEP is served with other keys than the CA's.
@@ -149,12 +164,10 @@ impl Ra {
             Asked::CaCaps => Answer::ok("text/plain", self.caps.clone()),
             Asked::CaCert => Answer::ok(self.ca_cert.0, self.ca_cert.1.clone()),
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
-            Asked::NextCaCert => Answer::not_found("there is no next CA certificate yet"),
+            Asked::NextCaCert => self.next_ca_cert(peer),
             Asked::Certificate => self.certificate(),
-            Asked::Crl => self.crl(now).unwrap_or_else(|error| {
-                tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
-                Answer::busy()
-            }),
+            Asked::Crl => self.crl(None, peer, now),
+            Asked::CrlOf(key) => self.crl(Some(&key), peer, now),
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
         }
     }
@@ -169,16 +182,26 @@ impl Ra {
         })
     }
 
-    fn crl(&self, now: Time) -> Result<Answer, Refused> {
-        let Some(crl) = self.certifier.crl(now)? else { return Ok(Answer::not_found("there is no CRL yet")) };
-        Ok(Answer::ok("application/pkix-crl", crl.der).cached(Cache {
-            // The time as well: a CA deleted and made anew under its label counts from 1 again.
-            etag: format!("\"{}-{}\"", crl.number, crl.this_update.unix()),
+    /// The CRL of the CA as it is, or of the one of its keys with this identifier.
+    fn crl(&self, key: Option<&[u8]>, peer: IpAddr, now: Time) -> Answer {
+        let crl = match self.certifier.crl(key, now) {
+            Ok(Some(crl)) => crl,
+            Ok(None) if key.is_some() => return Answer::not_found("there is no CRL of such a key"),
+            Ok(None) => return Answer::not_found("there is no CRL yet"),
+            Err(error) => {
+                tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
+                return Answer::busy();
+            }
+        };
+        Answer::ok("application/pkix-crl", crl.der).cached(Cache {
+            // The key, because each counts for itself; the time as well: a CA deleted and made anew under its
+            // label counts from 1 again.
+            etag: format!("\"{}-{}-{}\"", crl.authority, crl.number, crl.this_update.unix()),
             modified: crl.this_update,
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
             expires: Some(crl.next_update),
-        }))
+        })
     }
 }
 
