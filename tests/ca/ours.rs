@@ -71,6 +71,8 @@ fn a_device_of_a_ca_taken_over_renews() {
         signer: Responder { certificate: own(), key: CA_KEY.clone() },
         decrypter: Responder { certificate: own(), key: CA_KEY.clone() },
         separate: false,
+        next: None,
+        fetches: Arc::default(),
     };
     let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), false).expect("an RA");
     let new = TestKey::new();
