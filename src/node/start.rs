@@ -127,6 +127,9 @@ impl Start<'_> {
             ca.issue_crl(&meter, self.now)?;
         }
         // What is not needed today keeps no server from starting.
+        if let Err(error) = ca.issue_due_crls(&meter, self.now) {
+            tracing::warn!(server = self.label, error = %chain(&error), "a CRL could not be issued");
+        }
         let next_trouble = match self.next_keys(&ca, &authorities, &meter) {
             Ok(next) => {
                 keys.next = next;
