@@ -289,6 +289,7 @@ fn terminate(mut child: Child) -> ExitStatus {
     }
 }
 
+/// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tokenca");
 /// How long a server may take to make its keys, beside all the other tests.
 const READY: Duration = Duration::from_secs(60);

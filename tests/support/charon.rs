@@ -118,8 +118,8 @@ impl Drop for Gateway {
     }
 }
 
-// kernel-libipsec comes first: packets are then encrypted in the process, which needs a TUN device and nothing else of
-// the kernel. kernel-netlink has addresses and routes.
+// kernel-libipsec comes before kernel-netlink: packets are then encrypted in the process, which asks the kernel for no
+// more than a TUN device; many have no ESP. Addresses and routes are kernel-netlink's.
 const CONFIGURATION: &str = "\
 charon-systemd {
   load = random nonce kdf openssl pem pkcs1 pkcs8 x509 pubkey constraints revocation curl kernel-libipsec \

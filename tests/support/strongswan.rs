@@ -59,15 +59,15 @@ impl Strongswan {
         fs::write(self.file(&format!("{name}.key")), generated.success().stdout).expect("a key");
     }
 
-    /// Generates a P-256 key pair and a request for it, `NAME.req` (DER). SCEP of strongSwan has no EC keys.
+    /// Generates a P-256 key pair and a request for it, `NAME.req` (DER): `pki --scep` has RSA keys only.
     pub fn ec_request(&self, name: &str) {
-        let generated = self.pki(&["--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem"]).output();
-        let file = |end: &str| self.file(&format!("{name}.{end}"));
-        fs::write(file("key"), generated.expect("pki is installed").stdout).expect("a key");
+        let generated =
+            run(&mut self.pki(&["--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem"]));
         let key = format!("{name}.key");
-        let mut pki =
-            self.pki(&["--req", "--type", "ecdsa", "--in", &key, "--dn", &self.dn, "--san", &self.san]);
-        fs::write(file("req"), pki.output().expect("pki is installed").stdout).expect("a request");
+        fs::write(self.file(&key), generated.success().stdout).expect("a key");
+        let request = ["--req", "--type", "ecdsa", "--in", &key, "--dn", &self.dn, "--san", &self.san];
+        let request = self.pki(&request).output().expect("pki is installed");
+        fs::write(self.file(&format!("{name}.req")), request.stdout).expect("a request");
     }
 
     /// Asks for a certificate for the key `name`, with further arguments; it goes to `name.pem`.
