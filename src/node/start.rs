@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
-use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Curve, KeyKind, Name, Time, chain};
-use crate::policy::{self, Rules};
-use crate::ra::{Fetches, Keys, Ra, Responder};
-use crate::store::{Authority, Phase, Reuse, Role, SerialRule, Store};
+use crate::ca::{Ca, Curve, Forwarder, Founding, Gate, Issuer, KeyKind, KeyPair, Keys, Manner, Meter, Name, Phase, Ra, Responder};
+use crate::store::{Authority, Reuse, Role, Rules};
+use crate::ra::{Elsewhere, Rules};
+use crate::ra::{Fetches, SerialNumber, SerialRule, ServerMode, ServerSection, Settings};
+use crate::config::{Grant, Store, Time, Time};
+use crate::policy::{self, TrustpointSection};
+use crate::pki::{Certificate, chain};
+use crate::policy::{self};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::archive::Archiving;
+use super::clock::Clock;
 use super::keys::note_generated;
 use super::rollover::scep_label;
 use super::surroundings::Surroundings;
@@ -19,14 +22,27 @@ use super::takeover::{self, Takeover};
 
 /// A server that runs.
 pub struct Started {
-    /// Its CA.
-    pub ca: Arc<Ca>,
+    /// As what it acts.
+    pub acting: Acting,
     /// What answers SCEP.
     pub ra: Ra,
     /// Why the next CA certificate is not offered although there is one.
     pub next_trouble: Option<String>,
     /// What the operator should read about this start.
     pub notes: Notes,
+}
+
+/// As what a server acts.
+pub enum Acting {
+    /// A CA.
+    Ca(Arc<Ca>),
+    /// An RA.
+    Registrar {
+        /// The CA above.
+        elsewhere: Arc<Elsewhere>,
+        /// Asks it.
+        forwarder: Forwarder,
+    },
 }
 
 /// What is told before and after that the server is enabled.
@@ -54,6 +70,8 @@ pub struct Start<'a> {
     pub gate: &'a Arc<Gate>,
     /// Where it is noted who asks for the next CA certificate.
     pub fetches: &'a Arc<Fetches>,
+    /// What tells the time from now on.
+    pub clock: &'a Arc<Clock>,
     /// Now.
     pub now: Time,
 }
@@ -61,6 +79,9 @@ pub struct Start<'a> {
 impl Start<'_> {
     /// Starts the server: makes what is missing, finishes what was interrupted.
     pub fn run(&self) -> Result<Started, NodeError> {
+        if let ServerMode::Ra { transparent } = self.section.mode {
+            return self.registration(transparent);
+        }
         let authorities = self.store.authorities(self.label)?;
         let active = |role| authorities.iter().find(|a| a.role == role && a.is_active());
         let meter = Meter::new();
@@ -72,11 +93,16 @@ impl Start<'_> {
                 let key = token.key(&authority.key_label)?;
                 (authority.clone(), token, key)
             }
+            None if self.section.mode == ServerMode::SubCs => self.subordinate()?,
             None => self.first(&settings, &meter, &mut notes)?,
         };
         let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
-        let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        if self.section.mode == ServerMode::SubCs {
+            let above = self.above()?;
+            ca = ca.below(std::iter::once(above.ca()).chain(above.chain()).cloned());
+        }
         if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
             return Err(NodeError::Refused(why));
         }
@@ -87,6 +113,9 @@ impl Start<'_> {
         }
         let mut keys = match self.separate(&token, &key) {
             Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
+        ca.recover(&meter, self.now)?;
+        let keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
+            Some(place) => self.separate_keys(&ca, &place, &meter)?,
             None => {
                 let certificate = usable_for_scep(ca.certificate(), taken_over)?;
                 let signer = Arc::new(key.clone().with_priority(Priority::Reply));
@@ -122,6 +151,9 @@ impl Start<'_> {
             self.section.scep.include_chain,
         )?;
         Ok(Started { ca, ra, next_trouble, notes })
+            Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
+        );
+        Ok(Started { acting: Acting::Ca(ca), ra, notes })
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.
@@ -239,6 +271,26 @@ impl Start<'_> {
         let (what, usage) = match role {
             Role::RaDecrypt => ("decrypt", KeyUsage::ENCRYPTION),
             Role::RaSign | Role::Ca => ("sign", KeyUsage::SIGNATURE),
+    /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
+    fn granted_without_scep(&self, token: &Token, ca: &Ca) -> Option<String> {
+        let usage = ca.certificate().extensions().key_usage();
+        let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
+        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
+    }
+
+    fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
+        let token = self.around.tokens.get(Some(place))?;
+        let responder = |role, what: &str, usage| -> Result<(Certificate, TokenKey), NodeError> {
+            let label = format!("{}.scep-{what}", self.label);
+            let key = match token.find(&label)? {
+                Some(key) => key,
+                None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+            };
+            let authority =
+                ca.certify_scep_key(ca.active(), role, &key, (token.name(), &label), meter, self.now)?;
+            let certificate = Certificate::parse(&authority.certificate);
+            let certificate = certificate.map_err(|error| NodeError::Refused(error.to_string()))?;
+            Ok((certificate, key))
         };
         let known = self.store.authorities(self.label)?;
         let known = known.into_iter().find(|a| a.role == role && a.phase == issuer.phase());
@@ -333,7 +385,7 @@ pub fn settings(section: &ServerSection) -> Settings {
     }
 }
 
-fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
+pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 
