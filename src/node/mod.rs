@@ -19,6 +19,7 @@ mod surroundings;
 mod takeover;
 mod tls;
 mod tokens;
+mod trustpoints;
 mod vault;
 
 use std::collections::btree_map::Entry;
@@ -49,6 +50,10 @@ pub use rollover::{NextCertificate, RolloverReport, RolloverStatus};
 pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
+pub use trustpoints::{
+    Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
+    UpperRequestReport, Verdict,
+};
 
 use archive::Passphrases;
 use clock::Clock;
@@ -68,6 +73,7 @@ pub struct Node {
     changing: Mutex<()>,
     http: RwLock<Option<SocketAddr>>,
     tls: Tls,
+    trustpoints: Trustpoints,
     on_change: Mutex<Option<Listener>>,
     /// Of archives to be made, by the label of their server.
     passphrases: Arc<Passphrases>,
@@ -108,6 +114,7 @@ impl Node {
         let files = files::of(&empty, &state, &Tokens::default(), &vault);
         let node = Arc::new(Self {
             tls: Tls::new(store.clone(), clock.clone()),
+            trustpoints: Trustpoints::new(store.clone(), clock.clone(), vault.clone()),
             clock,
             store,
             vault,
@@ -195,6 +202,8 @@ impl Node {
             self.forget_trustpoint(label)?;
         }
         self.keep_chains(chains)?;
+        // Before the servers: some act with what their trustpoint has.
+        self.trustpoints.configure(&new, &tokens, &files);
         let around = Surroundings {
             tokens: tokens.clone(),
             files: files.clone(),
@@ -260,6 +269,7 @@ impl Node {
             server.tick(now);
         }
         self.tls.tick(now);
+        self.trustpoints.tick();
     }
 
     /// What time it is for this node.
@@ -349,6 +359,13 @@ impl Node {
 
     fn listener(&self) -> MutexGuard<'_, Option<Listener>> {
         self.on_change.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Before the lock of the state directory is given back.
+        self.trustpoints.stop();
     }
 }
 

@@ -309,7 +309,7 @@ pub trait Store: Send + Sync {
     fn advance_request(&self, old: &UpperRequest, new: &UpperRequest) -> Result<(), StoreError>;
 
     /// The end of a request: it is removed, and these certificates take the place of all that its trustpoint has
-    /// of its kind, in one transaction. `Conflict` if the stored one is not `old`.
+    /// of their kinds, in one transaction. `Conflict` if the stored one is not `old`.
     fn finish_request(
         &self,
         old: &UpperRequest,

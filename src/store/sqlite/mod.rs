@@ -634,8 +634,8 @@ mod tests {
             crls::PER_REQUEST,
             enrollments::PER_REQUEST,
             facts::PER_REQUEST,
-            forwards::PER_REQUEST,
             trustpoints::PER_REQUEST,
+            forwards::PER_REQUEST,
         ];
         for sql in tables.concat() {
             let plan = store
