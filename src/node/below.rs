@@ -137,6 +137,13 @@ impl Start<'_> {
     /// The certificates of the CA above.
     pub(super) fn above(&self) -> Result<CaCertificates, NodeError> {
         let found = above(self.store.as_ref(), self.label)?;
+        if found.is_none() && self.trustpoint.enrollment.method.is_none() {
+            return Err(NodeError::Refused(format!(
+                "You must specify an enrollment URL for this CA before you can authenticate it.\n\
+                 hint: \"enrollment url http://…\" or \"enrollment terminal\" in \"crypto pki trustpoint {}\"",
+                self.label
+            )));
+        }
         found.ok_or_else(|| {
             NodeError::Waiting(format!(
                 "the CA above is not known yet; \"crypto pki authenticate {0}\" gets its certificate, and so does \
