@@ -112,10 +112,7 @@ fn a_subordinate_ca_between_a_root_and_its_devices() {
     let id = root.pending();
     let requests = root.json("crypto pki server mycs info requests");
     assert_eq!(requests[0]["class"], "subordinate-ca");
-    assert_eq!(
-        requests[0]["subject"],
-        "CN=sub CA,O=Example,C=US".replace("CN", "cn").replace(",O", ",o").replace(",C", ",c")
-    );
+    assert_eq!(requests[0]["subject"], "cn=sub CA,o=Example,c=US");
     assert_eq!(id, 1);
     let waits = || {
         let shown = sub.exec("show crypto pki server");
@@ -135,8 +132,8 @@ fn a_subordinate_ca_between_a_root_and_its_devices() {
     assert_eq!(Name::from_der(own.subject_raw()).to_string(), requests[0]["subject"].as_str().unwrap());
     assert!(own.not_after() <= above.not_after());
     let text = openssl(&["x509", "-in", &files.path("sub.pem"), "-noout", "-text"]).success().stdout;
-    for part in ["CA:TRUE", "Certificate Sign, CRL Sign", "Key Encipherment", "URI:http://", "keyid:"] {
-        assert!(text.contains(part) || part == "keyid:", "{part}: {text}");
+    for part in ["CA:TRUE", "Certificate Sign, CRL Sign", "Key Encipherment", "URI:http://"] {
+        assert!(text.contains(part), "{part}: {text}");
     }
     files.verify(&root, None, Path::new(&files.path("sub.pem"))).success().says(": OK");
     let shown = sub.json("show crypto pki server sub");
@@ -166,8 +163,6 @@ fn a_subordinate_ca_between_a_root_and_its_devices() {
     // The second level ends with the root's say, too; a restart changes nothing.
     sub.restart();
     assert_eq!(status(&sub, "sub"), "enabled");
-    let refused = sub.try_cli(&["--yes", "configure", "-"]);
-    drop(refused);
     let own_serial = own.serial().to_string();
     root.exec(&format!("crypto pki server mycs revoke {own_serial}"));
     files.verify(&root, None, Path::new(&files.path("sub.pem"))).says("certificate revoked");
