@@ -9,6 +9,7 @@ mod certificates;
 mod crowds;
 mod enrollments;
 mod facts;
+mod fetched;
 mod revocation;
 mod servers;
 mod submission;
@@ -23,10 +24,10 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Intent, Issued,
-    IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Phase,
-    Record, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission, Submitted,
-    TrustedCertificate, TrustedKind,
+    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl,
+    Intent, Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit,
+    Password, Phase, Record, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission,
+    Submitted, TrustedCertificate, TrustedKind,
 };
 
 use adoption::*;
@@ -35,6 +36,7 @@ use certificates::*;
 use crowds::*;
 use enrollments::*;
 use facts::*;
+use fetched::*;
 use revocation::*;
 use servers::*;
 use submission::*;
@@ -136,6 +138,7 @@ suite! {
         a_new_password_replaces_the_live_one_without_subject,
         expired_passwords_are_forgotten,
         a_trustpoint_has_its_certificates,
+        crls_of_others_are_kept_until_they_end,
         the_journal_is_read_backwards,
         marks_are_set_and_forgotten,
         the_latest_time_is_remembered,
