@@ -17,6 +17,7 @@ mod surroundings;
 mod takeover;
 mod tls;
 mod tokens;
+mod validation;
 mod vault;
 
 use std::collections::btree_map::Entry;
@@ -46,12 +47,14 @@ pub use report::{
 pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
+pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 
 use archive::Passphrases;
 use clock::Clock;
 use surroundings::Surroundings;
 use tls::Tls;
 use tokens::Tokens;
+use validation::Checks;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
 pub struct Node {
@@ -66,6 +69,8 @@ pub struct Node {
     http: RwLock<Option<SocketAddr>>,
     tls: Tls,
     on_change: Mutex<Option<Listener>>,
+    /// What is remembered of CRLs and responders.
+    checks: Checks,
     /// Of archives to be made, by the label of their server.
     passphrases: Arc<Passphrases>,
     /// Held as long as the node lives: one process per state directory.
@@ -118,6 +123,7 @@ impl Node {
             http: RwLock::default(),
             on_change: Mutex::default(),
             passphrases: Arc::default(),
+            checks: Checks::default(),
             state,
             _lock: lock,
         });
