@@ -101,7 +101,7 @@ fn alternative_names(certificate: &Certificate) -> Vec<String> {
 
 /// Serial numbers are numbers: leading zeros do not count but where a part of one is looked for.
 fn serial(operator: TextOperator, typed: &str, serial: &Serial) -> bool {
-    let shown = hex(serial.as_be_bytes());
+    let shown = hex(serial.as_be_bytes()).to_ascii_lowercase();
     let is = typed.trim_start_matches('0') == shown.trim_start_matches('0');
     match operator {
         TextOperator::Equal => is,

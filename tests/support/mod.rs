@@ -14,6 +14,7 @@ pub mod ios;
 pub mod keys;
 pub mod openssl_pki;
 pub mod opinion;
+pub mod responder;
 pub mod scepclient;
 pub mod shell;
 pub mod softhsm;
