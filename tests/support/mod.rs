@@ -9,6 +9,7 @@ pub mod certmonger;
 pub mod device;
 pub mod fakeca;
 pub mod fileservers;
+pub mod formca;
 pub mod http;
 pub mod ios;
 pub mod keys;
