@@ -11,7 +11,9 @@ pub struct Trust {
     pub label: String,
     /// Certificates of CAs.
     pub anchors: Vec<Certificate>,
-    /// Its own.
+    /// Those of RAs before its CA.
+    pub registrars: Vec<Certificate>,
+    /// Its own, those for signatures first.
     pub own: Vec<Own>,
     pub checking: Checking,
     pub legacy: Legacy,
@@ -39,6 +41,7 @@ impl Trust {
         let mut trust = Self {
             label: label.to_owned(),
             anchors: Vec::new(),
+            registrars: Vec::new(),
             own: Vec::new(),
             scep: section.enrollment.scep_url().map(str::to_owned),
             checking: section.checking,
@@ -56,17 +59,24 @@ impl Trust {
                 trust.own.push(Own { certificate, key });
             }
         }
+        let mut encryption = Vec::new();
         for trusted in node.store.trusted(label)? {
             let certificate = server::parse(&trusted.der)?;
+            let is_known = trust.own.iter().any(|own| own.certificate == certificate);
+            let own = |certificate| {
+                let key = trusted.key_label.map(|label| (trusted.token, label));
+                Own { certificate, key }
+            };
             match trusted.kind {
                 TrustedKind::Ca if !trust.anchors.contains(&certificate) => trust.anchors.push(certificate),
-                TrustedKind::Own if !trust.own.iter().any(|own| own.certificate == certificate) => {
-                    let key = trusted.key_label.map(|label| (trusted.token, label));
-                    trust.own.push(Own { certificate, key });
-                }
+                TrustedKind::Ra => trust.registrars.push(certificate),
+                TrustedKind::Own if !is_known => trust.own.push(own(certificate)),
+                TrustedKind::OwnEncryption => encryption.push(own(certificate)),
+                // What is next is nobody's yet.
                 _ => {}
             }
         }
+        trust.own.append(&mut encryption);
         Ok(trust)
     }
 
