@@ -19,7 +19,7 @@ use tokenca::pki::{Certificate, Time};
 use support::fileservers::{self, FileServer};
 use support::openssl_pki::{CA, DEVICE, OpensslPki};
 use support::responder::Responder;
-use support::{Ca, run};
+use support::{Ca, run, until};
 
 /// A node without servers that trusts the CA `root` of a PKI as its trustpoint `peers`. Its clock is moved.
 struct Judge {
@@ -154,7 +154,8 @@ fn a_crl_outlives_the_process_and_is_fetched_on_request() {
     let (state, configuration) = (judge.node.state().to_owned(), judge.node.configuration());
     let Judge { node, _state: directory, .. } = judge;
     drop(node);
-    let node = Node::start(state, configuration).unwrap();
+    // A program that another test starts has the lock of the directory until it is that program.
+    let node = until("the directory is free", || Node::start(state.clone(), configuration.clone()).ok());
     node.check_peer("peers", &peer, node.now()).unwrap();
     assert_eq!(web.asked("root.crl"), 1);
 
