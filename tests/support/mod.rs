@@ -10,6 +10,7 @@ pub mod charon;
 pub mod device;
 pub mod fakeca;
 pub mod fileservers;
+pub mod formca;
 pub mod http;
 pub mod ios;
 pub mod keys;
