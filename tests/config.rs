@@ -553,6 +553,8 @@ fn heading(mode: &Mode) -> &'static str {
         Mode::Global => "Global lines",
         Mode::Token(_) => "crypto pki token",
         Mode::Trustpoint(_) => "crypto pki trustpoint",
+        Mode::Profile(_) => "crypto pki profile enrollment",
+        Mode::CertificateMap(..) => "crypto pki certificate map",
         Mode::Server(_) => "crypto pki server",
         Mode::CertificateChain(_) => "crypto pki certificate chain",
         Mode::PubkeyChain => "crypto key pubkey-chain rsa",

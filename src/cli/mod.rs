@@ -25,6 +25,7 @@ mod protocol;
 mod reference;
 mod requests;
 mod revocation;
+mod rollover;
 mod script;
 mod server;
 mod session;
@@ -258,6 +259,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         server::COMMANDS,
         requests::COMMANDS,
         revocation::COMMANDS,
+        rollover::COMMANDS,
         certificates::COMMANDS,
         keys::COMMANDS,
         key_files::COMMANDS,

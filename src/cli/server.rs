@@ -104,6 +104,7 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
             _ => "Minimum - no cert data written to storage",
         }
     )?;
+    super::rollover::state(f, &report.rollover)?;
     // What IOS does not say.
     if let Some(sha256) = &report.fingerprint_sha256 {
         writeln!(f, "  CA cert fingerprint SHA256: {}", groups(sha256))?;
@@ -144,6 +145,7 @@ mod tests {
             key: "usbtoken0:sub".into(),
             scep_key: "the CA key".into(),
             pending: 0,
+            rollover: crate::node::RolloverReport::default(),
             scep: true,
         }
     }

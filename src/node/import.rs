@@ -132,6 +132,16 @@ impl Node {
         Ok(Holdings { authorities: authorities.into_iter().map(|ca| ca.der).collect(), pairs })
     }
 
+    /// What a certificate server will have when it has rolled over (`crypto pki export … rollover`).
+    pub fn next_holdings(&self, label: &str) -> Result<Holdings, NodeError> {
+        let Some(next) = self.server(label)?.next_authority()? else {
+            return Err(NodeError::NotFound(format!("\"{label}\" has no next CA certificate")));
+        };
+        let name = next.key_label.clone();
+        let pair = Held { name, key: next.key_label, certificate: None, usage: Usage::General };
+        Ok(Holdings { authorities: vec![next.certificate], pairs: vec![pair] })
+    }
+
     /// Brings keys to a token and keeps their certificates (`crypto pki import`).
     pub fn import(&self, import: Import) -> Result<Imported, NodeError> {
         let name = import.trustpoint.clone();

@@ -11,6 +11,7 @@ mod operator;
 mod publish;
 mod report;
 mod requests;
+mod rollover;
 mod server;
 mod start;
 mod surroundings;
@@ -44,6 +45,7 @@ pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
 };
+pub use rollover::{NextCertificate, RolloverReport, RolloverStatus};
 pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};

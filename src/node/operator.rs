@@ -2,7 +2,7 @@
 
 use crate::ca::{Ca, CaError, Meter};
 use crate::config::{FileType, Grant};
-use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex};
+use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex, revocation_reason};
 use crate::store::{Crl, Role, StoreError};
 
 use super::server::{CertServer, parse};
@@ -56,6 +56,7 @@ impl CertServer {
             key: authority.map_or_else(|| "-".into(), |a| format!("{} on {}:", a.key_label, a.token)),
             scep_key: status.running.map_or("-", |started| started.ra.keys_in_words()).into(),
             pending: self.store.pending(&self.label)?,
+            rollover: self.rollover(0)?,
             scep: status.around.http,
         })
     }
@@ -63,20 +64,20 @@ impl CertServer {
     /// `revoke`: marks the certificate and issues a CRL. `reason` by RFC 5280, 5.3.1.
     pub fn revoke(&self, serial: &Serial, reason: u8) -> Result<CrlReport, NodeError> {
         let (ca, now) = (self.ca()?, self.clock.now());
-        if serial == ca.certificate().serial() {
+        if ca.issuers().any(|issuer| serial == issuer.certificate().serial()) {
             return Err(NodeError::Refused(format!(
                 "certificate {serial} is that of the CA itself, which no CRL of its own can revoke"
             )));
         }
         ca.revoke(serial, reason, now).map_err(|error| self.about(serial, error, "is revoked already"))?;
-        self.new_crl(&ca, now)
+        self.new_crl(&ca, serial, now)
     }
 
     /// `unrevoke`: takes a hold back and issues a CRL.
     pub fn unrevoke(&self, serial: &Serial) -> Result<CrlReport, NodeError> {
         let ca = self.ca()?;
         ca.unrevoke(serial).map_err(|error| self.about(serial, error, "is not on hold"))?;
-        self.new_crl(&ca, self.clock.now())
+        self.new_crl(&ca, serial, self.clock.now())
     }
 
     /// `info crl`.
@@ -102,13 +103,17 @@ impl CertServer {
         }
     }
 
-    fn new_crl(&self, ca: &Ca, now: Time) -> Result<CrlReport, NodeError> {
-        let crl = ca.issue_crl(&Meter::new(), now).map_err(|error| {
-            NodeError::Refused(format!(
-                "it is recorded, but the CRL could not be issued and will be tried again: {}",
-                chain(&error)
-            ))
-        })?;
+    /// A CRL of the key that signed the certificate with this serial number.
+    fn new_crl(&self, ca: &Ca, serial: &Serial, now: Time) -> Result<CrlReport, NodeError> {
+        let crl = ca
+            .issuer_of(serial)
+            .and_then(|issuer| ca.issue_crl_of(issuer, &Meter::new(), now))
+            .map_err(|error| {
+                NodeError::Refused(format!(
+                    "it is recorded, but the CRL could not be issued and will be tried again: {}",
+                    chain(&error)
+                ))
+            })?;
         self.files_are_wanted();
         self.crl_report(ca, crl)
     }
@@ -118,7 +123,7 @@ impl CertServer {
         let row = |entry: crl::Entry| RevokedRow {
             serial: entry.serial,
             at: entry.at,
-            reason: reason_name(entry.reason),
+            reason: revocation_reason(entry.reason),
         };
         Ok(CrlReport {
             issuer: ca.name().to_string(),
@@ -161,22 +166,6 @@ fn shown_name(typed: String, certificate: Option<&Certificate>) -> String {
 
 fn named(what: FileType, url: &str) -> (String, String) {
     (what.extension().to_owned(), url.to_owned())
-}
-
-/// CRLReason by its name (RFC 5280, 5.3.1).
-fn reason_name(reason: u8) -> &'static str {
-    match reason {
-        1 => "keyCompromise",
-        2 => "cACompromise",
-        3 => "affiliationChanged",
-        4 => "superseded",
-        5 => "cessationOfOperation",
-        6 => "certificateHold",
-        8 => "removeFromCRL",
-        9 => "privilegeWithdrawn",
-        10 => "aACompromise",
-        _ => "unspecified",
-    }
 }
 
 /// Entries of a CRL that are listed.

@@ -9,6 +9,8 @@ use crate::pki::{KeyKind, PublicKey, Serial, Time, hex};
 use crate::store::{Class, Cost, State};
 use crate::token::KeyUsage;
 
+use super::RolloverReport;
+
 /// `show crypto pki server`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerReport {
@@ -53,6 +55,8 @@ pub struct ServerReport {
     pub scep_key: String,
     /// Requests that wait for the operator.
     pub pending: u64,
+    /// The next CA certificate.
+    pub rollover: RolloverReport,
     /// Whether devices can reach it: without HTTP requests come by hand only.
     pub scep: bool,
 }
@@ -78,6 +82,8 @@ pub struct RequestRow {
     pub id: u64,
     /// Group.
     pub class: Class,
+    /// Whether a certificate of the next CA was asked for.
+    pub rollover: bool,
     /// State.
     pub state: State,
     /// MD5 fingerprint of the PKCS#10, 32 hex digits; see [`crate::pki::Csr::fingerprint`].

@@ -23,11 +23,19 @@ impl CertServer {
         Ok(rows)
     }
 
-    /// `request pkcs10`: brings a request by hand. `pem` says how its certificate is to be printed.
-    pub fn request(&self, der: &[u8], pem: bool) -> Result<Decision, NodeError> {
+    /// `request pkcs10`: brings a request by hand. `pem` says how its certificate is to be printed, `next` that
+    /// it is to be one of the next CA.
+    pub fn request(&self, der: &[u8], pem: bool, next: bool) -> Result<Decision, NodeError> {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
         self.check_clock(self.clock.now())?;
-        let taken = self.started()?.ra.enroll_by_hand(der, source, self.clock.now());
+        let started = self.started()?;
+        if next && started.ca.next().is_none() {
+            return Err(NodeError::NotFound(format!(
+                "there is no next CA certificate yet; \"crypto pki server {} rollover\" makes it",
+                self.label
+            )));
+        }
+        let taken = started.ra.enroll_by_hand(der, source, next, self.clock.now());
         let taken = taken.map_err(|refused| NodeError::Refused(chain(&refused)))?;
         self.files_are_wanted();
         Ok(match taken {
@@ -162,6 +170,7 @@ fn row(enrollment: Enrollment) -> RequestRow {
     RequestRow {
         id: enrollment.id,
         class: enrollment.class,
+        rollover: enrollment.authority.is_some(),
         state: enrollment.state,
         fingerprint: hex(&Csr::fingerprint(&enrollment.csr, Hash::Md5)),
         fingerprint_sha256: hex(&Csr::fingerprint(&enrollment.csr, Hash::Sha256)),

@@ -1,14 +1,14 @@
 //! One `crypto pki server`, as the operator's commands see it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::{Ca, CaError, Gate, Meter};
 use crate::config::{FileType, SerialNumber, ServerSection, TrustpointSection};
 use crate::pki::archive::ios::{self, FileName};
 use crate::pki::{Certificate, Name, PublicKey, Time, chain};
-use crate::ra::{Answer, Asked};
-use crate::store::{Role, Store};
+use crate::ra::{Answer, Asked, Fetches};
+use crate::store::{Phase, Role, Store};
 
 use super::NodeError;
 use super::clock::Clock;
@@ -28,8 +28,12 @@ pub struct CertServer {
     gate: Arc<Gate>,
     publisher: Publisher,
     state: RwLock<Status>,
-    /// Held while the server starts or stops.
+    /// Held while the server starts, stops or rolls over.
     starting: Mutex<()>,
+    /// Who has asked for the next CA certificate.
+    pub(super) fetches: Arc<Fetches>,
+    /// When a rollover that has failed is tried again.
+    rolls_again: Mutex<Time>,
 }
 
 /// What is configured and what runs.
@@ -75,6 +79,8 @@ impl CertServer {
                 deleted: false,
             }),
             starting: Mutex::default(),
+            fetches: Arc::default(),
+            rolls_again: Mutex::default(),
         })
     }
 
@@ -106,11 +112,14 @@ impl CertServer {
             return Err(fixed("the issuer name", &old_name.to_string()));
         }
         let Some(trustpoint) = trustpoint else { return Ok(()) };
-        if trustpoint.key.as_ref().is_some_and(|key| key.label() != authority.key_label) {
-            return Err(fixed("the key", &authority.key_label));
+        // It names the first key; those that followed go by it, and where they are made is said elsewhere.
+        let first = self.store.authorities(&self.label)?.into_iter().find(|a| a.role == Role::Ca);
+        let first = first.unwrap_or(authority);
+        if trustpoint.key.as_ref().is_some_and(|key| key.label() != first.key_label) {
+            return Err(fixed("the key", &first.key_label));
         }
-        if trustpoint.on.as_ref().is_some_and(|on| *on != authority.token) {
-            return Err(fixed("the token of the key", &authority.token));
+        if trustpoint.on.as_ref().is_some_and(|on| *on != first.token) {
+            return Err(fixed("the token of the key", &first.token));
         }
         Ok(())
     }
@@ -182,7 +191,12 @@ impl CertServer {
     /// Starts, or starts anew by what is configured now. What runs goes on until the new one is ready.
     /// Returns what the operator should read.
     fn start(&self, now: Time) -> Result<Notes, String> {
-        let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _starting = self.starting();
+        self.start_held(now)
+    }
+
+    /// The same by whoever holds [`starting`](Self::starting).
+    pub(super) fn start_held(&self, now: Time) -> Result<Notes, String> {
         let status = self.status();
         if !status.may_run() {
             return Ok(Notes::default());
@@ -217,13 +231,15 @@ impl CertServer {
     }
 
     /// 1. the clock can be right, the database is not an old copy
-    /// 2. token, keys, certificates [token]
-    /// 3. files, from now on
+    /// 2. the next CA certificate takes over if its time has come
+    /// 3. token, keys, certificates [token]
+    /// 4. files, from now on
     fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
         self.check_clock(now)?;
         self.check_age(status)?;
         let plan = status.around.plan(&status.section.database)?;
+        self.activate_if_due(now)?;
         let start = Start {
             label: &self.label,
             section: &status.section,
@@ -231,10 +247,14 @@ impl CertServer {
             around: &status.around,
             store: &self.store,
             gate: &self.gate,
+            fetches: &self.fetches,
             now,
         };
         let started = start.run()?;
         self.publisher.plan(Some(plan.of(started.ca.authority())));
+        if let Err(error) = self.delete_taken_back() {
+            tracing::warn!(server = self.label, error = %chain(&error), "a key that was taken back is not deleted");
+        }
         Ok(started)
     }
 
@@ -273,7 +293,7 @@ impl CertServer {
             None => self.start(now).map(|notes| {
                 notes.before.iter().chain(&notes.after).for_each(|note| tracing::info!("{note}"));
             }),
-            Some(started) => self.upkeep(&started.ca, &status.section, now).map_err(|error| chain(&error)),
+            Some(started) => self.upkeep(started, &status, now).map_err(|error| chain(&error)),
         };
         if let Err(error) = result {
             // Once, not at each try.
@@ -285,16 +305,19 @@ impl CertServer {
         self.publisher.wake();
     }
 
-    fn upkeep(&self, ca: &Ca, section: &ServerSection, now: Time) -> Result<(), NodeError> {
+    /// Everything is tried; the first error is told.
+    fn upkeep(&self, started: &Started, status: &Status, now: Time) -> Result<(), NodeError> {
         self.check_clock(now)?;
-        ca.recover(&Meter::new(), now)?;
-        if ca.crl_is_due(now)? {
-            ca.issue_crl(&Meter::new(), now)?;
-        }
-        let before = now.minus(section.lifetime.enrollment_request.duration());
+        let ca = &started.ca;
+        let results = [
+            ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
+            ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
+            self.tick_rollover(started, status, now),
+        ];
+        let before = now.minus(status.section.lifetime.enrollment_request.duration());
         self.store.expire(&self.label, before)?;
         self.store.expire_passwords(&self.label, before)?;
-        Ok(())
+        results.into_iter().collect()
     }
 
     /// Something was issued or revoked that files tell of.
@@ -336,7 +359,7 @@ impl CertServer {
         keep_keys: bool,
         is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
     ) -> Result<(), NodeError> {
-        let _starting = self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _starting = self.starting();
         if keep_keys {
             self.complete_files()?;
         }
@@ -347,7 +370,11 @@ impl CertServer {
                 import::keep_authority(self.store.as_ref(), &self.label, authority)?;
                 continue;
             }
-            let token = tokens.get(Some(&authority.token))?;
+            let token = match tokens.get(Some(&authority.token)) {
+                // Its key is gone, or soon will be nobody's.
+                Err(_) if authority.phase == Phase::Discarded => continue,
+                token => token?,
+            };
             if let Some(key) = token.find(&authority.key_label)?
                 && !is_needed(key.public_key())?
             {
@@ -423,6 +450,20 @@ impl CertServer {
     pub(super) fn authority(&self) -> Result<Option<crate::store::Authority>, NodeError> {
         let authorities = self.store.authorities(&self.label)?;
         Ok(authorities.into_iter().find(|authority| authority.role == Role::Ca && authority.is_active()))
+    }
+
+    /// Held while the server starts, stops or rolls over.
+    pub(super) fn starting(&self) -> MutexGuard<'_, ()> {
+        self.starting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// When a rollover that has failed is tried again.
+    pub(super) fn again(&self) -> Time {
+        *self.rolls_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn set_again(&self, at: Time) {
+        *self.rolls_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = at;
     }
 
     pub(super) fn status(&self) -> Status {

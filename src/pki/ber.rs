@@ -84,6 +84,8 @@ impl Tag {
     pub const NULL: Self = Self::universal(5);
     /// OBJECT IDENTIFIER.
     pub const OID: Self = Self::universal(6);
+    /// ENUMERATED.
+    pub const ENUMERATED: Self = Self::universal(10);
     /// UTF8String.
     pub const UTF8_STRING: Self = Self::universal(12);
     /// SEQUENCE, SEQUENCE OF.

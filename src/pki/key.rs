@@ -142,6 +142,11 @@ impl PublicKey {
         &self.spki
     }
 
+    /// The bits of the key alone, without their algorithm: `subjectPublicKey`.
+    pub fn key_bits(&self) -> &[u8] {
+        &self.key_bits
+    }
+
     /// Kind and size.
     pub fn kind(&self) -> KeyKind {
         match &self.key {

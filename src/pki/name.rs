@@ -80,6 +80,30 @@ impl Name {
         }
     }
 
+    /// Whether it is the same name as `other`: the same attributes in the same order of RDNs, values compared as
+    /// [`is_within`](Self::is_within) does (RFC 5280, 7.1).
+    pub fn matches(&self, other: &Self) -> bool {
+        self == other || self.folded().is_some_and(|rdns| other.folded() == Some(rdns))
+    }
+
+    /// Whether `base` is this name or one above it in the tree of names: its most general RDNs are those of `base`.
+    pub fn begins_with(&self, base: &Self) -> bool {
+        match (self.folded(), base.folded()) {
+            (Some(rdns), Some(base)) => rdns.starts_with(&base),
+            _ => false,
+        }
+    }
+
+    /// Its RDNs, most general first, with values that are equal where the names are.
+    fn folded(&self) -> Option<Rdns> {
+        let fold = |rdn: Vec<(Vec<u8>, String)>| {
+            let mut rdn: Vec<_> = rdn.into_iter().map(|(oid, value)| (oid, folded(&value))).collect();
+            rdn.sort();
+            rdn
+        };
+        Some(rdns(&self.0)?.into_iter().map(fold).collect())
+    }
+
     /// Whether it calls itself a registration authority of IOS: `ioscs RA` in CN or OU (S21).
     pub fn is_ios_ra(&self) -> bool {
         [rfc4519::CN, rfc4519::OU]
@@ -358,6 +382,19 @@ mod tests {
         assert!(within("ou=\" ese\",cn=ESE-IOS-CA") && within("c=us"));
         assert!(!within("cn=ese-ios-ca,o=ESE") && !within("cn=ese ios ca"));
         assert!(!Name::from_der(b"x").is_within(&typed));
+    }
+
+    #[test]
+    fn the_same_name_may_be_written_otherwise() {
+        let same = |a: &str, b: &str| Name::parse(a).unwrap().matches(&Name::parse(b).unwrap());
+        assert!(same("CN=ca1, O=Example", "cn=CA1,o=\" example\""));
+        assert!(same("CN=ca1+serialNumber=1", "serialNumber=1+CN=ca1"));
+        assert!(!same("CN=ca1, O=Example", "O=Example, CN=ca1"));
+        assert!(!same("CN=ca1", "CN=ca1, O=Example") && !same("CN=ca1", "OU=ca1"));
+        assert!(!Name::from_der(b"x").matches(&Name::from_der(b"y")));
+        let below = |a: &str, b: &str| Name::parse(a).unwrap().begins_with(&Name::parse(b).unwrap());
+        assert!(below("CN=r1, O=Example, C=US", "o=example,c=us") && below("C=US", "C=US"));
+        assert!(!below("CN=r1, O=Example, C=US", "O=Example") && !below("C=US", "O=Example, C=US"));
     }
 
     #[test]

@@ -25,7 +25,14 @@ impl Ra {
     /// Brings a PKCS#10 that an operator pasted or had fetched: decided as one that came by SCEP, signed by
     /// its own key. One that does not prove possession of its key, or is none, is kept as malformed for the
     /// operator to see.
-    pub fn enroll_by_hand(&self, der: &[u8], source: &str, now: Time) -> Result<ByHand, Refused> {
+    ///
+    /// With `next`, a certificate of the next CA is asked for; there must be one.
+    pub fn enroll_by_hand(&self, der: &[u8], source: &str, next: bool, now: Time) -> Result<ByHand, Refused> {
+        let authority = match (next, self.ca.next()) {
+            (false, _) => None,
+            (true, Some(next)) => Some(next.authority()),
+            (true, None) => return Err(CaError::Gone.into()),
+        };
         let csr = match Csr::parse(der).and_then(Csr::verify) {
             Ok(csr) => csr,
             Err(error) => {
@@ -41,6 +48,7 @@ impl Ra {
             signer_key: key,
             signed_with: None,
             source: source.to_owned(),
+            authority,
         };
         let meter = Meter::new();
         let outcome = self.decided(csr, Intention::Enroll, &Requester::Itself, application, &meter, now)?;

@@ -3,6 +3,7 @@
 mod answer;
 mod challenge;
 mod enroll;
+mod next;
 mod operation;
 mod replies;
 mod told;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ca::{Ca, CaError};
+use crate::ca::{Ca, CaError, Issuer};
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
@@ -20,7 +21,9 @@ use crate::store::Store;
 pub use answer::{Answer, Body, Cache};
 pub use challenge::challenge_digest;
 pub use enroll::ByHand;
+pub use next::{Fetches, NextKeys};
 
+use next::Next;
 use replies::Replies;
 
 /// What a client may ask for over HTTP.
@@ -38,6 +41,8 @@ pub enum Asked {
     PkiOperation(Vec<u8>),
     /// The CRL: `operation=GetCRL` of IOS, and `/L.crl`.
     Crl,
+    /// The CRL of the key with this keyIdentifier, which may be the next one or one that was: `/L-KEY.crl`.
+    CrlOf(Vec<u8>),
     /// `/L.cer`.
     Certificate,
 }
@@ -59,6 +64,10 @@ pub struct Keys {
     pub decrypter: Responder<dyn DecryptionKey>,
     /// Whether they are keys of their own and not the CA's.
     pub separate: bool,
+    /// Those of the next CA, once there is one.
+    pub next: Option<NextKeys>,
+    /// Where it is noted who asks for the next CA certificate.
+    pub fetches: Arc<Fetches>,
 }
 
 /// The registration side of one certificate server.
@@ -68,6 +77,8 @@ pub struct Ra {
     signer: Responder<dyn SigningKey>,
     decrypter: Responder<dyn DecryptionKey>,
     separate: bool,
+    next: Option<Next>,
+    fetches: Arc<Fetches>,
     algorithms: AlgorithmPolicy,
     /// Whether replies carry the CA certificate behind the one issued.
     chain: bool,
@@ -80,7 +91,7 @@ pub struct Ra {
 }
 
 impl Ra {
-    /// Serves `ca` with these keys.
+    /// Serves `ca` with these keys. Where it has a next certificate, that is signed here for all who will ask.
     pub fn new(
         ca: Arc<Ca>,
         store: Arc<dyn Store>,
@@ -88,7 +99,8 @@ impl Ra {
         algorithms: AlgorithmPolicy,
         chain: bool,
     ) -> Result<Self, CaError> {
-        let Keys { signer, decrypter, separate } = keys;
+        let Keys { signer, decrypter, separate, next, fetches } = keys;
+        let next = next.map(|keys| Next::new(&ca, keys)).transpose()?;
         let ca_der = ca.certificate().der();
         let ca_chain = scep::certs_only(&[ca_der]);
         let ca_cert = match separate {
@@ -97,13 +109,15 @@ impl Ra {
             true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der]),
         };
         Ok(Self {
-            caps: scep::Capabilities::serving(&algorithms).to_string().into(),
+            caps: scep::Capabilities::serving(&algorithms, next.is_some()).to_string().into(),
             certificate: Bytes::copy_from_slice(ca_der),
             ca,
             store,
             signer,
             decrypter,
             separate,
+            next,
+            fetches,
             algorithms,
             chain,
             replies: Replies::default(),
@@ -124,12 +138,13 @@ impl Ra {
             Asked::CaCert if self.separate => Answer::ok(scep::CA_RA_CERT, self.ca_cert.clone()),
             Asked::CaCert => Answer::ok(scep::CA_CERT, self.ca_cert.clone()),
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
-            Asked::NextCaCert => Answer::not_found("there is no next CA certificate yet"),
+            Asked::NextCaCert => self.next_ca_cert(peer),
             Asked::Certificate => self.certificate(),
-            Asked::Crl => self.crl(now).unwrap_or_else(|error| {
-                tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
-                Answer::busy()
-            }),
+            Asked::Crl => self.crl(self.ca.active(), peer, now),
+            Asked::CrlOf(key) => match self.ca.issuers().find(|issuer| issuer.key_id() == key) {
+                Some(issuer) => self.crl(issuer, peer, now),
+                None => Answer::not_found("no key of this CA has this identifier"),
+            },
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
         }
     }
@@ -144,16 +159,24 @@ impl Ra {
         })
     }
 
-    fn crl(&self, now: Time) -> Result<Answer, CaError> {
-        let Some(crl) = self.ca.crl()? else { return Ok(Answer::not_found("there is no CRL yet")) };
-        Ok(Answer::ok("application/pkix-crl", crl.der).cached(Cache {
-            // The time as well: a CA deleted and made anew under its label counts from 1 again.
-            etag: format!("\"{}-{}\"", crl.number, crl.this_update.unix()),
+    fn crl(&self, issuer: &Issuer, peer: IpAddr, now: Time) -> Answer {
+        let crl = match self.ca.crl_of(issuer) {
+            Ok(Some(crl)) => crl,
+            Ok(None) => return Answer::not_found("there is no CRL yet"),
+            Err(error) => {
+                tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
+                return Answer::busy();
+            }
+        };
+        Answer::ok("application/pkix-crl", crl.der).cached(Cache {
+            // The key, because each counts for itself; the time as well: a CA deleted and made anew under its
+            // label counts from 1 again.
+            etag: format!("\"{}-{}-{}\"", issuer.authority(), crl.number, crl.this_update.unix()),
             modified: crl.this_update,
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
             expires: Some(crl.next_update),
-        }))
+        })
     }
 }
 

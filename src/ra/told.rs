@@ -84,7 +84,10 @@ fn refusal_told(refusal: &Refusal) -> Told {
         Refusal::Challenge => (FailInfo::BadRequest, CHALLENGE),
         Refusal::UnknownSigner => (FailInfo::BadMessageCheck, "the signer is not known"),
         Refusal::Revoked | Refusal::NotValidNow => (FailInfo::BadRequest, "the certificate is not valid"),
-        Refusal::OtherSubject => (FailInfo::BadRequest, "a renewal keeps its names"),
+        Refusal::OtherSubject | Refusal::OtherClass(..) => {
+            (FailInfo::BadRequest, "a renewal keeps its names")
+        }
+        Refusal::PathLength => (FailInfo::BadRequest, "no CA may stand below this one"),
         Refusal::Closed => (FailInfo::BadRequest, "nothing is granted"),
     };
     Told::Failure(fail_info, text)
@@ -104,6 +107,7 @@ fn ca_told(error: &CaError) -> Told {
         | CaError::Damaged(_)
         | CaError::OtherKey { .. }
         | CaError::NotValidNow(..)
+        | CaError::Gone
         | CaError::Suspended(_)
         | CaError::Reason(_)
         | CaError::Encoding(_) => Told::Unavailable,

@@ -9,6 +9,7 @@ mod certificates;
 mod crowds;
 mod enrollments;
 mod facts;
+mod forwards;
 mod revocation;
 mod servers;
 mod submission;
@@ -24,10 +25,10 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Intent, Issued,
-    IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Phase,
-    Record, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission, Submitted,
-    TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
+    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Forward, Intent,
+    Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password,
+    Phase, Record, Reuse, Revocation, Role, SerialRule, Stage, State, Store, StoreError, Submission,
+    Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
 };
 
 use adoption::*;
@@ -36,6 +37,7 @@ use certificates::*;
 use crowds::*;
 use enrollments::*;
 use facts::*;
+use forwards::*;
 use revocation::*;
 use servers::*;
 use submission::*;
@@ -118,6 +120,11 @@ suite! {
         only_intents_and_certificates_authorize_and_grant,
         an_enrollment_is_removed_but_not_its_certificate,
         old_enrollments_expire,
+        what_is_granted_here_is_asked_for_there,
+        tries_are_counted_and_survive,
+        the_certificate_of_another_ca_is_kept,
+        what_another_ca_refuses_is_denied,
+        a_certificate_knows_as_what_it_was_granted,
         an_intent_authorizes_its_enrollment,
         an_intent_needs_no_enrollment,
         the_first_certificate_kept_wins,

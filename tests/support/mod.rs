@@ -14,6 +14,7 @@ pub mod http;
 pub mod ios;
 pub mod keys;
 pub mod netns;
+pub mod openssl_pki;
 pub mod opinion;
 pub mod scepclient;
 pub mod shell;

@@ -24,6 +24,8 @@ pub struct ServerSection {
     pub mode: ServerMode,
     /// `auto-rollover`: how long before the end of its certificate the next one is made ready; never when `None`.
     pub auto_rollover: Option<Lifetime>,
+    /// `rollover on`: the token on which the next CA key is generated; that of the CA key when `None`.
+    pub rollover_on: Option<String>,
     /// `database …`.
     pub database: Database,
     /// `grant`.
@@ -177,6 +179,7 @@ impl Default for ServerSection {
             legacy: Legacy::default(),
             mode: ServerMode::default(),
             auto_rollover: None,
+            rollover_on: None,
             database: Database::default(),
             grant: Grant::default(),
             grant_trustpoints: BTreeSet::new(),

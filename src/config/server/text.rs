@@ -30,6 +30,7 @@ impl fmt::Display for ServerSection {
         if let Some(before) = self.auto_rollover {
             writeln!(f, " auto-rollover {}", before.seconds / DAY)?;
         }
+        self.rollover_on.iter().try_for_each(|device| writeln!(f, " rollover on {device}:"))?;
         if self.hash != Hash::Sha256 {
             writeln!(f, " hash {}", self.hash.name())?;
         }

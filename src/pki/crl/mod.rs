@@ -1,7 +1,9 @@
 //! Certificate revocation lists (RFC 5280, 5): made to be signed, and read.
 
+mod check;
 mod read;
 mod write;
 
+pub use check::CrlFault;
 pub use read::{Crl, CrlError, Entry};
 pub use write::{CrlBuilder, CrlHeader, UnsignedCrl};

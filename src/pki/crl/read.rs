@@ -7,7 +7,7 @@ use const_oid::db::rfc5912;
 use der::asn1::ObjectIdentifier;
 
 use crate::pki::algorithm::SignatureAlgorithm;
-use crate::pki::ber::{self, Element, ErrorKind, Limits, Reader, Tag};
+use crate::pki::ber::{self, ErrorKind, Limits, Reader, Tag};
 use crate::pki::certificate::{Extensions, span_of, time};
 use crate::pki::key::{PublicKey, VerifyError};
 use crate::pki::serial::Serial;
@@ -26,6 +26,7 @@ pub struct Crl {
     this_update: Time,
     next_update: Option<Time>,
     number: Option<u64>,
+    authority_key: Option<Vec<u8>>,
     count: u64,
 }
 
@@ -54,7 +55,11 @@ impl Crl {
 
         let mut fields = tbs.sequence("tbsCertList")?;
         fields.optional(Tag::INTEGER, "version")?;
-        fields.read(Tag::SEQUENCE, "signature")?;
+        let inner_algorithm = fields.read(Tag::SEQUENCE, "signature")?;
+        // RFC 5280, 5.1.1.2: the one that is signed and the one that is used are the same.
+        if inner_algorithm.raw() != signature_algorithm.raw() {
+            return Err(inner_algorithm.error("signature", ErrorKind::Value).into());
+        }
         let issuer = fields.read(Tag::SEQUENCE, "issuer")?;
         let this_update = time(&fields.any("thisUpdate")?, "thisUpdate")?;
         let next_update = match fields.optional(Tag::UTC_TIME, "nextUpdate")? {
@@ -63,9 +68,9 @@ impl Crl {
         };
         let next_update = next_update.map(|element| time(&element, "nextUpdate")).transpose()?;
         let entries = fields.optional(Tag::SEQUENCE, "revokedCertificates")?;
-        let number = match fields.optional(Tag::context(0), "crlExtensions")? {
-            None => None,
-            Some(explicit) => number(&explicit.explicit("crlExtensions")?)?,
+        let extensions = match fields.optional(Tag::context(0), "crlExtensions")? {
+            None => Extensions::default(),
+            Some(explicit) => Extensions::read(&explicit.explicit("crlExtensions")?)?,
         };
         fields.end("tbsCertList")?;
 
@@ -84,7 +89,8 @@ impl Crl {
             entries: entries.map_or(0..0, |entries| span(entries.raw())),
             this_update,
             next_update,
-            number,
+            number: number(&extensions)?,
+            authority_key: extensions.authority_key_identifier().map(<[u8]>::to_vec),
             count,
             der,
         })
@@ -115,6 +121,16 @@ impl Crl {
         self.number
     }
 
+    /// keyIdentifier of authorityKeyIdentifier: which key of the issuer signed it, where it says so.
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.authority_key.as_deref()
+    }
+
+    /// The algorithm of the signature, when it is one we know.
+    pub fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+        SignatureAlgorithm::from_der(&self.der[self.signature_algorithm.clone()], None)
+    }
+
     /// How many certificates are on it.
     pub fn len(&self) -> u64 {
         self.count
@@ -135,18 +151,20 @@ impl Crl {
 
     /// Whether `issuer` signed these octets. An algorithm that is not known does not fit any key.
     pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), VerifyError> {
-        let algorithm = SignatureAlgorithm::from_der(&self.der[self.signature_algorithm.clone()], None);
-        let algorithm = algorithm.ok_or(VerifyError::WrongKeyKind)?;
+        let algorithm = self.signature_algorithm().ok_or(VerifyError::WrongKeyKind)?;
         issuer.verify(algorithm, &self.der[self.tbs.clone()], &self.der[self.signature.clone()])
     }
 }
 
 /// cRLNumber in crlExtensions. A critical extension, as of a delta CRL or one for some reasons only, must be
-/// understood or the CRL be left alone (RFC 5280, 5.2).
-fn number(extensions: &Element<'_>) -> Result<Option<u64>, CrlError> {
-    let extensions = Extensions::read(extensions)?;
-    if let Some(critical) = extensions.iter().find(|extension| extension.critical) {
-        return Err(CrlError::Critical(critical.oid));
+/// understood or the CRL be left alone (RFC 5280, 5.2). Those of these two are critical, and who forgot to say so
+/// has made no complete CRL either.
+fn number(extensions: &Extensions) -> Result<Option<u64>, CrlError> {
+    let is_partial = |oid: &ObjectIdentifier| PARTIAL.contains(oid);
+    if let Some(unknown) =
+        extensions.iter().find(|extension| extension.critical || is_partial(&extension.oid))
+    {
+        return Err(CrlError::Critical(unknown.oid));
     }
     let Some(number) = extensions.find(&rfc5912::ID_CE_CRL_NUMBER) else { return Ok(None) };
     let element = ber::parse(&number.value, &Limits::MESSAGE)?;
@@ -194,9 +212,13 @@ pub enum CrlError {
     #[error("the CRL is malformed: {0}")]
     Malformed(#[from] ber::Error),
     /// A CRL of a kind that is not known here, such as a delta CRL.
-    #[error("the CRL has the critical extension {0}, which is not known here")]
+    #[error("the CRL has the extension {0}, which must be understood and is not known here")]
     Critical(ObjectIdentifier),
 }
+
+/// Of CRLs that are not complete: deltaCRLIndicator and issuingDistributionPoint (RFC 5280, 5.2.4 and 5.2.5).
+const PARTIAL: [ObjectIdentifier; 2] =
+    [rfc5912::ID_CE_DELTA_CRL_INDICATOR, rfc5912::ID_CE_ISSUING_DISTRIBUTION_POINT];
 
 /// Ten million entries of eight elements each: more than a CA of ours will ever have.
 const LIMITS: Limits = Limits { depth: 16, elements: 80_000_000, length: 1 << 30 };
