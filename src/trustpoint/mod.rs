@@ -6,6 +6,7 @@
 
 mod certificates;
 mod error;
+pub mod profile;
 mod transport;
 mod upper;
 
