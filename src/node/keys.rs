@@ -165,8 +165,8 @@ impl Node {
         for trustpoint in self.configuration().trustpoints.into_keys() {
             for trusted in self.store.trusted(&trustpoint)? {
                 let place = match trusted.kind {
-                    TrustedKind::Own => CertificatePlace::Own(trustpoint.clone()),
-                    TrustedKind::Ca => CertificatePlace::Ca(trustpoint.clone()),
+                    kind if kind.is_own() => CertificatePlace::Own(trustpoint.clone()),
+                    _ => CertificatePlace::Ca(trustpoint.clone()),
                 };
                 look(&trusted.der, place);
             }
@@ -228,7 +228,9 @@ impl Node {
             for KeyCertificate { serial, place, .. } in certificates {
                 match place {
                     CertificatePlace::Own(trustpoint) => {
-                        self.store.distrust(&trustpoint, Some((TrustedKind::Own, &serial)))?;
+                        for kind in TrustedKind::OWN {
+                            self.store.distrust(&trustpoint, Some((kind, &serial)))?;
+                        }
                     }
                     CertificatePlace::Ca(trustpoint) => self.forget_place(&trustpoint, &serial)?,
                     CertificatePlace::Token => {}

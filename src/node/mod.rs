@@ -2,6 +2,7 @@
 //! the command language and HTTP, ask.
 
 mod archive;
+mod below;
 mod clock;
 mod device;
 mod files;
@@ -381,6 +382,9 @@ pub enum NodeError {
     /// It may not be done in this state; says why.
     #[error("{0}")]
     Refused(String),
+    /// It has to wait for somebody or something; says for what.
+    #[error("{0}")]
+    Waiting(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -135,30 +135,3 @@ pub struct Adopted {
     /// Whether and how it was revoked.
     pub revocation: Option<Revocation>,
 }
-
-/// A certificate of a trustpoint: of the CA it trusts, or its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedCertificate {
-    /// Name of the trustpoint.
-    pub trustpoint: String,
-    /// Whose it is.
-    pub kind: TrustedKind,
-    /// Serial number.
-    pub serial: Serial,
-    /// The certificate, DER.
-    pub der: Vec<u8>,
-    /// Name of the token in the configuration with its key, when the key is ours.
-    pub token: Option<String>,
-    /// Label of the key pair on that token.
-    pub key_label: Option<String>,
-}
-
-/// Whose a certificate of a trustpoint is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrustedKind {
-    /// The CA's.
-    Ca,
-    /// The trustpoint's own.
-    Own,
-}

@@ -29,20 +29,19 @@ mod enrollment;
 mod forward;
 mod journal;
 pub mod sqlite;
+mod trustpoint;
 
 pub use crate::pki::Class;
 use crate::pki::{Serial, Time};
 
-pub use authority::{
-    Adopted, Adoption, Authority, IssuedBy, LeftBehind, NewAuthority, Phase, Role, TrustedCertificate,
-    TrustedKind,
-};
+pub use authority::{Adopted, Adoption, Authority, IssuedBy, LeftBehind, NewAuthority, Phase, Role};
 pub use certificate::{
     Certificate, Crl, CrlFacts, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, TbsBuilder,
 };
 pub use enrollment::{Cost, Enrollment, NewEnrollment, Reuse, State, Submission, Submitted};
 pub use forward::{Forward, Stage};
 pub use journal::JournalEntry;
+pub use trustpoint::{TrustedCertificate, TrustedKind, UpperPhase, UpperRequest};
 
 /// Servers' authorities, enrollments, certificates, CRLs and one-time passwords; beside them the
 /// certificates of trustpoints, the journal, and small facts.
@@ -288,7 +287,39 @@ pub trait Store: Send + Sync {
     /// Adds a certificate to a trustpoint, in place of one of the same kind with the same serial number.
     fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError>;
 
-    /// Removes one certificate of a trustpoint, or all of them. Returns how many.
+    /// Puts these certificates of a trustpoint in the place of all that it has of `kinds`.
+    fn trust_all(
+        &self,
+        trustpoint: &str,
+        kinds: &[TrustedKind],
+        certificates: Vec<TrustedCertificate>,
+    ) -> Result<(), StoreError>;
+
+    /// What a trustpoint has that is next takes the place of what it has now, kind by kind, in one transaction.
+    /// `NotFound` when there is nothing next.
+    fn promote(&self, trustpoint: &str) -> Result<(), StoreError>;
+
+    /// The requests of a trustpoint that are under way or have failed, one of a kind, by kind.
+    fn requests(&self, trustpoint: &str) -> Result<Vec<UpperRequest>, StoreError>;
+
+    /// Records a request before anything is done for it. `Conflict` when the trustpoint has one of that kind.
+    fn begin_request(&self, new: UpperRequest) -> Result<(), StoreError>;
+
+    /// Replaces `old`, which has the same trustpoint and kind. `Conflict` if the stored one is not `old`.
+    fn advance_request(&self, old: &UpperRequest, new: &UpperRequest) -> Result<(), StoreError>;
+
+    /// The end of a request: it is removed, and these certificates take the place of all that its trustpoint has
+    /// of its kind, in one transaction. `Conflict` if the stored one is not `old`.
+    fn finish_request(
+        &self,
+        old: &UpperRequest,
+        certificates: Vec<TrustedCertificate>,
+    ) -> Result<(), StoreError>;
+
+    /// Removes a request of which nothing will come. `NotFound` when there is none of that kind.
+    fn cancel_request(&self, trustpoint: &str, kind: TrustedKind) -> Result<(), StoreError>;
+
+    /// Removes one certificate of a trustpoint, or all of them and its requests. Returns how many certificates.
     fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError>;
 
     /// Adds an entry to the journal, which keeps the newest 100,000.

@@ -1,41 +1,6 @@
-//! Trustpoints, the journal, marks and the time.
+//! The journal, marks and the time.
 
 use super::*;
-
-pub fn a_trustpoint_has_its_certificates(db: &dyn Database) {
-    let store = db.open();
-    let certificate = |trustpoint: &str, kind, serial: u64| TrustedCertificate {
-        trustpoint: trustpoint.into(),
-        kind,
-        serial: Serial::from(serial),
-        der: vec![serial as u8; 40],
-        token: None,
-        key_label: None,
-    };
-    let ca = certificate("upper", TrustedKind::Ca, 300);
-    let other = certificate("upper", TrustedKind::Ca, 2);
-    let own = TrustedCertificate {
-        token: Some("usbtoken0".into()),
-        key_label: Some("upper".into()),
-        ..certificate("upper", TrustedKind::Own, 2)
-    };
-    let elsewhere = certificate("lower", TrustedKind::Ca, 2);
-    for new in [&own, &ca, &elsewhere, &other] {
-        store.trust(new.clone()).unwrap();
-    }
-    assert_eq!(store.trusted("upper").unwrap(), [other.clone(), ca.clone(), own.clone()]);
-    assert_eq!(store.trusted("none").unwrap(), []);
-
-    let renewed = TrustedCertificate { der: vec![7; 10], ..other.clone() };
-    store.trust(renewed.clone()).unwrap();
-    assert_eq!(store.trusted("upper").unwrap(), [renewed, ca.clone(), own]);
-
-    assert_eq!(store.distrust("upper", Some((TrustedKind::Own, &ca.serial))).unwrap(), 0);
-    assert_eq!(store.distrust("upper", Some((TrustedKind::Ca, &other.serial))).unwrap(), 1);
-    assert_eq!(store.distrust("upper", None).unwrap(), 2);
-    assert_eq!(db.open().trusted("upper").unwrap(), []);
-    assert_eq!(store.trusted("lower").unwrap(), [elsewhere]);
-}
 
 pub fn the_journal_is_read_backwards(db: &dyn Database) {
     let store = db.open();

@@ -13,6 +13,7 @@ mod forwards;
 mod revocation;
 mod servers;
 mod submission;
+mod trustpoints;
 mod values;
 
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use tokenca::store::{
     Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Forward, Intent,
     Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password,
     Phase, Record, Reuse, Revocation, Role, SerialRule, Stage, State, Store, StoreError, Submission,
-    Submitted, TrustedCertificate, TrustedKind,
+    Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
 };
 
 use adoption::*;
@@ -40,6 +41,7 @@ use forwards::*;
 use revocation::*;
 use servers::*;
 use submission::*;
+use trustpoints::*;
 use values::*;
 
 /// A database that is new at the start of a test.
@@ -143,6 +145,11 @@ suite! {
         a_new_password_replaces_the_live_one_without_subject,
         expired_passwords_are_forgotten,
         a_trustpoint_has_its_certificates,
+        cas_above_each_other_may_have_one_number,
+        what_is_next_takes_its_place_in_one_step,
+        a_request_is_followed_to_its_end,
+        a_request_that_has_changed_is_left_alone,
+        requests_go_with_their_trustpoint,
         the_journal_is_read_backwards,
         marks_are_set_and_forgotten,
         the_latest_time_is_remembered,

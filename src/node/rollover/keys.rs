@@ -7,7 +7,7 @@ use crate::node::NodeError;
 use crate::node::server::parse;
 use crate::node::start::{Start, usable_for_scep};
 use crate::pki::{Certificate, DecryptionKey};
-use crate::ra::{NextKeys, Responder};
+use crate::ra::{Next, Responder};
 use crate::store::{Authority, Phase, Role};
 use crate::token::TokenKey;
 
@@ -27,31 +27,26 @@ impl Start<'_> {
         })
     }
 
-    /// The keys that serve SCEP for the next CA, made and certified where they are missing; `None` without a
-    /// next CA.
-    pub fn next_keys(
-        &self,
-        ca: &Ca,
-        authorities: &[Authority],
-        meter: &Meter,
-    ) -> Result<Option<NextKeys>, NodeError> {
+    /// What serves requests to the next CA: its keys, made and certified where they are missing, and what
+    /// GetNextCACert tells; `None` without a next CA.
+    pub fn next(&self, ca: &Ca, authorities: &[Authority], meter: &Meter) -> Result<Option<Next>, NodeError> {
         let Some(issuer) = ca.next() else { return Ok(None) };
         let Some(authority) = authorities.iter().find(|a| a.id == issuer.authority()) else {
             return Ok(None);
         };
         let token = self.around.tokens.get(Some(&authority.token))?;
         let key = token.key(&authority.key_label)?;
-        let own = issuer.certificate().der().to_vec();
-        let Some(place) = self.separate(&token, &key) else {
+        // Those above may roll over at another time; who fetches this trusts them already.
+        let above = &ca.certificates()[1..];
+        let place = self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, issuer));
+        let Some(place) = place else {
             let certificate = usable_for_scep(issuer.certificate(), false)?;
-            let decrypter = responder(certificate, key);
-            return Ok(Some(NextKeys { decrypter, certificates: vec![own] }));
+            return Ok(Some(Next::new(ca, above, &[], responder(certificate, key))?));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
-        // As GetCACert has them, but the CA first: it is what is asked for.
-        let certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
-        Ok(Some(NextKeys { decrypter: responder(decrypt.0, decrypt.1), certificates }))
+        let scep = [decrypt.0.clone(), sign.0];
+        Ok(Some(Next::new(ca, above, &scep, responder(decrypt.0, decrypt.1))?))
     }
 }
 

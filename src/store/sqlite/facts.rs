@@ -1,46 +1,11 @@
-//! What belongs to no server: certificates of trustpoints, the journal, small facts, the time.
+//! What belongs to no server: the journal, small facts, the time.
 
 use rusqlite::{Connection, Row};
 
-use crate::pki::{Serial, Time};
-use crate::store::{JournalEntry, TrustedCertificate, TrustedKind};
+use crate::pki::Time;
+use crate::store::JournalEntry;
 
 use super::rows::{Count, Fail, change, every, first, int};
-
-pub(super) fn trusted(db: &Connection, trustpoint: &str) -> Result<Vec<TrustedCertificate>, Fail> {
-    every(db, TRUSTED, [trustpoint], |row| {
-        Ok(TrustedCertificate {
-            trustpoint: trustpoint.to_owned(),
-            kind: row.get("kind")?,
-            serial: row.get("serial")?,
-            der: row.get("der")?,
-            token: row.get("token")?,
-            key_label: row.get("key_label")?,
-        })
-    })
-}
-
-pub(super) fn trust(db: &Connection, new: &TrustedCertificate) -> Result<(), Fail> {
-    let sql = "INSERT OR REPLACE INTO trusted (trustpoint, kind, serial, token, key_label, der)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    change(db, sql, (&new.trustpoint, new.kind, &new.serial, &new.token, &new.key_label, &new.der))?;
-    Ok(())
-}
-
-pub(super) fn distrust(
-    db: &Connection,
-    trustpoint: &str,
-    which: Option<(TrustedKind, Serial)>,
-) -> Result<u64, Fail> {
-    let removed = match which {
-        None => change(db, "DELETE FROM trusted WHERE trustpoint = ?1", [trustpoint]),
-        Some((kind, serial)) => {
-            let sql = "DELETE FROM trusted WHERE trustpoint = ?1 AND kind = ?2 AND serial = ?3";
-            change(db, sql, (trustpoint, kind, serial))
-        }
-    };
-    Ok(removed? as u64)
-}
 
 pub(super) fn add_journal(db: &Connection, new: &JournalEntry) -> Result<(), Fail> {
     let sql = "INSERT INTO journal (at, uid, user, command, outcome) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -99,8 +64,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
 /// Entries of the journal that are kept.
 const JOURNAL: i64 = 100_000;
 
-const TRUSTED: &str = "SELECT * FROM trusted WHERE trustpoint = ?1 ORDER BY kind, serial";
-
 const PAGE: &str = "SELECT * FROM journal WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
 const MARK: &str = "SELECT value FROM marks WHERE scope = ?1 AND name = ?2";
@@ -108,4 +71,4 @@ const MARK: &str = "SELECT value FROM marks WHERE scope = ?1 AND name = ?2";
 const LATEST: &str = "SELECT latest FROM clock WHERE id = 1";
 
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[TRUSTED, PAGE, MARK, LATEST];
+pub(super) const PER_REQUEST: &[&str] = &[PAGE, MARK, LATEST];

@@ -15,6 +15,7 @@ mod open;
 mod passwords;
 mod readers;
 mod rows;
+mod trustpoints;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::pki::{Serial, Time};
 use crate::store::{
     Adoption, Authority, Certificate, Crl, CrlFacts, Enrollment, Forward, Intent, Issued, IssuedBy,
     JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record, Revocation,
-    Stage, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind,
+    Stage, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind, UpperRequest,
 };
 
 use readers::Readers;
@@ -315,16 +316,58 @@ impl Store for Sqlite {
     }
 
     fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError> {
-        self.read("trusted", |db| facts::trusted(db, trustpoint))
+        self.read("trusted", |db| trustpoints::trusted(db, trustpoint))
     }
 
     fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError> {
-        self.write("trust", move |db| facts::trust(db, &certificate))
+        self.write("trust", move |db| trustpoints::trust(db, &certificate))
+    }
+
+    fn trust_all(
+        &self,
+        trustpoint: &str,
+        kinds: &[TrustedKind],
+        certificates: Vec<TrustedCertificate>,
+    ) -> Result<(), StoreError> {
+        let (trustpoint, kinds) = (trustpoint.to_owned(), kinds.to_vec());
+        self.write("trust_all", move |db| trustpoints::trust_all(db, &trustpoint, &kinds, &certificates))
+    }
+
+    fn promote(&self, trustpoint: &str) -> Result<(), StoreError> {
+        let trustpoint = trustpoint.to_owned();
+        self.write("promote", move |db| trustpoints::promote(db, &trustpoint))
+    }
+
+    fn requests(&self, trustpoint: &str) -> Result<Vec<UpperRequest>, StoreError> {
+        self.read("requests", |db| trustpoints::requests(db, trustpoint))
+    }
+
+    fn begin_request(&self, new: UpperRequest) -> Result<(), StoreError> {
+        self.write("begin_request", move |db| trustpoints::begin(db, &new))
+    }
+
+    fn advance_request(&self, old: &UpperRequest, new: &UpperRequest) -> Result<(), StoreError> {
+        let (old, new) = (old.clone(), new.clone());
+        self.write("advance_request", move |db| trustpoints::advance(db, &old, &new))
+    }
+
+    fn finish_request(
+        &self,
+        old: &UpperRequest,
+        certificates: Vec<TrustedCertificate>,
+    ) -> Result<(), StoreError> {
+        let old = old.clone();
+        self.write("finish_request", move |db| trustpoints::finish(db, &old, &certificates))
+    }
+
+    fn cancel_request(&self, trustpoint: &str, kind: TrustedKind) -> Result<(), StoreError> {
+        let trustpoint = trustpoint.to_owned();
+        self.write("cancel_request", move |db| trustpoints::cancel(db, &trustpoint, kind))
     }
 
     fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError> {
         let (trustpoint, which) = (trustpoint.to_owned(), which.map(|(kind, serial)| (kind, serial.clone())));
-        self.write("distrust", move |db| facts::distrust(db, &trustpoint, which))
+        self.write("distrust", move |db| trustpoints::distrust(db, &trustpoint, which))
     }
 
     fn add_journal(&self, entry: JournalEntry) -> Result<(), StoreError> {
@@ -592,6 +635,7 @@ mod tests {
             enrollments::PER_REQUEST,
             facts::PER_REQUEST,
             forwards::PER_REQUEST,
+            trustpoints::PER_REQUEST,
         ];
         for sql in tables.concat() {
             let plan = store

@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi};
 
 use crate::pki::{Serial, Time};
-use crate::store::{Class, Phase, Role, Stage, State, StoreError, TrustedKind};
+use crate::store::{Class, Phase, Role, Stage, State, StoreError, TrustedKind, UpperPhase};
 
 /// Why a unit of work failed.
 pub(super) enum Fail {
@@ -150,7 +150,13 @@ macro_rules! word {
 
 word!(Phase: Next = "next", Active = "active", Retired = "retired", Discarded = "discarded");
 word!(Role: Ca = "ca", RaSign = "ra-sign", RaDecrypt = "ra-decrypt");
-word!(TrustedKind: Ca = "ca", Own = "own");
+word!(
+    TrustedKind: Ca = "ca", Ra = "ra", Own = "own", OwnEncryption = "own-encryption", NextCa = "next-ca",
+    NextRa = "next-ra", NextOwn = "next-own", NextOwnEncryption = "next-own-encryption"
+);
+word!(
+    UpperPhase: Making = "making", Sending = "sending", Pending = "pending", Manual = "manual", Failed = "failed"
+);
 word!(Stage: Asking = "asking", Waiting = "waiting");
 word!(Class: SubordinateCa = "subordinate-ca", Ra = "ra", Router = "router");
 

@@ -158,7 +158,30 @@ CREATE TABLE trusted (
     token      TEXT,
     key_label  TEXT,
     der        BLOB NOT NULL,
-    PRIMARY KEY (trustpoint, kind, serial)
+    -- CAs above each other may have the same serial number.
+    PRIMARY KEY (trustpoint, kind, serial, der)
+) STRICT, WITHOUT ROWID;
+
+-- Requests of trustpoints to their CAs: under way, or failed.
+CREATE TABLE upper_requests (
+    trustpoint   TEXT NOT NULL,
+    kind         TEXT NOT NULL,              -- what will become of the certificate, as in trusted
+    phase        TEXT NOT NULL,
+    token        TEXT NOT NULL,
+    key_label    TEXT NOT NULL,
+    new_key      INTEGER NOT NULL,
+    signer_token TEXT,
+    signer_label TEXT,
+    tries        INTEGER NOT NULL,
+    failures     INTEGER NOT NULL,
+    began        INTEGER NOT NULL,
+    next_try     INTEGER NOT NULL,
+    error        TEXT,
+    transact     BLOB NOT NULL,
+    signer       BLOB NOT NULL,
+    csr          BLOB NOT NULL,
+    PRIMARY KEY (trustpoint, kind),
+    CHECK ((signer_token IS NULL) = (signer_label IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE journal (
