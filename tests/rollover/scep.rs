@@ -32,7 +32,7 @@ fn requests_to_the_next_ca_wait_for_the_operator(dir: &Path) {
     assert_eq!(shadow.not_before(), current.not_after());
     lab.wait_until(current.not_after());
     assert_eq!(lab.ca(), next);
-    lab.server().grant(Selection::Range(3, 4)).unwrap();
+    lab.server().grant(Selection::Range(2, 4)).unwrap();
     for certificate in [devices[0].poll(&lab, &next), devices[1].poll(&lab, &next)].map(Told::certificate) {
         assert!(certificate.verify_signed_by(next.public_key()).is_ok());
         assert!(certificate.is_valid_at(lab.now()));
