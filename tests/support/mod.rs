@@ -18,6 +18,7 @@ pub mod netns;
 pub mod openssl_pki;
 pub mod opinion;
 pub mod scepclient;
+pub mod scepserver;
 pub mod shell;
 pub mod softhsm;
 pub mod strongswan;

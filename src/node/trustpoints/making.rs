@@ -86,11 +86,10 @@ impl Work {
                 (signer.der().to_vec(), Some(place(&key)))
             }
         };
-        // Who has a certificate needs no password: RFC 8894, 2.4.
-        let challenge = match (&answers.password, before) {
-            (Some(password), _) => Some(password.clone()),
-            (None, None) => self.wanted.challenge(&self.vault)?,
-            (None, Some(_)) => None,
+        // Renewals too, which RFC 8894, 2.4 does not ask it of: there are CAs that do.
+        let challenge = match &answers.password {
+            Some(password) => Some(password.clone()),
+            None => self.wanted.challenge(&self.vault)?,
         };
         let challenge = challenge.as_ref().map(ExposeSecret::expose_secret);
         let extensions = self.wanted.extensions(request.kind, key.public_key().kind())?;
