@@ -179,7 +179,7 @@ fn settings() -> Settings {
         serial: SerialRule::Random,
         reuse: Reuse::Never,
         max_pending: 100,
-        rules: Rules { grant: Grant::Manual, rsa_1024: false, md5: false },
+        rules: Rules::default(),
     }
 }
 

@@ -87,6 +87,7 @@ fn request(n: u64) -> NewEnrollment {
     NewEnrollment {
         server: "mycs".into(),
         class: Class::Router,
+        authority: None,
         transaction: format!("{n:032X}").into_bytes(),
         identity: digest,
         csr: vec![0x30; 700],

@@ -734,6 +734,7 @@ fn fill(ca: &Ca, csr: &[u8], count: u64) {
                     let new = NewEnrollment {
                         server: "mycs".into(),
                         class: Class::Router,
+                        authority: None,
                         transaction: format!("t{n}").into_bytes(),
                         identity,
                         csr: csr.to_vec(),

@@ -31,7 +31,7 @@ const DIGEST: [u8; 32] = [5; 32];
 const DAY: i64 = 86_400;
 const CHALLENGES: [Challenge; 4] =
     [Challenge::Absent, Challenge::NotInUse, Challenge::Valid(DIGEST), Challenge::Invalid];
-const GRANTS: [Grant; 3] = [Grant::Manual, Grant::Auto, Grant::None];
+const GRANTS: [Grant; 4] = [Grant::Manual, Grant::Auto, Grant::None, Grant::RaAuto];
 
 /// A decision, reduced to what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ enum Is {
 }
 
 fn rules(grant: Grant) -> Rules {
-    Rules { grant, rsa_1024: false, md5: false }
+    Rules { grant, ..Rules::default() }
 }
 
 fn now() -> Time {
@@ -82,12 +82,17 @@ fn request(subject: &str, extensions: &[Vec<u8>]) -> VerifiedCsr {
 fn issued(csr: &VerifiedCsr, days: (i64, i64)) -> Certificate {
     let issuer = name("cn=ca1");
     let algorithm = SignatureAlgorithm::RsaPkcs1(Hash::Sha256);
-    let facts = IssuerFacts { name: &issuer, key_id: &[1; 20], algorithm, cdp: None };
+    let facts = IssuerFacts { name: &issuer, key_id: &[1; 20], algorithm, cdp: None, path_len: None };
     let at = |days| Time::from_unix(now().unix().saturating_add_signed(days * DAY));
     let template = Requested::of(csr).unwrap().template(&facts, at(days.0), at(days.1));
     let tbs = template.finalize(&Serial::from(2)).unwrap();
     let signature = CA_KEY.sign(Hash::Sha256, &tbs).unwrap();
     Certificate::parse(&tbs::assemble(&tbs, algorithm, &signature).unwrap()).unwrap()
+}
+
+/// Who holds it, as the record of the CA has it: granted as one of this class.
+fn holder(certificate: &Certificate, class: Class) -> Requester<'_> {
+    Requester::Holder { certificate, revoked: false, class }
 }
 
 /// subjectAltName with these `GeneralName`s: context number and octets.
@@ -158,7 +163,7 @@ fn a_renewal_needs_a_certificate_of_ours() {
 fn a_renewal_is_issued_whatever_the_challenge() {
     let csr = request("cn=r1", &[dns(&["r1.example.com", "r1"])]);
     let certificate = issued(&csr, (-100, 1));
-    let holder = Requester::Holder { certificate: &certificate, revoked: false };
+    let holder = holder(&certificate, Class::Router);
     let fewer = request("cn=r1", &[dns(&["r1"])]);
     let none = request("cn=r1", &[]);
     let turned = request("cn=r1", &[dns(&["r1", "r1.example.com"])]);
@@ -167,7 +172,7 @@ fn a_renewal_is_issued_whatever_the_challenge() {
     for csr in [&csr, &fewer, &none, &turned, &other_key, &elliptic] {
         for intention in [Intention::Enroll, Intention::Renew] {
             for challenge in CHALLENGES {
-                for grant in [Grant::Manual, Grant::Auto] {
+                for grant in [Grant::Manual, Grant::Auto, Grant::RaAuto] {
                     let is = decide(csr, intention, &holder, challenge, &rules(grant));
                     assert_eq!(is, Is::Issued(Authorization::Renewal));
                 }
@@ -188,7 +193,7 @@ fn a_certificate_that_does_not_count_renews_nothing() {
         ((1, 10), false, Refusal::NotValidNow),
     ] {
         let certificate = issued(&csr, days);
-        let holder = Requester::Holder { certificate: &certificate, revoked };
+        let holder = Requester::Holder { certificate: &certificate, revoked, class: Class::Router };
         for intention in [Intention::Enroll, Intention::Renew] {
             for challenge in CHALLENGES {
                 for grant in GRANTS {
@@ -201,7 +206,7 @@ fn a_certificate_that_does_not_count_renews_nothing() {
     // Both ends are within.
     for days in [(0, 10), (-10, 0)] {
         let certificate = issued(&csr, days);
-        let holder = Requester::Holder { certificate: &certificate, revoked: false };
+        let holder = holder(&certificate, Class::Router);
         let is = decide(&csr, Intention::Renew, &holder, Challenge::Absent, &rules(Grant::Manual));
         assert_eq!(is, Is::Issued(Authorization::Renewal), "{days:?}");
     }
@@ -217,7 +222,7 @@ fn a_renewal_keeps_its_names() {
     let by = |subject: &Name, extensions: &[Vec<u8>]| request_by(&*KEY, subject, Hash::Sha256, extensions);
     let held = by(&printable, &[alt_names(&[(2, b"r1"), (7, &[192, 0, 2, 1])])]);
     let certificate = issued(&held, (-10, 10));
-    let holder = Requester::Holder { certificate: &certificate, revoked: false };
+    let holder = holder(&certificate, Class::Router);
     for csr in [
         request("cn=r2", &[]),
         request("cn=r1,o=Lab", &[]),
@@ -256,7 +261,7 @@ fn who_would_issue_or_speak_for_a_ca_waits() {
         .map(|subject| (request(subject, &[]), Class::Ra));
     for (csr, class) in subordinates.chain(ras) {
         let certificate = issued(&csr, (-10, 10));
-        let holder = Requester::Holder { certificate: &certificate, revoked: false };
+        let holder = holder(&certificate, class);
         for (intention, requester) in [
             (Intention::Enroll, &Requester::Itself),
             (Intention::Enroll, &holder),
@@ -271,6 +276,150 @@ fn who_would_issue_or_speak_for_a_ca_waits() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_next_certificate_of_a_ca_or_ra_is_granted_where_that_is_configured() {
+    let rollover = |ca, ra| Rules { rollover_ca: ca, rollover_ra: ra, ..rules(Grant::Manual) };
+    let sub = request("cn=sub", &[basic_constraints(true)]);
+    let ra = request("cn=r1,ou=ioscs RA", &[]);
+    for (csr, class, other, yes, no) in [
+        (&sub, Class::SubordinateCa, Class::Ra, rollover(true, false), rollover(false, true)),
+        (&ra, Class::Ra, Class::SubordinateCa, rollover(false, true), rollover(true, false)),
+    ] {
+        let certificate = issued(csr, (-10, 10));
+        let by = |requester: &Requester<'_>, rules: &Rules| {
+            decide(csr, Intention::Enroll, requester, Challenge::Absent, rules)
+        };
+        assert_eq!(by(&holder(&certificate, class), &yes), Is::Issued(Authorization::Rollover));
+        assert_eq!(by(&holder(&certificate, class), &no), Is::Pending);
+        let closed = Rules { grant: Grant::None, ..yes };
+        assert_eq!(by(&holder(&certificate, class), &closed), Is::Refused(Refusal::Closed));
+        // The first one is granted by hand, also under a certificate of the same name that is another's: the
+        // record says as what it was granted.
+        assert_eq!(by(&Requester::Itself, &yes), Is::Pending);
+        for wrong in [Class::Router, other] {
+            assert_eq!(by(&holder(&certificate, wrong), &yes), Is::Pending);
+            let renewal =
+                decide(csr, Intention::Renew, &holder(&certificate, wrong), Challenge::Absent, &yes);
+            assert_eq!(renewal, Is::Refused(Refusal::OtherClass(wrong, class)));
+        }
+        assert_eq!(by(&Requester::Vouched { certificate: &certificate }, &yes), Is::Pending);
+        let revoked = Requester::Holder { certificate: &certificate, revoked: true, class };
+        assert_eq!(by(&revoked, &yes), Is::Refused(Refusal::Revoked));
+        let expired = issued(csr, (-10, -1));
+        assert_eq!(by(&holder(&expired, class), &yes), Is::Refused(Refusal::NotValidNow));
+    }
+    // It keeps its name.
+    let certificate = issued(&request("cn=other", &[basic_constraints(true)]), (-10, 10));
+    let other = holder(&certificate, Class::SubordinateCa);
+    let is = decide(&sub, Intention::Enroll, &other, Challenge::Absent, &rollover(true, true));
+    assert_eq!(is, Is::Pending);
+}
+
+#[test]
+fn a_subordinate_ca_is_no_device_under_the_same_name() {
+    let certificate = issued(&request("cn=sub", &[basic_constraints(true)]), (-10, 10));
+    let sub = holder(&certificate, Class::SubordinateCa);
+    let device = request("cn=sub", &[]);
+    for grant in [Grant::Manual, Grant::RaAuto] {
+        let is = decide(&device, Intention::Enroll, &sub, Challenge::Absent, &rules(grant));
+        assert_eq!(is, Is::Pending, "{grant:?}");
+        let is = decide(&device, Intention::Renew, &sub, Challenge::Absent, &rules(grant));
+        assert_eq!(is, Is::Refused(Refusal::OtherClass(Class::SubordinateCa, Class::Router)), "{grant:?}");
+    }
+}
+
+#[test]
+fn an_ra_asks_for_devices_and_for_nobody_else() {
+    let certificate = issued(&request("cn=myra,ou=ioscs RA", &[]), (-10, 10));
+    let ra = holder(&certificate, Class::Ra);
+    let device = request_by(&*CA_KEY, &name("cn=r1"), Hash::Sha256, &[]);
+    let by = |csr: &VerifiedCsr, requester: &Requester<'_>, challenge, grant| {
+        decide(csr, Intention::Enroll, requester, challenge, &rules(grant))
+    };
+    for challenge in CHALLENGES {
+        // What the device told the RA is not for the CA.
+        let is = by(&device, &ra, challenge, Grant::RaAuto);
+        assert_eq!(is, Is::Issued(Authorization::Registrar), "{challenge:?}");
+        assert_eq!(by(&device, &ra, challenge, Grant::None), Is::Refused(Refusal::Closed));
+    }
+    assert_eq!(by(&device, &ra, Challenge::Invalid, Grant::Manual), Is::Pending);
+    let password = Is::Issued(Authorization::Password(DIGEST));
+    assert_eq!(by(&device, &ra, Challenge::Valid(DIGEST), Grant::Manual), password);
+    assert_eq!(by(&device, &ra, Challenge::Absent, Grant::Auto), Is::Issued(Authorization::Auto));
+    // Neither CAs nor further RAs.
+    for csr in [request("cn=sub", &[basic_constraints(true)]), request("cn=r2,ou=ioscs RA", &[])] {
+        assert_eq!(by(&csr, &ra, Challenge::Absent, Grant::RaAuto), Is::Pending);
+    }
+    // RenewalReq is of who holds the certificate renewed.
+    let renewal = decide(&device, Intention::Renew, &ra, Challenge::Absent, &rules(Grant::RaAuto));
+    assert_eq!(renewal, Is::Refused(Refusal::UnknownSigner));
+    // Who only calls itself an RA is none.
+    let router = holder(&certificate, Class::Router);
+    assert_eq!(by(&device, &router, Challenge::Absent, Grant::RaAuto), Is::Pending);
+    assert_eq!(by(&device, &Requester::Itself, Challenge::Absent, Grant::RaAuto), Is::Pending);
+    let revoked = Requester::Holder { certificate: &certificate, revoked: true, class: Class::Ra };
+    assert_eq!(by(&device, &revoked, Challenge::Absent, Grant::RaAuto), Is::Refused(Refusal::Revoked));
+    let expired = issued(&request("cn=myra,ou=ioscs RA", &[]), (-10, -1));
+    let expired = holder(&expired, Class::Ra);
+    assert_eq!(by(&device, &expired, Challenge::Absent, Grant::RaAuto), Is::Refused(Refusal::NotValidNow));
+}
+
+#[test]
+fn a_trustpoint_vouches_for_the_names_in_the_certificate() {
+    let csr = request("cn=r1", &[dns(&["r1"])]);
+    let certificate = issued(&csr, (-10, 10));
+    let vouched = Requester::Vouched { certificate: &certificate };
+    for intention in [Intention::Enroll, Intention::Renew] {
+        for grant in [Grant::Manual, Grant::Auto, Grant::RaAuto] {
+            let is = decide(&csr, intention, &vouched, Challenge::Absent, &rules(grant));
+            assert_eq!(is, Is::Issued(Authorization::Trustpoint), "{intention:?} {grant:?}");
+        }
+        let closed = decide(&csr, intention, &vouched, Challenge::Absent, &rules(Grant::None));
+        assert_eq!(closed, Is::Refused(Refusal::Closed));
+        let expired = issued(&csr, (-10, -1));
+        let expired = Requester::Vouched { certificate: &expired };
+        let is = decide(&csr, intention, &expired, Challenge::Absent, &rules(Grant::Manual));
+        assert_eq!(is, Is::Refused(Refusal::NotValidNow));
+    }
+    for other in [request("cn=admin", &[]), request("cn=r1", &[dns(&["r1", "admin"])])] {
+        let is = decide(&other, Intention::Enroll, &vouched, Challenge::Absent, &rules(Grant::Manual));
+        assert_eq!(is, Is::Pending);
+        let is = decide(&other, Intention::Renew, &vouched, Challenge::Absent, &rules(Grant::Manual));
+        assert_eq!(is, Is::Refused(Refusal::OtherSubject));
+    }
+}
+
+#[test]
+fn a_path_has_an_end() {
+    let sub = request("cn=sub", &[basic_constraints(true)]);
+    let last = Rules { path_len: Some(0), ..rules(Grant::Manual) };
+    assert_eq!(examined(&sub, &last), Is::Refused(Refusal::PathLength));
+    assert!(policy::operator_grants(sub.clone(), &last).is_err());
+    assert_eq!(examined(&request("cn=r1", &[]), &last), Is::Pending);
+    assert_eq!(examined(&sub, &Rules { path_len: Some(1), ..last }), Is::Pending);
+
+    let issuer = name("cn=ca1");
+    let algorithm = SignatureAlgorithm::RsaPkcs1(Hash::Sha256);
+    for (own, asked, granted) in [
+        (None, None, None),
+        (None, Some(3), Some(3)),
+        (Some(1), None, Some(0)),
+        (Some(3), Some(7), Some(2)),
+        (Some(3), Some(1), Some(1)),
+    ] {
+        let facts = IssuerFacts { name: &issuer, key_id: &[1; 20], algorithm, cdp: None, path_len: own };
+        let purpose = Purpose::Authority { path_len: asked, scep: false };
+        let csr = request("cn=sub", &[extension::basic_constraints(purpose).to_der().unwrap()]);
+        let template = Requested::of(&csr).unwrap().template(&facts, now(), now());
+        let tbs = template.finalize(&Serial::from(2)).unwrap();
+        let signature = CA_KEY.sign(Hash::Sha256, &tbs).unwrap();
+        let der = tbs::assemble(&tbs, algorithm, &signature).unwrap();
+        let constraints = Certificate::parse(&der).unwrap().extensions().basic_constraints().unwrap();
+        assert!(constraints.ca);
+        assert_eq!(constraints.path_len, granted, "{own:?} {asked:?}");
     }
 }
 
@@ -333,12 +482,12 @@ fn what_is_weak_is_refused_whoever_asks() {
 
     // Not even a renewal, a good password or the operator makes them strong.
     let certificate = issued(&small, (-10, 10));
-    let holder = Requester::Holder { certificate: &certificate, revoked: false };
+    let holder = holder(&certificate, Class::Router);
     let renewal = decide(&small, Intention::Renew, &holder, Challenge::Valid(DIGEST), &rules(Grant::Auto));
     assert!(matches!(renewal, Is::Refused(Refusal::WeakKey(_))));
     for csr in [small, md5] {
         assert!(policy::operator_grants(csr.clone(), &rules(Grant::Auto)).is_err());
-        let everything = Rules { rsa_1024: true, md5: true, grant: Grant::None };
+        let everything = Rules { rsa_1024: true, md5: true, ..rules(Grant::None) };
         let approved = policy::operator_grants(csr, &everything).unwrap();
         assert_eq!(
             approved.authorization(),

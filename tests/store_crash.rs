@@ -382,6 +382,7 @@ fn request(n: u64, submission: Submission) -> NewEnrollment {
     NewEnrollment {
         server: CA.into(),
         class: Class::Router,
+        authority: None,
         transaction: n.to_string().into_bytes(),
         identity: identity(n),
         csr: vec![0x30; 700],

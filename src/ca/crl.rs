@@ -1,13 +1,13 @@
 //! Revocation and the CRL.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::pki::crl::{CrlBuilder, CrlHeader};
 use crate::pki::{Serial, SigningKey, Time};
-use crate::store::{Crl, CrlFacts, Omit, Revocation};
+use crate::store::{Crl, CrlFacts, Omit, Phase, Revocation};
 
-use super::{Ca, CaError, Meter};
+use super::{Ca, CaError, Issuer, Meter};
 
 impl Ca {
     /// Marks a certificate revoked; the CRL that says so is the next one. `reason` is a CRLReason that a
@@ -26,44 +26,101 @@ impl Ca {
 
     /// The newest CRL. Its octets are read once, however often it is asked for.
     pub fn crl(&self) -> Result<Option<Crl>, CaError> {
-        let Some(facts) = self.crl_facts()? else { return Ok(None) };
-        // Held while the octets are read: of many that ask at once one reads.
-        let mut newest = self.newest();
-        if newest.as_ref().is_none_or(|crl| crl.number != facts.number) {
-            *newest = self.store.crl(&self.label, self.authority)?;
-        }
-        Ok(newest.clone())
+        self.crl_of(&self.active)
     }
 
     /// The newest CRL without its octets.
     pub fn crl_facts(&self) -> Result<Option<CrlFacts>, CaError> {
-        Ok(self.store.crl_facts(&self.label, self.authority)?)
+        self.facts_of(&self.active)
     }
 
     /// Whether a CRL is due: there is none, a quarter of its life is left, or it lacks a revocation or that
     /// one was taken back.
     pub fn crl_is_due(&self, now: Time) -> Result<bool, CaError> {
-        let Some(crl) = self.crl_facts()? else { return Ok(true) };
-        let life = crl.next_update.since(crl.this_update);
-        Ok(self.store.revision(&self.label)? != crl.revision || now >= crl.next_update.minus(life / 4))
+        self.is_due(&self.active, now)
     }
 
     /// Makes, signs and keeps a CRL.
     pub fn issue_crl(&self, meter: &Meter, now: Time) -> Result<Crl, CaError> {
-        let _guard = self.crl.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = self.crl_facts()?;
-        let crl = self.sign_crl(last, meter, now)?;
+        self.issue_crl_of(&self.active, meter, now)
+    }
+
+    /// The newest CRL of one issuer.
+    pub fn crl_of(&self, issuer: &Issuer) -> Result<Option<Crl>, CaError> {
+        let Some(facts) = self.facts_of(issuer)? else { return Ok(None) };
+        // Held while the octets are read: of many that ask at once one reads.
+        let mut newest = issuer.newest();
+        if newest.as_ref().is_none_or(|crl| crl.number != facts.number) {
+            *newest = self.store.crl(&self.label, issuer.authority())?;
+        }
+        Ok(newest.clone())
+    }
+
+    /// Issues every CRL that is due. One that cannot be does not keep the others from it; the first error is
+    /// returned.
+    pub fn issue_due_crls(&self, meter: &Meter, now: Time) -> Result<(), CaError> {
+        let mut result = Ok(());
+        for issuer in self.issuers() {
+            let issued = self.is_due(issuer, now).and_then(|due| match due {
+                true => self.issue_crl_of(issuer, meter, now).map(drop),
+                false => Ok(()),
+            });
+            result = result.and(issued);
+        }
+        result
+    }
+
+    /// Makes, signs and keeps a CRL of one issuer.
+    pub fn issue_crl_of(&self, issuer: &Issuer, meter: &Meter, now: Time) -> Result<Crl, CaError> {
+        let _guard = issuer.crl.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.facts_of(issuer)?;
+        let crl = self.sign_crl(issuer, last, meter, now)?;
         self.store.keep_crl(&self.label, crl.clone())?;
-        *self.newest() = Some(crl.clone());
+        *issuer.newest() = Some(crl.clone());
         Ok(crl)
     }
 
-    fn sign_crl(&self, last: Option<CrlFacts>, meter: &Meter, now: Time) -> Result<Crl, CaError> {
+    fn facts_of(&self, issuer: &Issuer) -> Result<Option<CrlFacts>, CaError> {
+        Ok(self.store.crl_facts(&self.label, issuer.authority())?)
+    }
+
+    fn is_due(&self, issuer: &Issuer, now: Time) -> Result<bool, CaError> {
+        let last = self.facts_of(issuer)?;
+        if !self.owes_crls(issuer, last, now)? {
+            return Ok(false);
+        }
+        let Some(crl) = last else { return Ok(true) };
+        let life = crl.next_update.since(crl.this_update);
+        Ok(self.store.revision(&self.label)? != crl.revision || now >= crl.next_update.minus(life / 4))
+    }
+
+    /// One that is retired owes CRLs until nothing that it issued is valid, and for one life of a CRL after: what
+    /// was revoked last must be on one that was issued after it expired.
+    fn owes_crls(&self, issuer: &Issuer, last: Option<CrlFacts>, now: Time) -> Result<bool, CaError> {
+        if issuer.phase() != Phase::Retired {
+            return Ok(true);
+        }
+        let mut end = issuer.certificate().not_after();
+        if now >= end {
+            // Only now: a certificate outlives its CA at most where another than this program issued it.
+            let issued = self.store.issued_by(&self.label, issuer.authority())?;
+            end = end.max(issued.last_end.unwrap_or(end));
+        }
+        Ok(now < end.plus(self.crl_life(last)))
+    }
+
+    fn sign_crl(
+        &self,
+        issuer: &Issuer,
+        last: Option<CrlFacts>,
+        meter: &Meter,
+        now: Time,
+    ) -> Result<Crl, CaError> {
         let this_update = this_update(last, now);
         let header = CrlHeader {
-            algorithm: self.algorithm(),
-            issuer: &self.name,
-            issuer_key: &self.key_id,
+            algorithm: issuer.algorithm(&self.settings),
+            issuer: issuer.name(),
+            issuer_key: issuer.key_id(),
             number: last.map_or(1, |last| last.number + 1),
             this_update,
             next_update: this_update.plus(self.settings.crl_lifetime),
@@ -71,7 +128,7 @@ impl Ca {
         let mut list = CrlBuilder::new(&header)?;
         let mut failed = None;
         let omit = self.omit(last, now);
-        let revision = self.store.revoked(&self.label, self.authority, omit, &mut |serial, how| {
+        let revision = self.store.revoked(&self.label, issuer.authority(), omit, &mut |serial, how| {
             // One that the clock put after the list itself would not be believed.
             failed = list.push(serial, how.at.min(this_update), how.reason).err().or(failed.take());
         })?;
@@ -79,24 +136,26 @@ impl Ca {
             return Err(error.into());
         }
         let list = list.finalize();
-        let signature = meter.signing(self.key.as_ref()).sign(self.settings.hash, list.tbs())?;
-        self.key.public_key().verify(header.algorithm, list.tbs(), &signature)?;
+        let signature = meter.signing(issuer.key.as_ref()).sign(self.settings.hash, list.tbs())?;
+        issuer.key.public_key().verify(header.algorithm, list.tbs(), &signature)?;
         let CrlHeader { number, next_update, .. } = header;
         let der = list.assemble(&signature).into();
-        Ok(Crl { authority: self.authority, number, this_update, next_update, revision, der })
+        Ok(Crl { authority: issuer.authority(), number, this_update, next_update, revision, der })
     }
 
     /// What has been on a CRL issued after its expiry may leave the list (RFC 5280, 3.3). Regularly one is
     /// issued within each life of a CRL, so an entry stays for that long after the expiry, and until it was
     /// on one.
     fn omit(&self, last: Option<CrlFacts>, now: Time) -> Omit {
-        let Some(last) = last else { return Omit::NOTHING };
-        let life = self.settings.crl_lifetime.max(last.next_update.since(last.this_update));
-        Omit { expired_before: last.this_update.min(now.minus(life)), revision: last.revision }
+        let Some(facts) = last else { return Omit::NOTHING };
+        let expired_before = facts.this_update.min(now.minus(self.crl_life(last)));
+        Omit { expired_before, revision: facts.revision }
     }
 
-    fn newest(&self) -> MutexGuard<'_, Option<Crl>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long a CRL lives, or the last one did.
+    fn crl_life(&self, last: Option<CrlFacts>) -> Duration {
+        let last = last.map_or(Duration::ZERO, |last| last.next_update.since(last.this_update));
+        self.settings.crl_lifetime.max(last)
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::pki::extension::Purpose;
 use crate::pki::{Certificate, Name, SignatureAlgorithm, SigningKey, Time, profile};
-use crate::store::{Authority, NewAuthority, Role, Store};
+use crate::store::{Authority, NewAuthority, Phase, Role, Store};
 
 use super::issue::{intent, sign};
-use super::{Ca, CaError, Meter, Settings};
+use super::{Ca, CaError, Issuer, Meter, Settings};
 
 /// What a new CA is made from.
 pub struct Founding<'a> {
@@ -88,22 +88,30 @@ impl Founding<'_> {
 }
 
 impl Ca {
-    /// Certifies a key that serves SCEP in place of the CA's, and installs it in `role`; finds the one
-    /// that is there when its key is the same and its certificate still valid.
+    /// Certifies a key that serves SCEP in place of the CA's, by this issuer, and installs it in `role`, or
+    /// prepares it where the issuer is the next one; finds the one that is there when its key and its issuer are
+    /// the same and it is valid still.
     pub fn certify_scep_key(
         &self,
+        issuer: &Issuer,
         role: Role,
         key: &dyn SigningKey,
         place: (&str, &str),
         meter: &Meter,
         now: Time,
     ) -> Result<Authority, CaError> {
-        let known =
-            self.store.authorities(&self.label)?.into_iter().find(|a| a.role == role && a.is_active());
+        let known = self.store.authorities(&self.label)?;
+        let known = known.into_iter().find(|a| a.role == role && a.phase == issuer.phase());
         if let Some(authority) = &known {
             let certificate = Certificate::parse(&authority.certificate);
             let certificate = certificate.map_err(|e| CaError::Damaged(e.to_string()))?;
-            if certificate.public_key() == key.public_key() && certificate.is_valid_at(now) {
+            let record = self.store.record(&self.label, certificate.serial())?;
+            let by = record.and_then(|record| record.authority);
+            if certificate.public_key() == key.public_key()
+                && by == Some(issuer.authority())
+                // When the CA itself is over there is no better one.
+                && (now <= certificate.not_after() || now > issuer.certificate().not_after())
+            {
                 return Ok(authority.clone());
             }
         }
@@ -113,9 +121,10 @@ impl Ca {
         };
         let subject = self.scep_name(role)?;
         // As long as the CA: nobody should have to fetch RA certificates anew before the CA rolls over.
-        let validity = self.validity(self.settings.ca_lifetime, now)?;
-        let template = profile::scep_key(&subject, key.public_key(), purpose, &self.facts(), validity);
-        let certificate = self.issue_own(template, meter, now)?;
+        let validity = issuer.validity(self.settings.ca_lifetime, now)?;
+        let facts = issuer.facts(&self.settings);
+        let template = profile::scep_key(&subject, key.public_key(), purpose, &facts, validity);
+        let certificate = self.issue_own(issuer, template, meter, now)?;
         let (token, key_label) = place;
         let authority = NewAuthority {
             server: self.label.clone(),
@@ -124,14 +133,17 @@ impl Ca {
             key_label: key_label.to_owned(),
             certificate: certificate.der,
         };
-        Ok(self.store.install(authority, known.map(|authority| authority.id))?)
+        match issuer.phase() {
+            Phase::Next => Ok(self.store.prepare(authority)?),
+            _ => Ok(self.store.install(authority, known.map(|authority| authority.id))?),
+        }
     }
 
     /// `cn=<label> SCEP signing` or `… encryption`, then the CA's name.
     fn scep_name(&self, role: Role) -> Result<Name, CaError> {
         let what = if role == Role::RaDecrypt { "encryption" } else { "signing" };
-        let text =
-            format!("cn={} SCEP {what},{}", self.label.replace([',', '+', '"', '\\', '='], "_"), self.name);
+        let label = self.label.replace([',', '+', '"', '\\', '='], "_");
+        let text = format!("cn={label} SCEP {what},{}", self.name());
         Name::parse(&text).map_err(|e| CaError::Damaged(e.to_string()))
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{
     Submission, Submitted,
 };
 
-use super::{Ca, CaError, Meter};
+use super::{Ca, CaError, Issuer, Meter, Settings};
 
 /// How a request came, beside its PKCS#10.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Application {
     pub signed_with: Option<Serial>,
     /// A peer's address, or `terminal`.
     pub source: String,
+    /// The authority that is asked for, where that is not whichever acts: the next one.
+    pub authority: Option<u64>,
 }
 
 /// Where a request stands after it was brought.
@@ -40,7 +42,7 @@ pub enum Outcome {
 /// Step 1 done: everything the certificate will say but its serial number.
 struct Prepared {
     template: Template,
-    authority: Option<u64>,
+    authority: u64,
     now: Time,
 }
 
@@ -61,7 +63,7 @@ impl Ca {
         now: Time,
     ) -> Result<Outcome, CaError> {
         self.gate.pass()?;
-        let prepared = self.prepare(&approved, now)?;
+        let prepared = self.prepare(&approved, self.issuer(application.authority)?, now)?;
         let claim = match approved.authorization() {
             Authorization::Password(digest) => Some(digest),
             _ => None,
@@ -85,25 +87,8 @@ impl Ca {
 
     /// Keeps a request that is cryptographically invalid, for the operator to see. Returns its ReqID.
     pub fn keep_malformed(&self, csr: &[u8], source: &str, reason: &str, now: Time) -> Result<u64, CaError> {
-        let digest = Hash::Sha256.digest(&[csr]).try_into().expect("SHA-256 has 32 octets");
-        let subject = Csr::parse(csr).map(|csr| Name::from_der(csr.subject_raw()).to_string());
-        let submitted = self.store.submit(NewEnrollment {
-            server: self.label.clone(),
-            class: Class::Router,
-            identity: digest,
-            transaction: Vec::new(),
-            csr: csr.to_vec(),
-            signer_key: digest,
-            subject: subject.unwrap_or_default(),
-            source: source.to_owned(),
-            now,
-            reuse: Reuse::Never,
-            claim: None,
-            max_pending: self.settings.max_pending,
-            submission: Submission::Malformed(reason.to_owned()),
-            cost: Cost::default(),
-        })?;
-        Ok(submitted.enrollment.id)
+        let malformed = malformed(&self.label, &self.settings, csr, source, reason, now);
+        Ok(self.store.submit(malformed)?.enrollment.id)
     }
 
     /// The operator grants a pending request: it is issued now.
@@ -113,7 +98,7 @@ impl Ca {
         let csr = Csr::parse(&enrollment.csr)?.verify()?;
         let approved = policy::operator_grants(csr, &self.settings.rules)?;
         tracing::debug!(target: "CRYPTO_CS", "Granting enrollment request {id}");
-        let prepared = self.prepare(&approved, now)?;
+        let prepared = self.prepare(&approved, self.issuer(enrollment.authority)?, now)?;
         let recorded = prepared.record(self, Some((id, State::Pending)))?;
         let certificate = recorded.sign(self, meter, now)?.keep(self)?;
         tracing::debug!(target: "CRYPTO_CS", "reqID={id} granted, fingerprint={}", Md5Of(&enrollment.csr));
@@ -146,10 +131,16 @@ impl Ca {
         if self.gate.reason().is_some() {
             return Ok(0);
         }
-        let unfinished = self.store.unfinished(&self.label)?;
-        let ours = unfinished.into_iter().filter(|intent| intent.authority == Some(self.authority));
-        ours.map(|intent| Recorded(intent).sign(self, meter, now)?.keep(self))
-            .try_fold(0, |n, kept| kept.map(|_| n + 1))
+        let (mut finished, mut result) = (0, Ok(()));
+        // Those without an authority are for whoever makes CA certificates.
+        for intent in self.store.unfinished(&self.label)?.into_iter().filter(|i| i.authority.is_some()) {
+            match Recorded(intent).sign(self, meter, now).and_then(|signed| signed.keep(self)) {
+                Ok(_) => finished += 1,
+                // One key that is away does not keep the others from it.
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result.map(|()| finished)
     }
 
     fn submit(
@@ -161,26 +152,8 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Submitted, CaError> {
-        let csr = examined.csr().der();
-        if examined.class() == Class::SubordinateCa {
-            tracing::debug!(target: "CRYPTO_CS", "received a sub-CS cert enrollment request");
-        }
-        Ok(self.store.submit(NewEnrollment {
-            server: self.label.clone(),
-            class: examined.class(),
-            identity: identity(csr, &application),
-            transaction: application.transaction,
-            csr: csr.to_vec(),
-            signer_key: application.signer_key,
-            subject: examined.requested().subject.to_string(),
-            source: application.source,
-            now,
-            reuse: self.settings.reuse,
-            claim,
-            max_pending: self.settings.max_pending,
-            submission,
-            cost: meter.take(),
-        })?)
+        let enrollment = enrollment(&self.label, &self.settings, examined, application, submission, now);
+        Ok(self.store.submit(NewEnrollment { claim, cost: meter.take(), ..enrollment })?)
     }
 
     /// What an enrollment has come to; one that is Authorized is finished first.
@@ -223,38 +196,106 @@ impl Ca {
         certificate.ok_or_else(|| CaError::Damaged(format!("no certificate {serial} though it was granted")))
     }
 
-    fn prepare(&self, approved: &Approved, now: Time) -> Result<Prepared, CaError> {
+    fn prepare(&self, approved: &Approved, issuer: &Issuer, now: Time) -> Result<Prepared, CaError> {
         let requested: &Requested = approved.examined().requested();
-        let (not_before, not_after) = self.validity(self.granted_lifetime(), now)?;
-        let template = requested.template(&self.facts(), not_before, not_after);
-        Ok(Prepared { template, authority: Some(self.authority), now })
+        let lifetime = issuer.granted_lifetime(&self.settings);
+        let (not_before, not_after) = issuer.validity(lifetime, now)?;
+        let template = requested.template(&issuer.facts(&self.settings), not_before, not_after);
+        Ok(Prepared { template, authority: issuer.authority(), now })
     }
 
     /// Issues a certificate that answers no request: that of a key of the server's own.
     pub(super) fn issue_own(
         &self,
+        issuer: &Issuer,
         template: Template,
         meter: &Meter,
         now: Time,
     ) -> Result<store::Certificate, CaError> {
-        let prepared = Prepared { template, authority: Some(self.authority), now };
+        let prepared = Prepared { template, authority: issuer.authority(), now };
         prepared.record(self, None)?.sign(self, meter, now)?.keep(self)
     }
 }
 
-/// What makes two submissions the same request: the PKCS#10, the key that signed the message, and the
-/// certificate of ours that it was signed with. There are clients that renew with the PKCS#10 of their first
-/// request: that asks for a new certificate.
+/// An enrollment as the store takes it; nothing is claimed by it yet, and it has cost nothing.
+pub fn enrollment(
+    server: &str,
+    settings: &Settings,
+    examined: &Examined,
+    application: Application,
+    submission: Submission,
+    now: Time,
+) -> NewEnrollment {
+    let csr = examined.csr().der();
+    if examined.class() == Class::SubordinateCa {
+        tracing::debug!(target: "CRYPTO_CS", "received a sub-CS cert enrollment request");
+    }
+    NewEnrollment {
+        server: server.to_owned(),
+        class: examined.class(),
+        authority: application.authority,
+        identity: identity(csr, &application),
+        transaction: application.transaction,
+        csr: csr.to_vec(),
+        signer_key: application.signer_key,
+        subject: examined.requested().subject.to_string(),
+        source: application.source,
+        now,
+        reuse: settings.reuse,
+        claim: None,
+        max_pending: settings.max_pending,
+        submission,
+        cost: Cost::default(),
+    }
+}
+
+/// A request that is cryptographically invalid, as the store takes it.
+pub fn malformed(
+    server: &str,
+    settings: &Settings,
+    csr: &[u8],
+    source: &str,
+    reason: &str,
+    now: Time,
+) -> NewEnrollment {
+    let digest = Hash::Sha256.digest(&[csr]).try_into().expect("SHA-256 has 32 octets");
+    let subject = Csr::parse(csr).map(|csr| Name::from_der(csr.subject_raw()).to_string());
+    NewEnrollment {
+        server: server.to_owned(),
+        class: Class::Router,
+        authority: None,
+        identity: digest,
+        transaction: Vec::new(),
+        csr: csr.to_vec(),
+        signer_key: digest,
+        subject: subject.unwrap_or_default(),
+        source: source.to_owned(),
+        now,
+        reuse: Reuse::Never,
+        claim: None,
+        max_pending: settings.max_pending,
+        submission: Submission::Malformed(reason.to_owned()),
+        cost: Cost::default(),
+    }
+}
+
+/// What makes two submissions the same request: the PKCS#10, the key that signed the message, the certificate
+/// of ours that it was signed with, and the next CA where that is asked. There are clients that renew with the
+/// PKCS#10 of their first request, and others that bring one to both CAs: these ask for new certificates.
 pub fn identity(csr: &[u8], application: &Application) -> [u8; 32] {
     let serial = application.signed_with.as_ref().map_or(&[][..], Serial::as_be_bytes);
-    let digest = Hash::Sha256.digest(&[csr, &application.signer_key, serial]);
+    // Without it nothing is added: what was asked of the CA that acts stays what it was.
+    let id = application.authority.map(u64::to_be_bytes);
+    // So many octets that no serial number of ours ends in them.
+    let next = id.as_ref().map_or([&[][..]; 2], |id| [&b"the next authority"[..], id]);
+    let digest = Hash::Sha256.digest(&[csr, &application.signer_key, serial, next[0], next[1]]);
     digest.try_into().expect("SHA-256 has 32 octets")
 }
 
 impl Prepared {
     /// What the store needs to fix serial number and bytes.
     fn intent(self, ca: &Ca) -> Result<NewIntent, CaError> {
-        intent(&ca.label, self.authority, ca.settings.serial, self.template, self.now)
+        intent(&ca.label, Some(self.authority), ca.settings.serial, self.template, self.now)
     }
 
     fn record(self, ca: &Ca, enrollment: Option<(u64, State)>) -> Result<Recorded, CaError> {
@@ -278,7 +319,8 @@ pub(super) fn intent(
 
 impl Recorded {
     fn sign(self, ca: &Ca, meter: &Meter, now: Time) -> Result<Signed, CaError> {
-        sign(self.0, ca.key.as_ref(), meter, now).map(Signed)
+        let issuer = ca.issuer(self.0.authority)?;
+        sign(self.0, issuer.key.as_ref(), meter, now).map(Signed)
     }
 }
 

@@ -3,43 +3,45 @@
 //! Issuing is `prepare → record → sign → keep` ([`issue`]); the store has the intent before the key is
 //! used and the certificate before anybody is told, so that a crash at any point can be explained and
 //! finished ([`Ca::recover`]).
+//!
+//! A CA lives longer than its certificates: beside the [`Issuer`] that acts there may be the next one, whose
+//! certificates begin when the active one ends, and there are those that did once and still owe CRLs.
 
 mod crl;
 mod found;
 mod gate;
 mod issue;
+mod issuer;
 mod meter;
+mod next;
 mod ours;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pki::profile::IssuerFacts;
-use crate::pki::{Certificate, Hash, KeyError, Name, SignatureAlgorithm, SigningKey, Time, VerifyError};
+use crate::pki::{Certificate, Hash, KeyError, Name, SigningKey, Time, VerifyError};
 use crate::policy::{self, Refusal};
-use crate::store::{self, Crl, Reuse, SerialRule, Store, StoreError};
+use crate::store::{self, Phase, Reuse, SerialRule, Store, StoreError};
 
 pub use found::Founding;
 pub use gate::Gate;
-pub use issue::{Application, Outcome, identity};
+pub use issue::{Application, Outcome, enrollment, identity, malformed};
+pub use issuer::Issuer;
 pub use meter::Meter;
 pub use ours::Ours;
 
-/// One certificate authority: an active CA certificate, its key, and what the operator configured.
+/// One certificate authority: what acts for it now, what comes next and what did once, and what the operator
+/// configured.
 pub struct Ca {
     label: String,
     store: Arc<dyn Store>,
-    authority: u64,
-    certificate: Certificate,
-    name: Name,
-    key_id: Vec<u8>,
-    key: Arc<dyn SigningKey>,
+    active: Issuer,
+    next: Option<Issuer>,
+    retired: Vec<Issuer>,
+    /// Of the active one, then of the CAs above it.
+    certificates: Vec<Certificate>,
     settings: Settings,
     gate: Arc<Gate>,
-    /// Held while a CRL is made: its number must be above that of the newest.
-    crl: Mutex<()>,
-    /// The newest CRL that was asked for.
-    newest: Mutex<Option<Crl>>,
 }
 
 /// What the operator configured about issuing.
@@ -73,50 +75,76 @@ impl Ca {
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
-        settings: Settings,
+        mut settings: Settings,
         gate: Arc<Gate>,
     ) -> Result<Self, CaError> {
-        let certificate =
-            Certificate::parse(&authority.certificate).map_err(|e| CaError::Damaged(e.to_string()))?;
-        if certificate.public_key() != key.public_key() {
-            return Err(CaError::OtherKey {
-                token: authority.token.clone(),
-                label: authority.key_label.clone(),
-            });
+        let active = Issuer::open(authority, key)?;
+        settings.rules.path_len = active.path_len();
+        let certificates = vec![active.certificate().clone()];
+        let (label, next, retired) = (label.to_owned(), None, Vec::new());
+        Ok(Self { label, store, active, next, retired, certificates, settings, gate })
+    }
+
+    /// The same below other CAs, of which these are the certificates, the next one first.
+    pub fn below(mut self, above: impl IntoIterator<Item = Certificate>) -> Self {
+        self.certificates.truncate(1);
+        self.certificates.extend(above);
+        self
+    }
+
+    /// The same with another issuer: the next, or one that was.
+    pub fn with(mut self, issuer: Issuer) -> Self {
+        match issuer.phase() {
+            Phase::Next => self.next = Some(issuer),
+            Phase::Active | Phase::Retired | Phase::Discarded => self.retired.push(issuer),
         }
-        Ok(Self {
-            label: label.to_owned(),
-            store,
-            authority: authority.id,
-            name: Name::from_der(certificate.subject_raw()),
-            key_id: certificate.key_identifier(),
-            certificate,
-            key,
-            settings,
-            gate,
-            crl: Mutex::new(()),
-            newest: Mutex::new(None),
-        })
+        self
+    }
+
+    /// What signs now.
+    pub fn active(&self) -> &Issuer {
+        &self.active
+    }
+
+    /// What signs when the certificate of the active one ends.
+    pub fn next(&self) -> Option<&Issuer> {
+        self.next.as_ref()
+    }
+
+    /// Everything that signs or did: the active one, the next, then the oldest first.
+    pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        std::iter::once(&self.active).chain(&self.next).chain(&self.retired)
+    }
+
+    /// The one with this number in the store, the active one when `None`.
+    pub fn issuer(&self, authority: Option<u64>) -> Result<&Issuer, CaError> {
+        let Some(id) = authority else { return Ok(&self.active) };
+        self.issuers().find(|issuer| issuer.authority() == id).ok_or(CaError::Gone)
+    }
+
+    /// Its certificate, then those of the CAs above it, so far as they are known.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
     /// Its certificate.
     pub fn certificate(&self) -> &Certificate {
-        &self.certificate
+        self.active.certificate()
     }
 
-    /// Which authority of the store it is.
+    /// Which authority of the store acts.
     pub fn authority(&self) -> u64 {
-        self.authority
+        self.active.authority()
     }
 
     /// Its name.
     pub fn name(&self) -> &Name {
-        &self.name
+        self.active.name()
     }
 
     /// Its key.
     pub fn key(&self) -> &Arc<dyn SigningKey> {
-        &self.key
+        self.active.key()
     }
 
     /// Label of its server.
@@ -139,38 +167,7 @@ impl Ca {
     pub fn resume(&self) {
         self.gate.resume();
     }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        SignatureAlgorithm::for_key(self.key.public_key().kind(), self.settings.hash)
-    }
-
-    fn facts(&self) -> IssuerFacts<'_> {
-        IssuerFacts {
-            name: &self.name,
-            key_id: &self.key_id,
-            algorithm: self.algorithm(),
-            cdp: self.settings.cdp.as_deref(),
-        }
-    }
-
-    /// From now for `lifetime`, but never longer than the CA itself (S4).
-    fn validity(&self, lifetime: Duration, now: Time) -> Result<(Time, Time), CaError> {
-        if !self.certificate.is_valid_at(now) {
-            return Err(CaError::NotValidNow(self.certificate.not_before(), self.certificate.not_after()));
-        }
-        Ok((now, now.plus(lifetime).min(self.certificate.not_after())))
-    }
-
-    /// How long a certificate that is asked for is valid: a month less than the CA at most, so that there is
-    /// time to roll over (S4). A CA that lives for two months or less is for trying things out.
-    fn granted_lifetime(&self) -> Duration {
-        let span = self.certificate.not_after().since(self.certificate.not_before());
-        let longest = if span > MONTH * 2 { span - MONTH } else { span };
-        self.settings.certificate_lifetime.min(longest)
-    }
 }
-
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why the CA did not do it. After an error nothing was told to anybody; what the store has is explained
 /// by the step reached.
@@ -203,6 +200,9 @@ pub enum CaError {
     /// Not a CRLReason that a full CRL may carry.
     #[error("{0} is not a reason for revocation")]
     Reason(u8),
+    /// The authority that is to sign does not act for this CA any more, or not yet.
+    #[error("the CA certificate that is asked for is gone")]
+    Gone,
     /// Nothing is issued now.
     #[error("nothing is issued now: {0}")]
     Suspended(Arc<str>),

@@ -48,8 +48,6 @@ impl Row for Absent {
 static ABSENT: LazyLock<Table<Absent>> = LazyLock::new(|| Table::new(ROWS));
 
 const ROWS: &[Absent] = &[
-    later("crypto pki/ca server <label> rollover [cancel | request pkcs10 <rest...>]"),
-    later("crypto pki/ca export <label> pem {terminal | url <url>} rollover"),
     later("crypto pki/ca import <label> certificate"),
     later("crypto pki/ca {authenticate | enroll} <label>"),
     later("crypto pki/ca trustpool <rest...>"),
@@ -80,9 +78,6 @@ mod tests {
     #[test]
     fn what_is_not_here_says_why() {
         for (line, why) in [
-            ("crypto pki server mycs rollover", "`rollover` is not in this version"),
-            ("crypto pki server mycs rollover request pkcs10 terminal", "`rollover` is not in this version"),
-            ("crypto pki export mycs pem terminal rollover", "`rollover` is not in this version"),
             ("crypto ca authenticate ese-ios-ca", "`authenticate` is not in this version"),
             ("show crypto pki trustpoints", "`trustpoints` is not in this version"),
             ("show crypto isa sa", "`show crypto isakmp` is a command of a router"),

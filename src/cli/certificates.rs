@@ -31,6 +31,9 @@ pub const COMMANDS: &[Command] = &[
                 for der in node.server(&label)?.certificates()? {
                     shown.push(Shown::of(&der, &label)?);
                 }
+                for der in node.server(&label)?.next_certificates()? {
+                    shown.push(Shown::of_rollover(&der, &label)?);
+                }
             }
             Ok(Output::of(List(shown)))
         }),
@@ -83,6 +86,12 @@ struct Shown {
 }
 
 impl Shown {
+    fn of_rollover(der: &[u8], server: &str) -> Result<Self, CommandError> {
+        let shown = Self::of(der, server)?;
+        let title = if shown.ca { "CA Certificate (Rollover)" } else { "RA Certificate (Rollover)" };
+        Ok(Self { title, ..shown })
+    }
+
     fn of(der: &[u8], server: &str) -> Result<Self, CommandError> {
         let certificate = Certificate::parse(der)
             .map_err(|error| CommandError::Refused(format!("a certificate of {server}: {error}")))?;

@@ -26,6 +26,7 @@ mod protocol;
 mod reference;
 mod requests;
 mod revocation;
+mod rollover;
 mod script;
 mod server;
 mod session;
@@ -260,6 +261,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         server::COMMANDS,
         requests::COMMANDS,
         revocation::COMMANDS,
+        rollover::COMMANDS,
         certificates::COMMANDS,
         crls::COMMANDS,
         validate::COMMANDS,

@@ -55,7 +55,8 @@ pub const COMMANDS: &[Command] = &[
         run: Run::OnNode(import_pem),
     },
     Command {
-        words: "crypto pki/ca export <label> pem {terminal | url <url>} [{3des | aes | des} <passphrase>]",
+        words: "crypto pki/ca export <label> pem {terminal | url <url>} [{3des | aes | des} <passphrase>] \
+                [rollover]",
         about: "Takes the certificates of a trustpoint away, and under a passphrase its private key when that is \
                 exportable",
         help: &[
@@ -69,6 +70,7 @@ pub const COMMANDS: &[Command] = &[
             ("aes", "The key too, under AES-256"),
             ("des", "Refused: DES is broken within a day"),
             ("<passphrase>", "Passphrase, 8 characters at least"),
+            ("rollover", "The next CA certificate of a certificate server instead"),
         ],
         run: Run::OnNode(export_pem),
     },
@@ -257,11 +259,15 @@ fn export_pem(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> 
         None => None,
     };
     let place = key_files::place(call, &trustpoint)?;
-    let holdings = node.holdings(&trustpoint)?;
+    // Beside the files of what acts, not over them.
+    let (holdings, beside) = match call.args.has("rollover") {
+        true => (node.next_holdings(&trustpoint)?, "-rollover"),
+        false => (node.holdings(&trustpoint)?, ""),
+    };
     let mut exported = Exported::default();
     for ca in &holdings.authorities {
         let text = pem::write_certificate(ca);
-        exported.put(node, call, place.as_ref(), "CA certificate", ".ca", text)?;
+        exported.put(node, call, place.as_ref(), "CA certificate", &format!("{beside}.ca"), text)?;
     }
     for pair in &holdings.pairs {
         if let Some((encryption, passphrase)) = &protection {
@@ -269,7 +275,7 @@ fn export_pem(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> 
                 Ok(key) => {
                     let text = pem::write_private_key(&key, *encryption, passphrase);
                     call.say(&format!("% Key name: {}\n   Usage: {}\n", pair.name, pair.usage_in_words()))?;
-                    let ending = format!("{}.prv", pair.suffix());
+                    let ending = format!("{beside}{}.prv", pair.suffix());
                     exported.put(node, call, place.as_ref(), "private key", &ending, text)?;
                 }
                 Err(error) => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::server::server;
 use super::{Call, Command, CommandError, Output, Run};
 use crate::files::FileUrl;
-use crate::node::{Decision, Node, RequestRow, Selection};
+use crate::node::{CertServer, Decision, Node, RequestRow, Selection};
 use crate::pki::archive::pem;
 use crate::pki::{Name, chain};
 use crate::store::Class;
@@ -18,13 +18,13 @@ pub const COMMANDS: &[Command] = &[
         words: "show crypto pki/ca server <label> requests",
         about: "The same as `crypto pki server <label> info requests`",
         help: &[("server", "Certificate servers"), ("requests", "Enrollment requests")],
-        run: Run::OnNode(|node, call| Ok(Output::of(Requests(server(node, call)?.requests()?)))),
+        run: Run::OnNode(|node, call| Ok(Output::of(Requests::of(server(node, call)?.as_ref())?))),
     },
     Command {
         words: "crypto pki/ca server <label> info requests",
         about: "Lists the enrollment requests with their states",
         help: &[("info", "Show what the server has"), ("requests", "Enrollment requests")],
-        run: Run::OnNode(|node, call| Ok(Output::of(Requests(server(node, call)?.requests()?)))),
+        run: Run::OnNode(|node, call| Ok(Output::of(Requests::of(server(node, call)?.as_ref())?))),
     },
     Command {
         words: "crypto pki/ca server <label> request pkcs10 {terminal | url <url> | <url>} [base64 | pem]",
@@ -38,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
             ("base64", "Print the certificate in base64"),
             ("pem", "Print the certificate in PEM"),
         ],
-        run: Run::OnNode(request),
+        run: Run::OnNode(|node, call| request(node, call, false)),
     },
     Command {
         words: "crypto pki/ca server <label> grant {all | <ids>}",
@@ -91,7 +91,8 @@ fn selection(call: &Call<'_>) -> Result<Selection, CommandError> {
     }
 }
 
-fn request(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
+/// Takes a request by hand, for a certificate of the `next` CA or of that which acts.
+pub fn request(node: &Node, call: &mut Call<'_>, next: bool) -> Result<Output, CommandError> {
     let server = server(node, call)?;
     let octets = match call.args.get("url") {
         Some(url) => {
@@ -100,7 +101,7 @@ fn request(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         }
         None => call.paste(PASTE)?.into_bytes(),
     };
-    let decision = server.request(&pkcs10(octets)?, call.args.has("pem"))?;
+    let decision = server.request(&pkcs10(octets)?, call.args.has("pem"), next)?;
     let failed = decision.error.is_some();
     let mut output = Output::of(Taken(decision));
     output.failed = failed;
@@ -148,22 +149,41 @@ fn password(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     Ok(Output::of(Password { password: password.expose_secret().to_owned(), minutes, subject }))
 }
 
+/// The enrollment requests of a server.
 #[derive(Serialize)]
-struct Requests(Vec<RequestRow>);
+#[serde(transparent)]
+struct Requests {
+    requests: Vec<RequestRow>,
+    /// Whether there is a next CA that may be asked.
+    #[serde(skip)]
+    rollover: bool,
+}
+
+impl Requests {
+    fn of(server: &CertServer) -> Result<Self, CommandError> {
+        let rollover = !server.next_certificates()?.is_empty();
+        Ok(Self { requests: server.requests()?, rollover })
+    }
+}
 
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Enrollment Request Database:\n")?;
+        // As on IOS: those of a rollover where there is one.
+        let rollover = self.rollover || self.requests.iter().any(|row| row.rollover);
         let groups = [
-            ("Subordinate CA certificate requests:", Class::SubordinateCa),
-            ("RA certificate requests:", Class::Ra),
-            ("Router certificates requests:", Class::Router),
+            ("Subordinate CA certificate requests:", Class::SubordinateCa, false),
+            ("Subordinate CA rollover certificate requests:", Class::SubordinateCa, true),
+            ("RA certificate requests:", Class::Ra, false),
+            ("RA rollover certificate requests:", Class::Ra, true),
+            ("Router certificates requests:", Class::Router, false),
+            ("Router rollover certificates requests:", Class::Router, true),
         ];
-        for (title, class) in groups {
+        for (title, class, of_rollover) in groups.into_iter().filter(|group| rollover || !group.2) {
             writeln!(f, "{title}")?;
             writeln!(f, "{:<7}{:<11}{:<33}SubjectName", "ReqID", "State", "Fingerprint")?;
             writeln!(f, "{:-<62}", "")?;
-            for row in self.0.iter().filter(|row| row.class == class) {
+            for row in self.requests.iter().filter(|row| (row.class, row.rollover) == (class, of_rollover)) {
                 let fingerprint = row.fingerprint.to_ascii_uppercase();
                 writeln!(f, "{:<7}{:<11}{fingerprint:<33}{}", row.id, row.state, row.subject)?;
             }
@@ -227,11 +247,14 @@ mod tests {
     use crate::pki::{Serial, Time};
     use crate::store::{Cost, State};
 
-    #[test]
-    fn requests_are_listed_by_group() {
-        let row = |id, class, state, subject: &str| RequestRow {
+    const HEAD: &str = "ReqID  State      Fingerprint                      SubjectName\n\
+                        --------------------------------------------------------------\n";
+
+    fn row(id: u64, class: Class, state: State, subject: &str) -> RequestRow {
+        RequestRow {
             id,
             class,
+            rollover: false,
             state,
             fingerprint: "1b07f3021daab0f19f35da25d01d8567".into(),
             fingerprint_sha256: String::new(),
@@ -242,15 +265,18 @@ mod tests {
             serial: None,
             reason: None,
             cost: Cost::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn requests_are_listed_by_group() {
         let rows = vec![
             row(3, Class::Ra, State::Denied, "cn=myra,ou=ioscs RA"),
             row(2, Class::Router, State::Pending, "hostname=host1.company.com"),
         ];
-        let head = "ReqID  State      Fingerprint                      SubjectName\n\
-                    --------------------------------------------------------------\n";
+        let head = HEAD;
         assert_eq!(
-            Requests(rows).to_string(),
+            Requests { requests: rows.clone(), rollover: false }.to_string(),
             format!(
                 "Enrollment Request Database:\n\n\
                  Subordinate CA certificate requests:\n{head}\n\
@@ -260,6 +286,26 @@ mod tests {
                  2      pending    1B07F3021DAAB0F19F35DA25D01D8567 hostname=host1.company.com\n\n"
             )
         );
+    }
+
+    #[test]
+    fn those_of_a_rollover_have_groups_of_their_own() {
+        let shadow =
+            RequestRow { rollover: true, ..row(3, Class::Router, State::Pending, "hostname=client") };
+        let current = row(2, Class::Router, State::Pending, "hostname=client");
+        let list = |requests: &[&RequestRow], rollover| {
+            let requests = requests.iter().map(|row| (*row).clone()).collect();
+            Requests { requests, rollover }.to_string()
+        };
+        let entry = |id| format!("{id:<7}pending    1B07F3021DAAB0F19F35DA25D01D8567 hostname=client\n\n");
+        let text = list(&[&current, &shadow], false);
+        assert!(text.contains(&format!("Router certificates requests:\n{HEAD}{}", entry(2))), "{text}");
+        assert!(
+            text.ends_with(&format!("Router rollover certificates requests:\n{HEAD}{}", entry(3))),
+            "{text}"
+        );
+        assert!(list(&[], true).contains(&format!("RA rollover certificate requests:\n{HEAD}\n")));
+        assert!(!list(&[&current], false).contains("rollover"));
     }
 
     #[test]

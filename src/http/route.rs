@@ -38,7 +38,7 @@ impl Route {
     }
 }
 
-/// Reads a request: `/L.crl`, `/L.cer`, or SCEP at any path with an `operation` (RFC 8894, 4.1). The first
+/// Reads a request: `/L.crl`, `/L-KEY.crl`, `/L.cer`, or SCEP at any path with an `operation` (RFC 8894, 4.1). The first
 /// segment of the path and `message` of the CA operations may name a server; every other path is that of
 /// the default one, `/cgi-bin/pkiclient.exe` among them.
 pub fn route(method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<Route, String> {
@@ -46,8 +46,11 @@ pub fn route(method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<R
     if method == Method::Get && !path.contains('/') {
         let file = |extension: &str| path.strip_suffix(extension).filter(|label| !label.is_empty());
         let named = |label: &str, asked| Ok(Route { server: Server::Named(label.to_owned()), asked });
-        if let Some(label) = file(".crl") {
-            return named(label, Asked::Crl);
+        if let Some(name) = file(".crl") {
+            return match of_key(name) {
+                Some((label, key)) => named(label, Asked::CrlOf(key)),
+                None => named(name, Asked::Crl),
+            };
         }
         if let Some(label) = file(".cer") {
             return named(label, Asked::Certificate);
@@ -81,6 +84,16 @@ pub fn route(method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<R
         }),
     };
     Ok(Route { server: Server::Maybe(labels), asked })
+}
+
+/// `L-KEY`: a label and a keyIdentifier of 20 octets in hex.
+fn of_key(name: &str) -> Option<(&str, Vec<u8>)> {
+    let (label, key) = name.rsplit_once('-').filter(|(label, key)| !label.is_empty() && key.len() == 40)?;
+    let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    // A sign is none of the digits that `from_str_radix` takes it for.
+    let digits = key.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let key = digits.then(|| key.as_bytes().chunks(2).map(octet).collect::<Option<Vec<u8>>>())??;
+    Some((label, key))
 }
 
 #[cfg(test)]
@@ -119,6 +132,15 @@ mod tests {
         assert_eq!(get("/", "operation=GetCACert&message=mycs").server, maybe(&["mycs"]));
         assert_eq!(get("/mycs.crl", "").server, Server::Named("mycs".into()));
         assert!(matches!(get("/mycs.cer", "").asked, Asked::Certificate));
+        let key = "00aB".repeat(10);
+        let of_key = get(&format!("/my-cs-{key}.crl"), "");
+        assert_eq!(of_key.server, Server::Named("my-cs".into()));
+        assert!(matches!(of_key.asked, Asked::CrlOf(key) if key == [0, 0xab].repeat(10)));
+        for label in [format!("my-cs-{}", &key[1..]), format!("mycs-+{}", &key[1..]), format!("-{key}")] {
+            let route = get(&format!("/{label}.crl"), "");
+            assert!(matches!(route.asked, Asked::Crl), "{label}");
+            assert_eq!(route.server, Server::Named(label));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The archive of a CA, written once when it is created (S9): certificate and key under a passphrase, as
+//! The archive of a CA, written once when it is created (S9), and once for each key that follows: certificate and key under a passphrase, as
 //! PKCS#12 or PEM. Of a key that cannot leave its token there is an archive of the certificate, which says what
 //! it does not hold.
 //!
@@ -33,6 +33,8 @@ pub struct Passphrases(Mutex<BTreeMap<String, SecretString>>);
 pub struct Archiving<'a> {
     /// Label of the server.
     pub label: &'a str,
+    /// Name of the archive: the label, or that of a later key.
+    pub name: &'a str,
     /// `database …` of the server.
     pub database: &'a Database,
     /// Files, and passphrases.
@@ -52,7 +54,7 @@ impl Passphrases {
 impl Archiving<'_> {
     /// Writes it, unless that was done. Returns what the operator should read.
     pub fn run(&self, key: &TokenKey, certificate: &[u8]) -> Result<Vec<String>, NodeError> {
-        if self.store.mark(&self.scope(), ARCHIVED)?.is_some() {
+        if self.store.mark(&self.scope(), &self.mark())?.is_some() {
             return Ok(Vec::new());
         }
         let (url, mut notes) = match has_key(self.store, self.database, key)? {
@@ -63,7 +65,7 @@ impl Archiving<'_> {
                 Err(error) => return Ok(vec![EXPORTING.to_owned(), format!("% {error}")]),
             },
         };
-        self.store.set_mark(&self.scope(), ARCHIVED, Some(&format!("{} {url}", self.now.unix())))?;
+        self.store.set_mark(&self.scope(), &self.mark(), Some(&format!("{} {url}", self.now.unix())))?;
         notes.retain(|note| !note.is_empty());
         Ok(notes)
     }
@@ -72,8 +74,8 @@ impl Archiving<'_> {
         let (passphrase, typed) = self.passphrase()?;
         let pem = self.database.archive_format() == ArchiveFormat::Pem;
         let (what, name) = match pem {
-            true => (FileType::Pem, FileName::Pem(self.label.to_owned())),
-            false => (FileType::P12, FileName::P12(self.label.to_owned())),
+            true => (FileType::Pem, FileName::Pem(self.name.to_owned())),
+            false => (FileType::P12, FileName::P12(self.name.to_owned())),
         };
         let place = self.place(what)?;
         let url = place.url.join(&name.to_string());
@@ -100,7 +102,7 @@ impl Archiving<'_> {
 
     fn without_key(&self, key: &TokenKey, certificate: &[u8]) -> Result<(FileUrl, Vec<String>), NodeError> {
         let place = self.place(FileType::Pem)?;
-        let url = place.url.join(&FileName::Pem(self.label.to_owned()).to_string());
+        let url = place.url.join(&FileName::Pem(self.name.to_owned()).to_string());
         let old = self.around.files.read(&url, place.login.as_ref()).unwrap_or_default();
         if holds_key(&old) {
             return Err(occupied(&url));
@@ -177,6 +179,13 @@ impl Archiving<'_> {
     fn write(&self, place: &Place, url: &FileUrl, octets: &[u8]) -> Result<(), NodeError> {
         let written = self.around.files.write(url, octets, place.login.as_ref());
         written.map_err(|error| unwritten(&error))
+    }
+
+    fn mark(&self) -> String {
+        match self.name == self.label {
+            true => ARCHIVED.to_owned(),
+            false => format!("{ARCHIVED} {}", self.name),
+        }
     }
 
     fn scope(&self) -> String {

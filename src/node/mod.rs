@@ -2,6 +2,7 @@
 //! the command language and HTTP, ask.
 
 mod archive;
+mod below;
 mod clock;
 mod device;
 mod files;
@@ -11,12 +12,14 @@ mod operator;
 mod publish;
 mod report;
 mod requests;
+mod rollover;
 mod server;
 mod start;
 mod surroundings;
 mod takeover;
 mod tls;
 mod tokens;
+mod trustpoints;
 mod validation;
 mod vault;
 
@@ -44,9 +47,14 @@ pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
     TokenReport,
 };
+pub use rollover::{NextCertificate, RolloverReport, RolloverStatus};
 pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
+pub use trustpoints::{
+    Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
+    UpperRequestReport, Verdict,
+};
 pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 
 use archive::Passphrases;
@@ -68,6 +76,7 @@ pub struct Node {
     changing: Mutex<()>,
     http: RwLock<Option<SocketAddr>>,
     tls: Tls,
+    trustpoints: Trustpoints,
     on_change: Mutex<Option<Listener>>,
     /// What is remembered of CRLs and responders.
     checks: Checks,
@@ -110,6 +119,7 @@ impl Node {
         let files = files::of(&empty, &state, &Tokens::default(), &vault);
         let node = Arc::new(Self {
             tls: Tls::new(store.clone(), clock.clone()),
+            trustpoints: Trustpoints::new(store.clone(), clock.clone(), vault.clone()),
             clock,
             store,
             vault,
@@ -198,6 +208,8 @@ impl Node {
             self.forget_trustpoint(label)?;
         }
         self.keep_chains(chains)?;
+        // Before the servers: some act with what their trustpoint has.
+        self.trustpoints.configure(&new, &tokens, &files);
         let around = Surroundings {
             tokens: tokens.clone(),
             files: files.clone(),
@@ -263,6 +275,7 @@ impl Node {
             server.tick(now);
         }
         self.tls.tick(now);
+        self.trustpoints.tick();
     }
 
     /// What time it is for this node.
@@ -355,6 +368,13 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Before the lock of the state directory is given back.
+        self.trustpoints.stop();
+    }
+}
+
 /// Takes the lock of the state directory, or says who has it.
 fn lock(state: &Path) -> Result<File, NodeError> {
     let path = state.join(LOCK);
@@ -385,6 +405,9 @@ pub enum NodeError {
     /// It may not be done in this state; says why.
     #[error("{0}")]
     Refused(String),
+    /// It has to wait for somebody or something; says for what.
+    #[error("{0}")]
+    Waiting(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -9,6 +9,8 @@ use crate::pki::{KeyKind, PublicKey, Serial, Time, hex};
 use crate::store::{Class, Cost, State};
 use crate::token::KeyUsage;
 
+use super::RolloverReport;
+
 /// `show crypto pki server`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerReport {
@@ -22,13 +24,21 @@ pub struct ServerReport {
     pub locked: bool,
     /// Issuer name: as typed, else of the CA certificate in the notation of IOS.
     pub issuer_name: String,
+    /// What it is to other CAs: `root`, `sub-cs`, `ra` or `ra transparent`.
+    pub mode: &'static str,
+    /// MD5 of the certificate of the CA above, hex; absent for a root, and before it is known.
+    pub upper_fingerprint_md5: Option<String>,
+    /// SHA-256 of the certificate of the CA above, hex.
+    pub upper_fingerprint_sha256: Option<String>,
+    /// MD5 of the certificate of an RA, hex. The CA certificate is that of the CA above then.
+    pub ra_fingerprint_md5: Option<String>,
     /// MD5 of the CA certificate, 32 hex digits; absent before there is one.
     pub fingerprint_md5: Option<String>,
     /// SHA-1 of the CA certificate, hex.
     pub fingerprint_sha1: Option<String>,
     /// SHA-256 of the CA certificate, hex.
     pub fingerprint_sha256: Option<String>,
-    /// `manual`, `auto` or `none`.
+    /// What happens to requests that nothing authorizes, in words of IOS.
     pub granting: String,
     /// Serial number given out last.
     #[serde(serialize_with = "text_option")]
@@ -53,6 +63,8 @@ pub struct ServerReport {
     pub scep_key: String,
     /// Requests that wait for the operator.
     pub pending: u64,
+    /// The next CA certificate.
+    pub rollover: RolloverReport,
     /// Whether devices can reach it: without HTTP requests come by hand only.
     pub scep: bool,
 }
@@ -67,6 +79,8 @@ pub enum ServerStatus {
     Disabled,
     /// It should serve and cannot; `last_error` says why.
     CheckFailed,
+    /// Its certificate has not come yet from the CA above; `last_error` says what it waits for.
+    Waiting,
     /// It runs and issues nothing, because a file cannot be written; `last_error` says which.
     Suspended,
 }
@@ -78,6 +92,8 @@ pub struct RequestRow {
     pub id: u64,
     /// Group.
     pub class: Class,
+    /// Whether a certificate of the next CA was asked for.
+    pub rollover: bool,
     /// State.
     pub state: State,
     /// MD5 fingerprint of the PKCS#10, 32 hex digits; see [`crate::pki::Csr::fingerprint`].
@@ -263,11 +279,11 @@ fn spki<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_str(&hex(key.spki_der()))
 }
 
-fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-fn text_option<T: std::fmt::Display, S: Serializer>(
+pub(super) fn text_option<T: std::fmt::Display, S: Serializer>(
     value: &Option<T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -2,28 +2,45 @@
 
 use std::sync::Arc;
 
-use crate::ca::{Ca, Founding, Gate, Meter, Settings};
-use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Curve, KeyKind, Name, Time};
+use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
+use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
+use crate::pki::{Certificate, Curve, KeyKind, Name, Time, chain};
 use crate::policy::{self, Rules};
-use crate::ra::{Keys, Ra, Responder};
-use crate::store::{Authority, Reuse, Role, SerialRule, Store};
+use crate::ra::{Elsewhere, Fetches, Forwarder, Keys, Manner, Ra, Responder};
+use crate::store::{Authority, Phase, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::archive::Archiving;
+use super::clock::Clock;
 use super::keys::note_generated;
+use super::rollover::scep_label;
 use super::surroundings::Surroundings;
 use super::takeover::{self, Takeover};
 
 /// A server that runs.
 pub struct Started {
-    /// Its CA.
-    pub ca: Arc<Ca>,
+    /// As what it acts.
+    pub acting: Acting,
     /// What answers SCEP.
     pub ra: Ra,
+    /// Why the next CA certificate is not offered although there is one.
+    pub next_trouble: Option<String>,
     /// What the operator should read about this start.
     pub notes: Notes,
+}
+
+/// As what a server acts.
+pub enum Acting {
+    /// A CA.
+    Ca(Arc<Ca>),
+    /// An RA.
+    Registrar {
+        /// The CA above.
+        elsewhere: Arc<Elsewhere>,
+        /// Asks it.
+        forwarder: Forwarder,
+    },
 }
 
 /// What is told before and after that the server is enabled.
@@ -49,6 +66,10 @@ pub struct Start<'a> {
     pub store: &'a Arc<dyn Store>,
     /// Whether it may issue.
     pub gate: &'a Arc<Gate>,
+    /// What tells the time from now on.
+    pub clock: &'a Arc<Clock>,
+    /// Where it is noted who asks for the next CA certificate.
+    pub fetches: &'a Arc<Fetches>,
     /// Now.
     pub now: Time,
 }
@@ -56,6 +77,9 @@ pub struct Start<'a> {
 impl Start<'_> {
     /// Starts the server: makes what is missing, finishes what was interrupted.
     pub fn run(&self) -> Result<Started, NodeError> {
+        if let ServerMode::Ra { transparent } = self.section.mode {
+            return self.registration(transparent);
+        }
         let authorities = self.store.authorities(self.label)?;
         let active = |role| authorities.iter().find(|a| a.role == role && a.is_active());
         let meter = Meter::new();
@@ -67,17 +91,26 @@ impl Start<'_> {
                 let key = token.key(&authority.key_label)?;
                 (authority.clone(), token, key)
             }
+            None if self.section.mode == ServerMode::SubCs => self.subordinate()?,
             None => self.first(&settings, &meter, &mut notes)?,
         };
         let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
-        let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        if self.section.mode == ServerMode::SubCs {
+            let above = self.above()?;
+            ca = ca.below(std::iter::once(above.ca()).chain(above.chain()).cloned());
+        }
         if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
             return Err(NodeError::Refused(why));
         }
-        ca.recover(&meter, self.now)?;
-        let keys = match self.separate(&token, &key) {
-            Some(place) => self.separate_keys(&ca, &place, &meter)?,
+        let ca = self.with_others(ca, &authorities)?;
+        if let Err(error) = ca.recover(&meter, self.now) {
+            // Upkeep tries again, and tells it where everybody looks.
+            tracing::warn!(server = self.label, error = %chain(&error), "what was begun could not be finished");
+        }
+        let mut keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
+            Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
             None => {
                 let certificate = usable_for_scep(ca.certificate(), taken_over)?;
                 let signer = Arc::new(key.clone().with_priority(Priority::Reply));
@@ -85,21 +118,34 @@ impl Start<'_> {
                     signer: Responder { certificate: certificate.clone(), key: signer },
                     decrypter: Responder { certificate, key: Arc::new(key) },
                     separate: false,
+                    next: None,
+                    fetches: self.fetches.clone(),
                 }
             }
         };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
         }
+        // What is not needed today keeps no server from starting.
+        if let Err(error) = ca.issue_due_crls(&meter, self.now) {
+            tracing::warn!(server = self.label, error = %chain(&error), "a CRL could not be issued");
+        }
+        let next_trouble = match self.next_keys(&ca, &authorities, &meter) {
+            Ok(next) => {
+                keys.next = next;
+                None
+            }
+            Err(error) => Some(chain(&error)),
+        };
         let ca = Arc::new(ca);
         let ra = Ra::new(
             ca.clone(),
             self.store.clone(),
             keys,
             algorithms(self.section),
-            self.section.scep.include_chain,
+            Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
         )?;
-        Ok(Started { ca, ra, notes })
+        Ok(Started { acting: Acting::Ca(ca), ra, next_trouble, notes })
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.
@@ -170,7 +216,14 @@ impl Start<'_> {
         let store = self.store.as_ref();
         let certificate = founding.certificate(store, settings, meter, self.now)?;
         let database = &self.section.database;
-        let archiving = Archiving { label: self.label, database, around: self.around, store, now: self.now };
+        let archiving = Archiving {
+            label: self.label,
+            name: self.label,
+            database,
+            around: self.around,
+            store,
+            now: self.now,
+        };
         notes.before = archiving.run(&key, &certificate)?;
         let authority = founding.install(store, certificate)?;
         Ok((authority, token, key))
@@ -189,48 +242,84 @@ impl Start<'_> {
     }
 
     /// Where SCEP's own keys are, when it has its own: configured, or because the CA key cannot decrypt.
-    fn separate<'t>(&'t self, token: &'t Token, key: &TokenKey) -> Option<String> {
+    pub(super) fn separate<'t>(&'t self, token: &'t Token, key: &TokenKey) -> Option<String> {
         match &self.section.scep.separate_key {
             Some(on) => Some(on.clone().unwrap_or_else(|| token.name().to_owned())),
             None => (!key.can_decrypt()).then(|| token.name().to_owned()),
         }
     }
 
-    fn separate_keys(&self, ca: &Ca, place: &str, meter: &Meter) -> Result<Keys, NodeError> {
-        let token = self.around.tokens.get(Some(place))?;
-        let responder = |role, what: &str, usage| -> Result<(Certificate, TokenKey), NodeError> {
-            let label = format!("{}.scep-{what}", self.label);
-            let key = match token.find(&label)? {
-                Some(key) => key,
-                None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
-            };
-            let authority = ca.certify_scep_key(role, &key, (token.name(), &label), meter, self.now)?;
-            let certificate = Certificate::parse(&authority.certificate);
-            let certificate = certificate.map_err(|error| NodeError::Refused(error.to_string()))?;
-            Ok((certificate, key))
+    /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
+    fn granted_without_scep(&self, token: &Token, ca: &Ca) -> Option<String> {
+        let usage = ca.certificate().extensions().key_usage();
+        let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
+        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
+    }
+
+    /// A key for one of the roles in SCEP beside a CA's, and its certificate by that CA: found, or made. One that
+    /// is on another token than configured now is replaced.
+    pub(super) fn scep_key(
+        &self,
+        ca: &Ca,
+        issuer: &Issuer,
+        role: Role,
+        authority: &Authority,
+        place: &str,
+        meter: &Meter,
+    ) -> Result<(Certificate, TokenKey), NodeError> {
+        let (what, usage) = match role {
+            Role::RaDecrypt => ("decrypt", KeyUsage::ENCRYPTION),
+            Role::RaSign | Role::Ca => ("sign", KeyUsage::SIGNATURE),
         };
-        let signer = responder(Role::RaSign, "sign", KeyUsage { sign: true, decrypt: false })?;
-        let decrypter = responder(Role::RaDecrypt, "decrypt", KeyUsage { sign: false, decrypt: true })?;
-        if !decrypter.1.can_decrypt() {
+        let known = self.store.authorities(self.label)?;
+        let known = known.into_iter().find(|a| a.role == role && a.phase == issuer.phase());
+        // The next one stays where it was made: it is on the way already.
+        let known = known.filter(|known| known.token == place || known.phase == Phase::Next);
+        let (place, label) = match known {
+            Some(known) => (known.token, known.key_label),
+            None => (place.to_owned(), scep_label(self.label, &authority.key_label, what)),
+        };
+        let token = self.around.tokens.get(Some(&place))?;
+        let key = match token.find(&label)? {
+            Some(key) => key,
+            None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+        };
+        if role == Role::RaDecrypt && !key.can_decrypt() {
             return Err(NodeError::Refused(format!(
                 "token \"{}\" cannot decrypt, which SCEP needs; put SCEP's keys on another token with \
                  \"scep key separate on DEVICE:\"",
                 token.name()
             )));
         }
+        let place = (token.name(), label.as_str());
+        let certified = ca.certify_scep_key(issuer, role, &key, place, meter, self.now)?;
+        Ok((super::server::parse(&certified.certificate)?, key))
+    }
+
+    fn separate_keys(
+        &self,
+        ca: &Ca,
+        authority: &Authority,
+        place: &str,
+        meter: &Meter,
+    ) -> Result<Keys, NodeError> {
+        let signer = self.scep_key(ca, ca.active(), Role::RaSign, authority, place, meter)?;
+        let decrypter = self.scep_key(ca, ca.active(), Role::RaDecrypt, authority, place, meter)?;
         // Whoever has come as far as a reply is served before whoever only begins.
         let signing = Arc::new(signer.1.with_priority(Priority::Reply));
         Ok(Keys {
             signer: Responder { certificate: signer.0, key: signing },
             decrypter: Responder { certificate: decrypter.0, key: Arc::new(decrypter.1) },
             separate: true,
+            next: None,
+            fetches: self.fetches.clone(),
         })
     }
 }
 
 /// A CA certificate made while SCEP had keys of its own does not allow keyEncipherment; clients refuse it.
 /// Neither do those of routers, which use them for SCEP all the same, as their devices know.
-fn usable_for_scep(certificate: &Certificate, taken_over: bool) -> Result<Certificate, NodeError> {
+pub(super) fn usable_for_scep(certificate: &Certificate, taken_over: bool) -> Result<Certificate, NodeError> {
     match certificate.extensions().key_usage() {
         Some(usage) if !usage.key_encipherment() && !taken_over => Err(NodeError::Refused(
             "the CA certificate was made for \"scep key separate\" and cannot serve SCEP itself; configure it again".into(),
@@ -265,13 +354,17 @@ pub fn settings(section: &ServerSection) -> Settings {
                 Grant::None => policy::Grant::None,
                 Grant::RaAuto => policy::Grant::RaAuto,
             },
+            rollover_ca: section.grant_rollover.ca_cert,
+            rollover_ra: section.grant_rollover.ra_cert,
+            // Its certificate says.
+            path_len: None,
             rsa_1024: section.legacy().rsa_1024,
             md5: section.legacy().md5,
         },
     }
 }
 
-fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
+pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 

@@ -4,6 +4,7 @@ use const_oid::db::rfc5912;
 use der::asn1::ObjectIdentifier;
 use serde::Serialize;
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::KeyUsages;
 
 use super::algorithm::SignatureAlgorithm;
 use super::csr::VerifiedCsr;
@@ -80,7 +81,6 @@ impl Requested {
                 _ => {}
             }
         }
-        use x509_cert::ext::pkix::KeyUsages;
         if requested.usages.is_some_and(|u| u.contains(KeyUsages::KeyCertSign)) {
             requested.authority.get_or_insert(None);
         }
@@ -112,7 +112,12 @@ impl Requested {
     /// The certificate that answers it.
     pub fn template(&self, issuer: &IssuerFacts<'_>, not_before: Time, not_after: Time) -> Template {
         let purpose = match self.authority {
-            Some(path_len) => Purpose::Authority { path_len, scep: false },
+            Some(asked) => Purpose::Authority {
+                path_len: issuer.path_len_below(asked),
+                // Its key serves SCEP, too, where it says so and can.
+                scep: matches!(self.key.kind(), KeyKind::Rsa { .. })
+                    && self.usages.is_some_and(|usages| usages.contains(KeyUsages::KeyEncipherment)),
+            },
             None => Purpose::Device,
         };
         let mut extensions = vec![
@@ -148,9 +153,20 @@ pub struct IssuerFacts<'a> {
     pub algorithm: SignatureAlgorithm,
     /// Where its CRL is, when that is told.
     pub cdp: Option<&'a str>,
+    /// pathLenConstraint of its own certificate.
+    pub path_len: Option<u8>,
 }
 
 impl IssuerFacts<'_> {
+    /// The pathLenConstraint of a CA below that asks for this one: below its issuer's (RFC 5280, 4.2.1.9).
+    fn path_len_below(&self, asked: Option<u8>) -> Option<u8> {
+        let longest = self.path_len.map(|own| own.saturating_sub(1));
+        match (asked, longest) {
+            (Some(asked), Some(longest)) => Some(asked.min(longest)),
+            (asked, longest) => asked.or(longest),
+        }
+    }
+
     /// subjectKeyIdentifier, authorityKeyIdentifier, cRLDistributionPoints.
     fn links(&self, key: &PublicKey) -> Vec<Extension> {
         let mut links =

@@ -5,10 +5,16 @@ use crate::pki::profile::{self, Requested, RequestedError};
 use crate::pki::{Certificate, Class, Hash, PublicKey, Time, VerifiedCsr};
 
 /// What the operator configured about granting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// `grant …`.
     pub grant: Grant,
+    /// `grant auto rollover ca-cert`: a subordinate CA's request is granted that its current certificate signs.
+    pub rollover_ca: bool,
+    /// `grant auto rollover ra-cert`: the same for an RA's.
+    pub rollover_ra: bool,
+    /// pathLenConstraint of the CA's own certificate: how many CAs may stand below. Not configured.
+    pub path_len: Option<u8>,
     /// `crypto legacy rsa-1024`: RSA keys from 1024 bits are certified.
     pub rsa_1024: bool,
     /// `crypto legacy md5`: requests signed with MD5 are read.
@@ -41,6 +47,14 @@ pub enum Requester<'a> {
         certificate: &'a Certificate,
         /// Whether it was revoked.
         revoked: bool,
+        /// As what it was granted, by the CA's own record: a name alone makes nobody an RA.
+        class: Class,
+    },
+    /// The holder of another CA's certificate, which a trustpoint of `grant auto trustpoint` trusts: its chain
+    /// was checked, and that it is not revoked.
+    Vouched {
+        /// The certificate.
+        certificate: &'a Certificate,
     },
     /// The holder of some other certificate.
     Stranger,
@@ -103,6 +117,12 @@ pub enum Authorization {
     Password([u8; 32]),
     /// The certificate that is renewed.
     Renewal,
+    /// `grant auto rollover`: the certificate of the CA or RA that asks for its next one.
+    Rollover,
+    /// `grant ra-auto`: the RA that signed the message.
+    Registrar,
+    /// `grant auto trustpoint`: another CA's certificate with the same names.
+    Trustpoint,
     /// The operator.
     Operator,
 }
@@ -169,14 +189,21 @@ pub enum Refusal {
     /// A renewal asks for another subject or for further names.
     #[error("a renewal must keep the subject and may not add names")]
     OtherSubject,
+    /// A renewal asks for what the certificate is not: a device's for a CA's, or the other way round.
+    #[error("a renewal of a {}'s certificate must not ask for a {}'s", noun(*.0), noun(*.1))]
+    OtherClass(Class, Class),
+    /// The CA's own certificate allows no CA below it.
+    #[error("the certificate of this CA allows no CA below it (pathLenConstraint 0)")]
+    PathLength,
 }
 
 /// Decides about a request at `now`.
 ///
-/// A request that asks to issue certificates itself always waits, as does one that calls itself an RA.
-/// A renewal needs the certificate renewed to be ours, valid and unrevoked, and keeps its names. A
-/// challenge, once the server gives passwords out, must be a live one. What nothing authorizes follows
-/// `grant`.
+/// A request that asks to issue certificates itself waits, as does one that calls itself an RA; `grant auto
+/// rollover` lets those through that renew a certificate which was granted by hand. A renewal needs the
+/// certificate renewed to be ours, valid and unrevoked, and keeps its names and its class. A challenge, once the
+/// server gives passwords out, must be a live one, unless the signer's certificate speaks for the request: what a
+/// device told its RA is not for the CA. What nothing authorizes follows `grant`.
 pub fn decide(
     csr: VerifiedCsr,
     intention: Intention,
@@ -189,25 +216,35 @@ pub fn decide(
         Ok(examined) => examined,
         Err(refusal) => return Decision::Reject(refusal),
     };
-    let renewal = match may_renew(&examined, requester, now) {
-        Ok(renewal) => renewal,
+    let standing = match standing(&examined, requester, now) {
+        Ok(standing) => standing,
         // The same certificate on a PKCSReq with another name is a new request by a known device.
-        Err(Refusal::OtherSubject) if intention == Intention::Enroll => false,
+        Err(Refusal::OtherSubject | Refusal::OtherClass(..)) if intention == Intention::Enroll => {
+            Standing::None
+        }
         Err(refusal) => return Decision::Reject(refusal),
     };
-    if intention == Intention::Renew && !renewal {
+    if intention == Intention::Renew && matches!(standing, Standing::None | Standing::Registrar) {
         return Decision::Reject(Refusal::UnknownSigner);
     }
-    if challenge == Challenge::Invalid && !renewal {
+    if challenge == Challenge::Invalid && standing == Standing::None {
         return Decision::Reject(Refusal::Challenge);
     }
-    let by = match (rules.grant, challenge) {
-        (Grant::None, _) => return Decision::Reject(Refusal::Closed),
-        _ if examined.class != Class::Router => None,
-        _ if renewal => Some(Authorization::Renewal),
-        (_, Challenge::Valid(digest)) => Some(Authorization::Password(digest)),
-        (Grant::Auto, _) => Some(Authorization::Auto),
-        (Grant::Manual | Grant::RaAuto, _) => None,
+    let by = match (examined.class, standing) {
+        _ if rules.grant == Grant::None => return Decision::Reject(Refusal::Closed),
+        (Class::SubordinateCa, Standing::Renewal) if rules.rollover_ca => Some(Authorization::Rollover),
+        (Class::Ra, Standing::Renewal) if rules.rollover_ra => Some(Authorization::Rollover),
+        (Class::SubordinateCa | Class::Ra, _) => None,
+        (Class::Router, Standing::Renewal) => Some(Authorization::Renewal),
+        (Class::Router, Standing::Vouched) => Some(Authorization::Trustpoint),
+        (Class::Router, Standing::Registrar) if rules.grant == Grant::RaAuto => {
+            Some(Authorization::Registrar)
+        }
+        (Class::Router, Standing::None | Standing::Registrar) => match (challenge, rules.grant) {
+            (Challenge::Valid(digest), _) => Some(Authorization::Password(digest)),
+            (_, Grant::Auto) => Some(Authorization::Auto),
+            _ => None,
+        },
     };
     match by {
         Some(by) => Decision::Issue(Approved { examined, by }),
@@ -232,6 +269,9 @@ fn examine(csr: VerifiedCsr, rules: &Rules) -> Result<Examined, Refusal> {
         return Err(Refusal::Nameless);
     }
     let class = requested.class();
+    if class == Class::SubordinateCa && rules.path_len == Some(0) {
+        return Err(Refusal::PathLength);
+    }
     Ok(Examined { csr, requested, class })
 }
 
@@ -239,12 +279,28 @@ fn weakness(key: &PublicKey, rules: &Rules) -> Result<(), Refusal> {
     profile::weakness(key, rules.rsa_1024).map_or(Ok(()), |why| Err(Refusal::WeakKey(why)))
 }
 
-/// Whether the requester renews: `Ok(false)` for one who holds nothing of ours and needs nothing.
-fn may_renew(examined: &Examined, requester: &Requester<'_>, now: Time) -> Result<bool, Refusal> {
-    let (certificate, revoked) = match requester {
-        Requester::Itself => return Ok(false),
+/// What the certificate of the signer is worth for a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing.
+    None,
+    /// It is renewed.
+    Renewal,
+    /// It is that of an RA, which asks for a device.
+    Registrar,
+    /// It is another CA's, and has the names asked for.
+    Vouched,
+}
+
+/// What the requester's certificate is worth. One that does not count is an error, not nothing: who holds it
+/// should not come through as one who holds none.
+fn standing(examined: &Examined, requester: &Requester<'_>, now: Time) -> Result<Standing, Refusal> {
+    let (certificate, revoked, class) = match requester {
+        Requester::Itself => return Ok(Standing::None),
         Requester::Stranger => return Err(Refusal::UnknownSigner),
-        Requester::Holder { certificate, revoked } => (certificate, *revoked),
+        Requester::Holder { certificate, revoked, class } => (certificate, *revoked, *class),
+        // To devices only: what vouches for it has not said that it may speak for others.
+        Requester::Vouched { certificate } => (certificate, false, Class::Router),
     };
     if revoked {
         return Err(Refusal::Revoked);
@@ -252,11 +308,26 @@ fn may_renew(examined: &Examined, requester: &Requester<'_>, now: Time) -> Resul
     if !certificate.is_valid_at(now) {
         return Err(Refusal::NotValidNow);
     }
+    if class == Class::Ra && examined.class == Class::Router {
+        return Ok(Standing::Registrar);
+    }
     let held = certificate.extensions().subject_alt_name();
     let held = held.and_then(|names| crate::pki::extension::device_names(names).ok()).unwrap_or_default();
     let same_subject = examined.requested.subject.as_der() == certificate.subject_raw();
     if !same_subject || examined.requested.names().iter().any(|name| !held.contains(name)) {
         return Err(Refusal::OtherSubject);
     }
-    Ok(true)
+    match requester {
+        _ if class != examined.class => Err(Refusal::OtherClass(class, examined.class)),
+        Requester::Vouched { .. } => Ok(Standing::Vouched),
+        _ => Ok(Standing::Renewal),
+    }
+}
+
+fn noun(class: Class) -> &'static str {
+    match class {
+        Class::SubordinateCa => "subordinate CA",
+        Class::Ra => "RA",
+        Class::Router => "device",
+    }
 }

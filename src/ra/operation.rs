@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::ca::{self, Application, CaError, Meter};
+use crate::ca::{self, Application, Meter, Ours};
 use crate::log::Dump;
 use crate::pki::ber::Limits;
-use crate::pki::{Csr, Hash, KeyKind, KeyTransport, Serial, Time, chain};
+use crate::pki::{Csr, DecryptionKey, Hash, KeyKind, KeyTransport, Serial, Time, chain};
 use crate::policy::{Intention, Requester};
 use crate::scep::{
     self, Facts, MessageType, OpenError, Outcome, PkiMessage, Recipient, Rejected, Request, Sealed, Signed,
@@ -15,7 +15,7 @@ use crate::scep::{
 use crate::store;
 
 use super::told::{Refused, Told, decode_told};
-use super::{Answer, Body, Ra};
+use super::{Answer, Body, Ra, Responder};
 
 /// What a message is answered with when nothing went wrong.
 enum Done {
@@ -62,9 +62,14 @@ impl Ra {
         let (answer, serial) = match self.done(&signed, peer, &meter, now) {
             Ok(Done::Certificate(certificate, repeatable)) => {
                 let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
-                let all = [certificate.der.as_slice(), self.ca.certificate().der()];
-                let sent = if self.chain { &all[..] } else { &all[..1] };
-                (self.reply(&Outcome::Certificates(sent), &signed, &meter), serial)
+                // Whoever asks for one of the next CA has its certificate already, or asks for it.
+                let above = match self.manner.chain {
+                    true => self.certifier.chain(certificate.authority),
+                    false => Vec::new(),
+                };
+                let sent = std::iter::once(certificate.der.as_slice()).chain(above.iter().map(|ca| ca.der()));
+                let sent: Vec<&[u8]> = sent.collect();
+                (self.reply(&Outcome::Certificates(&sent), &signed, &meter), serial)
             }
             Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),
             Ok(Done::Pending) => (self.reply(&Outcome::Pending, &signed, &meter), None),
@@ -112,7 +117,8 @@ impl Ra {
 
     /// Encrypts what there is to encrypt, with the request's own algorithms, and signs it.
     fn reply(&self, outcome: &Outcome<'_>, request: &Signed, meter: &Meter) -> Answer {
-        let transport = request.transport_to(&self.decrypter.certificate).unwrap_or(KeyTransport::Pkcs1v15);
+        let transport = request.transport_to(&self.recipient(request).0.certificate);
+        let transport = transport.unwrap_or(KeyTransport::Pkcs1v15);
         match Sealed::seal(outcome, request, transport) {
             Some(sealed) => self.signed(outcome, &sealed, request.facts(), meter),
             None => self.tell(Refused::CannotDecrypt.told(), request.facts(), meter),
@@ -140,7 +146,7 @@ impl Ra {
     /// The reply given to this very message, unless its certificate was revoked since.
     fn repeated(&self, message_id: &[u8; 32]) -> Option<Answer> {
         let (serial, reply) = self.replies.find(message_id)?;
-        let certificate = self.store.certificate(self.ca.label(), &serial).ok()??;
+        let certificate = self.store.certificate(self.certifier.label(), &serial).ok()??;
         certificate.revocation.is_none().then(|| Answer::ok(scep::PKI_MESSAGE, reply))
     }
 }
@@ -155,8 +161,9 @@ impl Ra {
         if signed.message_type() == MessageType::CertRep {
             return Err(Refused::NotARequest);
         }
-        let key = meter.decrypting(self.decrypter.key.as_ref());
-        let recipient = Recipient { certificate: &self.decrypter.certificate, key: &key };
+        let (decrypter, authority) = self.recipient(signed);
+        let key = meter.decrypting(decrypter.key.as_ref());
+        let recipient = Recipient { certificate: &decrypter.certificate, key: &key };
         let request = match (signed.open(&[recipient]), signed.message_type()) {
             // As if it had named one that we do not have: see `Signed::open`.
             (Err(OpenError::Unreadable), MessageType::GetCert | MessageType::GetCrl) => {
@@ -173,15 +180,32 @@ impl Ra {
         match request {
             Request::Enroll { csr, renewal } => {
                 let intention = if renewal { Intention::Renew } else { Intention::Enroll };
-                self.enroll(*csr, intention, signed, peer, meter, now)
+                self.enroll(*csr, intention, signed, authority, peer, meter, now)
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
-                let outcome = self.ca.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                let outcome = self.certifier.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
             }
             Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),
-            Request::GetCrl { issuer, .. } => self.get_crl(&issuer),
+            Request::GetCrl { issuer, serial } => {
+                let crl = self.certifier.crl_for(&issuer, &serial, now)?;
+                crl.map(Done::Crl).ok_or(Refused::NoSuchCertificate)
+            }
+        }
+    }
+
+    /// Who opens a message, and which authority it asks where that is not the one that acts: what is encrypted
+    /// to the next CA, or to its SCEP key, asks for a certificate of it (RFC 8894, 5.1).
+    fn recipient(&self, signed: &Signed) -> (&Responder<dyn DecryptionKey>, Option<u64>) {
+        match &self.next {
+            Some(next)
+                if signed.is_to(&next.decrypter.certificate)
+                    && !signed.is_to(&self.decrypter.certificate) =>
+            {
+                (&next.decrypter, Some(next.authority))
+            }
+            _ => (&self.decrypter, None),
         }
     }
 
@@ -190,15 +214,18 @@ impl Ra {
         csr: Csr,
         intention: Intention,
         signed: &Signed,
+        authority: Option<u64>,
         peer: IpAddr,
         meter: &Meter,
         now: Time,
     ) -> Result<Done, Refused> {
         let csr = csr.verify()?;
         let signer = signed.signer();
-        let ours = self.ca.issued(signer)?;
+        let ours = self.certifier.issued(signer, now)?;
         let requester = match &ours {
-            Some(ours) => Requester::Holder { certificate: signer, revoked: ours.revoked },
+            Some(Ours { revoked, class, .. }) => {
+                Requester::Holder { certificate: signer, revoked: *revoked, class: *class }
+            }
             None if signer.public_key() == csr.public_key() => Requester::Itself,
             None => Requester::Stranger,
         };
@@ -207,24 +234,15 @@ impl Ra {
             signer_key: signer.public_key().fingerprint(),
             signed_with: ours.map(|ours| ours.serial),
             source: peer.to_string(),
+            authority,
         };
         let outcome = self.decided(csr, intention, &requester, application, meter, now)?;
         done(outcome, Repeatable::Yes)
     }
 
     fn get_cert(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {
-        if issuer != self.ca.name().as_der() {
-            return Err(Refused::NoSuchCertificate);
-        }
-        let found = self.store.certificate(self.ca.label(), serial).map_err(CaError::from)?;
+        let found = self.certifier.certificate_of(issuer, serial)?;
         found.map(|c| Done::Certificate(c, Repeatable::No)).ok_or(Refused::NoSuchCertificate)
-    }
-
-    fn get_crl(&self, issuer: &[u8]) -> Result<Done, Refused> {
-        match self.ca.crl()? {
-            Some(crl) if issuer == self.ca.name().as_der() => Ok(Done::Crl(crl.der)),
-            _ => Err(Refused::NoSuchCertificate),
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a client is told: one total function from what went wrong.
 
+use std::sync::Arc;
+
 use crate::ca::CaError;
 use crate::pki::{CsrError, KeyErrorKind};
 use crate::policy::Refusal;
@@ -33,6 +35,9 @@ pub enum Refused {
     /// The signer's key cannot decrypt a reply.
     #[error("the signer's key cannot decrypt; SCEP needs RSA")]
     CannotDecrypt,
+    /// The CRL of the CA for which this server registers.
+    #[error("the CRL of the CA above could not be had: {0}")]
+    NoCrl(Arc<str>),
     /// A CertRep, sent to a CA.
     #[error("a CA answers requests, not replies")]
     NotARequest,
@@ -70,6 +75,7 @@ impl Refused {
             Self::NoSuchCertificate => Told::Failure(FailInfo::BadCertId, "no such certificate"),
             Self::Denied(_) => Told::Failure(FailInfo::BadRequest, "the request was rejected"),
             Self::CannotDecrypt => Told::Failure(FailInfo::BadAlg, "an RSA key is needed"),
+            Self::NoCrl(_) => Told::Unavailable,
             Self::NotARequest => Told::Failure(FailInfo::BadRequest, "not a request"),
         }
     }
@@ -84,7 +90,10 @@ fn refusal_told(refusal: &Refusal) -> Told {
         Refusal::Challenge => (FailInfo::BadRequest, CHALLENGE),
         Refusal::UnknownSigner => (FailInfo::BadMessageCheck, "the signer is not known"),
         Refusal::Revoked | Refusal::NotValidNow => (FailInfo::BadRequest, "the certificate is not valid"),
-        Refusal::OtherSubject => (FailInfo::BadRequest, "a renewal keeps its names"),
+        Refusal::OtherSubject | Refusal::OtherClass(..) => {
+            (FailInfo::BadRequest, "a renewal keeps its names")
+        }
+        Refusal::PathLength => (FailInfo::BadRequest, "no CA may stand below this one"),
         Refusal::Closed => (FailInfo::BadRequest, "nothing is granted"),
     };
     Told::Failure(fail_info, text)
@@ -104,6 +113,7 @@ fn ca_told(error: &CaError) -> Told {
         | CaError::Damaged(_)
         | CaError::OtherKey { .. }
         | CaError::NotValidNow(..)
+        | CaError::Gone
         | CaError::Suspended(_)
         | CaError::Reason(_)
         | CaError::Encoding(_) => Told::Unavailable,

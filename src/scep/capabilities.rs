@@ -9,9 +9,10 @@ use super::pki_message::AlgorithmPolicy;
 pub struct Capabilities(Vec<&'static str>);
 
 impl Capabilities {
-    /// Of a server with this policy. What is only taken from old clients is not offered to anybody.
-    pub fn serving(_policy: &AlgorithmPolicy) -> Self {
-        Self(vec![
+    /// Of a server with this policy, which has a next CA certificate or not. What is only taken from old clients
+    /// is not offered to anybody.
+    pub fn serving(_policy: &AlgorithmPolicy, next: bool) -> Self {
+        let mut said = vec![
             "AES",
             "DES3",
             "POSTPKIOperation",
@@ -22,7 +23,11 @@ impl Capabilities {
             "SHA-384",
             "SHA-512",
             "SCEPStandard",
-        ])
+        ];
+        if next {
+            said.insert(2, "GetNextCACert");
+        }
+        Self(said)
     }
 
     /// Those of a reply, in any case and with any line ends. Unknown ones are passed over, as RFC 8894, 3.5.2
@@ -87,7 +92,10 @@ mod tests {
 
     #[test]
     fn what_is_served_is_understood() {
-        let served = Capabilities::serving(&AlgorithmPolicy::default());
-        assert_eq!(Capabilities::parse(&served.to_string()), served);
+        for next in [false, true] {
+            let served = Capabilities::serving(&AlgorithmPolicy::default(), next);
+            assert_eq!(Capabilities::parse(&served.to_string()), served);
+            assert_eq!(served.has("GetNextCACert"), next);
+        }
     }
 }

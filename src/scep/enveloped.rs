@@ -94,6 +94,11 @@ impl Envelope {
         self.recipients.iter().find(|info| info.id.names(certificate))?.transport
     }
 
+    /// Whether this certificate is among the recipients.
+    pub fn names(&self, certificate: &Certificate) -> bool {
+        self.recipients.iter().any(|info| info.id.names(certificate))
+    }
+
     /// Whether [`open`](Self::open) would ask a key.
     pub fn is_for(&self, recipients: &[Recipient<'_>]) -> Result<(), OpenError> {
         self.chosen(recipients).map(|_| ())

@@ -218,6 +218,11 @@ impl Signed {
         self.envelope.cipher()
     }
 
+    /// Whether it is encrypted to this certificate.
+    pub fn is_to(&self, certificate: &Certificate) -> bool {
+        self.envelope.names(certificate)
+    }
+
     /// The key transport of its envelope to this recipient, which the reply takes too.
     pub fn transport_to(&self, recipient: &Certificate) -> Option<KeyTransport> {
         self.envelope.transport_to(recipient)

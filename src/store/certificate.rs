@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::pki::{Serial, Time};
+use crate::pki::{Class, Serial, Time};
 
 use super::Cost;
 
@@ -76,6 +76,9 @@ pub struct Certificate {
     pub authority: Option<u64>,
     /// The enrollment it answers.
     pub enrollment: Option<u64>,
+    /// As what it was granted: the class of that enrollment, which goes before it does. `None` when it answers
+    /// none.
+    pub class: Option<Class>,
     /// The certificate, DER.
     pub der: Vec<u8>,
     /// Subject, in the notation of IOS.
@@ -100,6 +103,8 @@ pub struct Record {
     pub authority: Option<u64>,
     /// The enrollment it answers.
     pub enrollment: Option<u64>,
+    /// As what it was granted. `None` when it answers no enrollment of this database.
+    pub class: Option<Class>,
     /// The certificate, DER. With it, subject, key and validity are known.
     pub der: Option<Vec<u8>>,
     /// Subject, in the notation of IOS.
@@ -121,6 +126,7 @@ impl Record {
             serial: self.serial,
             authority: self.authority,
             enrollment: self.enrollment,
+            class: self.class,
             der: self.der?,
             subject: self.subject?,
             key: self.key?,

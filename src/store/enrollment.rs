@@ -15,7 +15,7 @@ use super::{Intent, NewIntent, StoreError};
 pub enum State {
     /// Just made.
     Initial,
-    /// To be issued; its intent is recorded.
+    /// To be issued: its intent is recorded, or it is asked for at another CA.
     Authorized,
     /// Waits for the operator.
     Pending,
@@ -71,6 +71,8 @@ pub struct Enrollment {
     pub state: State,
     /// Its group.
     pub class: Class,
+    /// The authority that is to sign, where that is not whichever acts when it is granted: the next one.
+    pub authority: Option<u64>,
     /// SCEP transactionID octets.
     pub transaction: Vec<u8>,
     /// What makes two submissions the same request.
@@ -120,6 +122,8 @@ pub struct NewEnrollment {
     pub server: String,
     /// Its group.
     pub class: Class,
+    /// The authority that is to sign, where that is not whichever acts when it is granted.
+    pub authority: Option<u64>,
     /// SCEP transactionID octets.
     pub transaction: Vec<u8>,
     /// What makes two submissions the same request.
@@ -162,6 +166,8 @@ pub enum Submission {
     Pend,
     /// It is issued at once: this is its intent.
     Issue(NewIntent),
+    /// It is issued by another CA, which is asked from now on: a [`Forward`](super::Forward).
+    Forward,
     /// It is cryptographically invalid, for this reason.
     Malformed(String),
 }

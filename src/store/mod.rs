@@ -14,11 +14,20 @@
 //! `intend` fixes serial number and bytes to be signed before the key is used; `keep` stores the
 //! certificate before anybody is told. What is found Authorized at start is finished by signing the
 //! same bytes again.
+//!
+//! An RA has no intents, since another CA signs:
+//!
+//! ```text
+//! submit ──▶ Pending ──forward──▶ Authorized ──keep_forwarded──▶ Granted
+//!    └─(policy says issue)────────────▲ │└─────refuse_forwarded──▶ Denied
+//!                                     └─┘ postpone
+//! ```
 
 mod authority;
 mod certificate;
 mod enrollment;
 mod fetched;
+mod forward;
 mod journal;
 pub mod sqlite;
 mod trustpoint;
@@ -32,6 +41,7 @@ pub use certificate::{
 };
 pub use enrollment::{Cost, Enrollment, NewEnrollment, Reuse, State, Submission, Submitted};
 pub use fetched::{CrlOrigin, FetchedCrl};
+pub use forward::{Forward, Stage};
 pub use journal::JournalEntry;
 pub use trustpoint::{TrustedCertificate, TrustedKind, UpperPhase, UpperRequest};
 
@@ -57,8 +67,9 @@ pub trait Store: Send + Sync {
     /// retired. Returns those that are active now, oldest first; `NotFound` when there is no next one.
     fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError>;
 
-    /// Takes the next authorities back: they are discarded, what they issued is revoked unless it was, and what
-    /// they were to sign is abandoned. Returns them, oldest first; `NotFound` when there is none.
+    /// Takes the next authorities back: they are discarded, what they issued is revoked unless it was, what they
+    /// were to sign is abandoned, and requests that wait for them are denied. Returns them, oldest first;
+    /// `NotFound` when there is none.
     fn discard_next(&self, server: &str, revocation: Revocation) -> Result<Vec<Authority>, StoreError>;
 
     /// What a CA has issued, so far as it is on record and kept whole.
@@ -139,10 +150,41 @@ pub trait Store: Send + Sync {
     /// Removes enrollments not updated since `before`, but Authorized ones. Returns how many.
     fn expire(&self, server: &str, before: Time) -> Result<u64, StoreError>;
 
+    /// Has another CA asked for a Pending enrollment, which becomes Authorized. `Conflict` if it is in another
+    /// state, `NotFound` if there is none.
+    fn forward(&self, server: &str, id: u64, now: Time) -> Result<(), StoreError>;
+
+    /// Enrollments that are asked for at another CA and whose next try is not after `due`, the longest due
+    /// first, at most `limit`.
+    fn forwards(&self, server: &str, due: Time, limit: usize) -> Result<Vec<Forward>, StoreError>;
+
+    /// How far this enrollment has come at another CA; `None` when it is not asked for there.
+    fn forward_of(&self, server: &str, id: u64) -> Result<Option<Forward>, StoreError>;
+
+    /// Notes what a try has come to that did not end it. `Conflict` or `NotFound` when it is not asked for at
+    /// another CA any more.
+    fn postpone(
+        &self,
+        server: &str,
+        id: u64,
+        stage: Stage,
+        next_try: Time,
+        error: Option<&str>,
+    ) -> Result<(), StoreError>;
+
+    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted. The same
+    /// certificate may answer several. `Conflict` when it is not asked for any more, or when another
+    /// certificate has the same serial number; `NotFound` when there is no such enrollment.
+    fn keep_forwarded(&self, server: &str, id: u64, certificate: Issued) -> Result<Certificate, StoreError>;
+
+    /// The other CA has refused an enrollment, or the operator does not want it any more: it becomes Denied.
+    /// Errors as of `postpone`.
+    fn refuse_forwarded(&self, server: &str, id: u64, reason: &str, now: Time) -> Result<(), StoreError>;
+
     /// Fixes a serial number and the bytes that will be signed under it. With `enrollment`, moves that
     /// enrollment from the given state to Authorized in the same transaction; `Conflict` if it is not in
     /// that state, or if that is Authorized or Granted, and `NotFound` if there is none. `NotFound` also
-    /// when the authority does not exist.
+    /// when the authority does not exist, and `Conflict` when it is discarded; so for `submit`.
     fn intend(&self, new: NewIntent, enrollment: Option<(u64, State)>) -> Result<Intent, StoreError>;
 
     /// Stores the certificate of an intent and moves its enrollment, if any, to Granted. When it is
@@ -269,7 +311,7 @@ pub trait Store: Send + Sync {
     fn advance_request(&self, old: &UpperRequest, new: &UpperRequest) -> Result<(), StoreError>;
 
     /// The end of a request: it is removed, and these certificates take the place of all that its trustpoint has
-    /// of its kind, in one transaction. `Conflict` if the stored one is not `old`.
+    /// of their kinds, in one transaction. `Conflict` if the stored one is not `old`.
     fn finish_request(
         &self,
         old: &UpperRequest,

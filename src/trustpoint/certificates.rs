@@ -98,7 +98,7 @@ impl CaCertificates {
 }
 
 /// Certificates in any of the forms in which they are carried; one at least.
-pub(super) fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
+pub fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     const SEQUENCE: u8 = 0x30;
     if octets.first() == Some(&SEQUENCE) {
         return binary(octets);

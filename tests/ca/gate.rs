@@ -73,6 +73,7 @@ fn intent(lab: &Lab) -> store::NewIntent {
         key_id: &certificate.key_identifier(),
         algorithm: SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
         cdp: None,
+        path_len: None,
     };
     let template = requested.template(&facts, NOW, NOW.plus(DAY));
     store::NewIntent {

@@ -48,8 +48,9 @@ fn keys_for_scep_live_as_long_as_the_ca() {
     let lab = Lab::founded(settings());
     let (ca, place) = (lab.ca(), ("usbtoken0", "mycs.scep-sign"));
     let later = NOW.plus(DAY * 10);
-    let authority =
-        ca.certify_scep_key(Role::RaSign, DEVICE_KEY.as_ref(), place, &Meter::new(), later).expect("an RA");
+    let key = DEVICE_KEY.as_ref();
+    let authority = ca.certify_scep_key(ca.active(), Role::RaSign, key, place, &Meter::new(), later);
+    let authority = authority.expect("an RA");
     let certificate = Certificate::parse(&authority.certificate).expect("a certificate");
     assert_eq!(certificate.not_after(), ca.certificate().not_after());
 }

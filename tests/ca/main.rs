@@ -5,6 +5,7 @@ mod crl;
 mod gate;
 mod lifetime;
 mod ours;
+mod rollover;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -108,6 +109,7 @@ fn application(subject: &str) -> Application {
         signer_key: DEVICE_KEY.public_key().fingerprint(),
         signed_with: None,
         source: "terminal".into(),
+        authority: None,
     }
 }
 
@@ -121,7 +123,7 @@ fn settings() -> Settings {
         serial: SerialRule::Sequential,
         reuse: Reuse::Never,
         max_pending: 100,
-        rules: Rules { grant: Grant::Manual, rsa_1024: false, md5: false },
+        rules: Rules::default(),
     }
 }
 
@@ -137,7 +139,7 @@ fn root() -> Vec<u8> {
 fn before(serial: u64, issuer: &TestKey, hash: Hash) -> Certificate {
     let (ca, requested) = (name(CA_NAME), Requested::of(&request("CN=old")).expect("a request"));
     let algorithm = SignatureAlgorithm::RsaPkcs1(hash);
-    let facts = IssuerFacts { name: &ca, key_id: &[7; 20], algorithm, cdp: None };
+    let facts = IssuerFacts { name: &ca, key_id: &[7; 20], algorithm, cdp: None, path_len: None };
     let template = requested.template(&facts, NOW.minus(DAY), NOW.plus(DAY * 300));
     Certificate::parse(&signed(&template, serial, issuer)).expect("a certificate")
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use tokenca::ca::Ours;
-use tokenca::ra::{Asked, Body, Keys, Ra, Responder};
+use tokenca::ra::{Asked, Body, Keys, Manner, Ra, Responder};
 use tokenca::scep::client::{Parties, Style};
 use tokenca::scep::{AlgorithmPolicy, CertRep, FailInfo, MessageType, PkiStatus};
 
@@ -11,7 +11,9 @@ fn its_own_are_those_on_record_octet_for_octet() {
     let lab = Lab::founded(settings());
     let certificate = lab.issue("CN=r1", NOW);
     let serial = certificate.serial().clone();
-    let (ca, ours) = (lab.ca(), |revoked| Some(Ours { serial: serial.clone(), revoked }));
+    let (ca, ours) = (lab.ca(), |revoked| {
+        Some(Ours { serial: serial.clone(), revoked, class: tokenca::pki::Class::Router })
+    });
     assert_eq!(ca.issued(&certificate).unwrap(), ours(false));
     ca.revoke(&serial, 1, NOW).unwrap();
     assert_eq!(ca.issued(&certificate).unwrap(), ours(true));
@@ -69,8 +71,11 @@ fn a_device_of_a_ca_taken_over_renews() {
         signer: Responder { certificate: own(), key: CA_KEY.clone() },
         decrypter: Responder { certificate: own(), key: CA_KEY.clone() },
         separate: false,
+        next: None,
+        fetches: Arc::default(),
     };
-    let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), false).expect("an RA");
+    let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), Manner::default());
+    let ra = ra.expect("an RA");
     let new = TestKey::new();
     let renew = |signer: &Certificate| {
         let parties = Parties { ca: ca.certificate(), signer, key: DEVICE_KEY.as_ref() };

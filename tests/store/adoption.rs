@@ -38,6 +38,7 @@ pub fn an_adopted_ca_goes_on(db: &dyn Database) {
         serial: Serial::from(5),
         authority: Some(authority.id),
         enrollment: None,
+        class: None,
         der: None,
         subject: None,
         key: None,

@@ -77,17 +77,12 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     let ca = store.install(new_authority(Role::Ca, 1), None).unwrap();
     let next = store.prepare(new_authority(Role::Ca, 2)).unwrap();
     let by = |authority: u64| NewIntent { authority: Some(authority), ..new_intent() };
-    let submit = |n, authority| {
-        let submission = Submission::Issue(by(authority));
-        store.submit(NewEnrollment { submission, ..request(n) }).unwrap()
-    };
+    let pend = |n, authority| store.submit(NewEnrollment { authority, ..request(n) }).unwrap().enrollment.id;
+    let submit = |n, authority| submit_for(&*store, n, authority).unwrap();
     let serial = |submitted: Submitted| submitted.intent.unwrap().serial;
-    let (current, shadow, held, begun) = (
-        serial(submit(1, ca.id)),
-        serial(submit(2, next.id)),
-        serial(submit(3, next.id)),
-        submit(4, next.id),
-    );
+    let (current, shadow, held) =
+        (serial(submit(1, ca.id)), serial(submit(2, next.id)), serial(submit(3, next.id)));
+    let (begun, waits, others) = (submit(4, next.id).enrollment.id, pend(5, Some(next.id)), pend(6, None));
     for serial in [&current, &shadow, &held] {
         store.keep(CA, issued(serial)).unwrap();
     }
@@ -102,8 +97,18 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     assert_eq!(revoked(&*store, ca.id, Omit::NOTHING), []);
     assert_eq!(revoked(&*store, next.id, Omit::NOTHING), [(shadow, taken_back), (held, hold)]);
     assert_eq!(store.unfinished(CA).unwrap(), []);
-    let waits = store.enrollment(CA, begun.enrollment.id).unwrap().unwrap();
-    assert_eq!((waits.state, waits.serial), (State::Pending, None));
+    for id in [begun, waits] {
+        let denied = store.enrollment(CA, id).unwrap().unwrap();
+        assert_eq!((denied.state, denied.serial, denied.authority), (State::Denied, None, Some(next.id)));
+        assert_eq!(denied.reason.as_deref(), Some("the next CA certificate was taken back"));
+    }
+    let other = store.enrollment(CA, others).unwrap().unwrap();
+    assert_eq!((other.state, other.authority), (State::Pending, None));
+    assert_eq!(store.pending(CA).unwrap(), 1);
+    // Whoever has it in hand still signs nothing with it any more.
+    assert_conflict(submit_for(&*store, 7, next.id));
+    assert_conflict(store.intend(by(next.id), Some((others, State::Pending))));
+    assert_eq!(store.pending(CA).unwrap(), 1);
     // Another may be prepared.
     assert_eq!(store.prepare(new_authority(Role::Ca, 3)).unwrap().phase, Phase::Next);
 }
@@ -161,4 +166,10 @@ pub fn who_would_be_left_behind_is_known(db: &dyn Database) {
     assert_eq!(left(10), expected);
     assert_eq!(left(2), LeftBehind { subjects: names(&["CN=a", "CN=b"]), ..expected });
     assert_eq!(store.left_behind(OTHER, ca, next, NOW, 10).unwrap(), LeftBehind::default());
+}
+
+fn submit_for(store: &dyn Store, n: u64, authority: u64) -> Result<Submitted, StoreError> {
+    let intent = NewIntent { authority: Some(authority), ..new_intent() };
+    let submission = Submission::Issue(intent);
+    store.submit(NewEnrollment { submission, authority: Some(authority), ..request(n) })
 }

@@ -30,6 +30,7 @@ pub fn an_intent_needs_no_enrollment(db: &dyn Database) {
         serial: Serial::from(1),
         authority: None,
         enrollment: None,
+        class: None,
         der: der(&Serial::from(1)),
         subject: "CN=r1".into(),
         key: digest(5),

@@ -10,6 +10,7 @@ mod crowds;
 mod enrollments;
 mod facts;
 mod fetched;
+mod forwards;
 mod revocation;
 mod servers;
 mod submission;
@@ -26,9 +27,9 @@ use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
     Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl,
-    Intent, Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit,
-    Password, Phase, Record, Reuse, Revocation, Role, SerialRule, State, Store, StoreError, Submission,
-    Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
+    Forward, Intent, Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent,
+    Omit, Password, Phase, Record, Reuse, Revocation, Role, SerialRule, Stage, State, Store, StoreError,
+    Submission, Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
 };
 
 use adoption::*;
@@ -38,6 +39,7 @@ use crowds::*;
 use enrollments::*;
 use facts::*;
 use fetched::*;
+use forwards::*;
 use revocation::*;
 use servers::*;
 use submission::*;
@@ -120,6 +122,11 @@ suite! {
         only_intents_and_certificates_authorize_and_grant,
         an_enrollment_is_removed_but_not_its_certificate,
         old_enrollments_expire,
+        what_is_granted_here_is_asked_for_there,
+        tries_are_counted_and_survive,
+        the_certificate_of_another_ca_is_kept,
+        what_another_ca_refuses_is_denied,
+        a_certificate_knows_as_what_it_was_granted,
         an_intent_authorizes_its_enrollment,
         an_intent_needs_no_enrollment,
         the_first_certificate_kept_wins,

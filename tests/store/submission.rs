@@ -17,6 +17,7 @@ pub fn a_submission_pends(db: &dyn Database) {
         .unwrap();
     assert!(!submitted.known && submitted.intent.is_none());
     let expected = Enrollment {
+        authority: None,
         id: 1,
         state: State::Pending,
         class: Class::SubordinateCa,

@@ -25,6 +25,7 @@ pub fn request(n: u64) -> NewEnrollment {
     NewEnrollment {
         server: CA.into(),
         class: Class::Router,
+        authority: None,
         transaction: n.to_string().into_bytes(),
         identity: digest(n),
         csr: vec![0x30; 40],

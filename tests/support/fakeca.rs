@@ -46,7 +46,8 @@ impl Party {
         let csr = Csr::parse(csr).unwrap().verify().unwrap();
         let subject = Name::from_der(self.certificate.subject_raw());
         let key_id = self.certificate.key_identifier();
-        let issuer = IssuerFacts { name: &subject, key_id: &key_id, algorithm: ALGORITHM, cdp: None };
+        let issuer =
+            IssuerFacts { name: &subject, key_id: &key_id, algorithm: ALGORITHM, cdp: None, path_len: None };
         let template = Requested::of(&csr).unwrap().template(&issuer, validity.0, validity.1);
         sign(&self.key, &template.finalize(&serial()).unwrap())
     }

@@ -118,6 +118,19 @@ const SHOWN: &[Line<ServerSection>] = &[
         },
     },
     Line {
+        words: "rollover on <device>",
+        no: Some("rollover on"),
+        about: "Generates the next CA key on this token instead of that of the CA key; not an IOS line",
+        help: &[("rollover", "The next CA certificate"), ("on", "Where its key is made")],
+        run: |server, verb, args| {
+            server.rollover_on = match verb {
+                Verb::Set => Some(device(args, "device")?),
+                Verb::No | Verb::Default => None,
+            };
+            Ok(())
+        },
+    },
+    Line {
         words: "lifetime {ca-certificate | certificate} <days:0-7305> [<hours:0-23> [<minutes:0-59>]]",
         no: Some("lifetime {ca-certificate | certificate}"),
         about: "Says how long certificates are valid: the CA's 1095 days, others' 365 days by default",
@@ -238,6 +251,21 @@ const SHOWN: &[Line<ServerSection>] = &[
         help: &[("scep", "How SCEP is done"), ("include-chain", "Send the CA certificate along")],
         run: |server, verb, _| {
             server.scep.include_chain = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
+        words: "scep ca-certificate alone",
+        no: Some("scep ca-certificate"),
+        about: "Gives clients the CA certificate without those above it, for such as take two for those of an RA; \
+                not an IOS line",
+        help: &[
+            ("scep", "How SCEP is done"),
+            ("ca-certificate", "What clients get as the CA certificate"),
+            ("alone", "That of the CA alone, also of a subordinate one"),
+        ],
+        run: |server, verb, _| {
+            server.scep.ca_alone = verb == Verb::Set;
             Ok(())
         },
     },

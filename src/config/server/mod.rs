@@ -24,6 +24,8 @@ pub struct ServerSection {
     pub mode: ServerMode,
     /// `auto-rollover`: how long before the end of its certificate the next one is made ready; never when `None`.
     pub auto_rollover: Option<Lifetime>,
+    /// `rollover on`: the token on which the next CA key is generated; that of the CA key when `None`.
+    pub rollover_on: Option<String>,
     /// `database …`.
     pub database: Database,
     /// `grant`.
@@ -121,6 +123,8 @@ pub struct Scep {
     pub duplicates_new: bool,
     /// Whether an answer carries the CA certificate as well.
     pub include_chain: bool,
+    /// Whether GetCACert gives the CA certificate alone where others are above it.
+    pub ca_alone: bool,
     /// Most requests that may wait for the operator.
     pub max_pending: u32,
 }
@@ -177,6 +181,7 @@ impl Default for ServerSection {
             legacy: Legacy::default(),
             mode: ServerMode::default(),
             auto_rollover: None,
+            rollover_on: None,
             database: Database::default(),
             grant: Grant::default(),
             grant_trustpoints: BTreeSet::new(),
@@ -204,6 +209,12 @@ impl Default for Lifetimes {
 
 impl Default for Scep {
     fn default() -> Self {
-        Self { separate_key: None, duplicates_new: false, include_chain: false, max_pending: 100_000 }
+        Self {
+            separate_key: None,
+            duplicates_new: false,
+            include_chain: false,
+            ca_alone: false,
+            max_pending: 100_000,
+        }
     }
 }

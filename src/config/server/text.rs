@@ -30,6 +30,7 @@ impl fmt::Display for ServerSection {
         if let Some(before) = self.auto_rollover {
             writeln!(f, " auto-rollover {}", before.seconds / DAY)?;
         }
+        self.rollover_on.iter().try_for_each(|device| writeln!(f, " rollover on {device}:"))?;
         if self.hash != Hash::Sha256 {
             writeln!(f, " hash {}", self.hash.name())?;
         }
@@ -92,6 +93,9 @@ impl fmt::Display for Scep {
         }
         if self.include_chain {
             writeln!(f, " scep include-chain")?;
+        }
+        if self.ca_alone {
+            writeln!(f, " scep ca-certificate alone")?;
         }
         if self.max_pending != Self::default().max_pending {
             writeln!(f, " scep max-pending {}", self.max_pending)?;

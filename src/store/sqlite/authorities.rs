@@ -53,6 +53,11 @@ pub(super) fn discard_next(
     some(discarded, &next)
 }
 
+/// Whether it was to be the next and was taken back.
+pub(super) fn is_discarded(db: &Connection, server: &str, id: u64) -> Result<bool, Fail> {
+    Ok(first(db, DISCARDED, (server, int(id)), |_| Ok(()))?.is_some())
+}
+
 /// `result`, or `NotFound` when there was no next authority.
 fn some(result: Vec<Authority>, next: &[Authority]) -> Result<Vec<Authority>, Fail> {
     if next.is_empty() { Err(StoreError::NotFound.into()) } else { Ok(result) }
@@ -80,7 +85,7 @@ fn move_to(db: &Connection, authority: &Authority, phase: Phase) -> Result<(), F
 
 pub(super) fn delete_server(db: &Connection, server: &str) -> Result<(), Fail> {
     // Authorities after what refers to them, counters after the triggers that change them.
-    for table in ["crls", "certificates", "authorities", "enrollments", "passwords", "counters"] {
+    for table in ["crls", "certificates", "authorities", "forwards", "enrollments", "passwords", "counters"] {
         change(db, &format!("DELETE FROM {table} WHERE server = ?1"), [server])?;
     }
     change(db, "DELETE FROM marks WHERE scope = ?1", [format!("server {server}")])?;
@@ -97,3 +102,8 @@ fn authority(row: &Row<'_>) -> rusqlite::Result<Authority> {
         phase: row.get("phase")?,
     })
 }
+
+const DISCARDED: &str = "SELECT 1 FROM authorities WHERE id = ?2 AND server = ?1 AND phase = 'discarded'";
+
+#[cfg(test)]
+pub(super) const PER_REQUEST: &[&str] = &[DISCARDED];

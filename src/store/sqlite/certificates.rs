@@ -4,23 +4,33 @@ use rusqlite::{Connection, Row};
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Certificate, Intent, Issued, IssuedBy, LeftBehind, NewIntent, Omit, Record, Revocation, SerialRule,
-    StoreError,
+    Certificate, Class, Intent, Issued, IssuedBy, LeftBehind, NewIntent, Omit, Record, Revocation,
+    SerialRule, StoreError,
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{adoption, enrollments, passwords};
+use super::{adoption, authorities, enrollments, passwords};
 
 /// Fixes serial number and bytes. The state of the enrollment is its caller's.
-pub(super) fn intend(db: &Connection, new: NewIntent, enrollment: Option<u64>) -> Result<Intent, Fail> {
+pub(super) fn intend(
+    db: &Connection,
+    new: NewIntent,
+    enrollment: Option<(u64, Class)>,
+) -> Result<Intent, Fail> {
+    if let Some(authority) = new.authority
+        && authorities::is_discarded(db, &new.server, authority)?
+    {
+        return Err(StoreError::Conflict.into());
+    }
+    let (enrollment, class) = enrollment.unzip();
     let serial = match new.serial {
         SerialRule::Sequential => sequential(db, &new.server)?,
         SerialRule::Random => random(db, &new.server)?,
     };
     let tbs = (new.tbs)(&serial);
-    let sql = "INSERT INTO certificates (server, serial, authority, enrollment, intended, tbs)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let row = (&new.server, &serial, new.authority.map(int), enrollment.map(int), new.now, &tbs);
+    let sql = "INSERT INTO certificates (server, serial, authority, enrollment, class, intended, tbs)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let row = (&new.server, &serial, new.authority.map(int), enrollment.map(int), class, new.now, &tbs);
     change(db, sql, row)?;
     Ok(Intent { serial, authority: new.authority, enrollment, tbs })
 }
@@ -179,6 +189,7 @@ pub(super) fn disown(db: &Connection, server: &str, authority: u64, how: Revocat
     for intent in unfinished(db, server)?.iter().filter(|intent| intent.authority == Some(authority)) {
         abandon(db, server, &intent.serial, how.at)?;
     }
+    enrollments::orphaned(db, server, authority, TAKEN_BACK, how.at)?;
     let sql = "SELECT serial FROM certificates
                WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL AND revoked IS NULL";
     let serials: Vec<Serial> = every(db, sql, (server, int(authority)), |row| row.get(0))?;
@@ -296,6 +307,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         serial: row.get("serial")?,
         authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
         enrollment: row.get::<_, Option<Count>>("enrollment")?.map(|n| n.0),
+        class: row.get("class")?,
         der: row.get("der")?,
         subject: row.get("subject")?,
         key: row.get("key")?,
@@ -311,6 +323,7 @@ fn unknown(serial: &Serial, authority: u64) -> Record {
         serial: serial.clone(),
         authority: Some(authority),
         enrollment: None,
+        class: None,
         der: None,
         subject: None,
         key: None,
@@ -319,6 +332,9 @@ fn unknown(serial: &Serial, authority: u64) -> Record {
         revocation: None,
     }
 }
+
+/// Why requests to an authority that was taken back are denied.
+const TAKEN_BACK: &str = "the next CA certificate was taken back";
 
 /// certificateHold, RFC 5280, 5.3.1.
 const HOLD: u8 = 6;

@@ -8,7 +8,7 @@ use crate::store::{
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{certificates, passwords};
+use super::{certificates, forwards, passwords};
 
 pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, Fail> {
     // 1. A repetition costs the token what it cost, and goes on under its own transaction.
@@ -44,7 +44,11 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         Submission::Pend => (State::Pending, None, None),
         Submission::Issue(intent) => {
             let intent = NewIntent { server: new.server.clone(), ..intent };
-            (State::Authorized, Some(certificates::intend(db, intent, Some(id))?), None)
+            (State::Authorized, Some(certificates::intend(db, intent, Some((id, new.class)))?), None)
+        }
+        Submission::Forward => {
+            forwards::begin(db, &new.server, id, new.now)?;
+            (State::Authorized, None, None)
         }
         Submission::Malformed(reason) => (State::Malformed, None, Some(reason)),
     };
@@ -54,6 +58,7 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         id,
         state,
         class: new.class,
+        authority: new.authority,
         transaction: new.transaction,
         identity: new.identity,
         csr: new.csr,
@@ -128,11 +133,11 @@ pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64,
 /// An intent for an enrollment that waits or was refused.
 pub(super) fn intend(db: &Connection, new: NewIntent, id: u64, from: State) -> Result<Intent, Fail> {
     let (server, now) = (new.server.clone(), new.now);
-    in_state(db, &server, id, from)?;
-    if with_serial(from) {
+    let enrollment = find(db, &server, id)?.ok_or(StoreError::NotFound)?;
+    if enrollment.state != from || with_serial(from) {
         return Err(StoreError::Conflict.into());
     }
-    let intent = certificates::intend(db, new, Some(id))?;
+    let intent = certificates::intend(db, new, Some((id, enrollment.class)))?;
     let sql = "UPDATE enrollments SET state = 'authorized', serial = ?3, reason = NULL, updated = ?4
                WHERE server = ?1 AND id = ?2";
     change(db, sql, (server, int(id), &intent.serial, now))?;
@@ -165,6 +170,19 @@ pub(super) fn abandoned(
     changed_one(change(db, sql, (server, int(id), serial, now))?, id)
 }
 
+/// The authority that was to answer them was taken back before it acted: nobody can.
+pub(super) fn orphaned(
+    db: &Connection,
+    server: &str,
+    authority: u64,
+    reason: &str,
+    now: Time,
+) -> Result<(), Fail> {
+    let sql = "UPDATE enrollments SET state = 'denied', reason = ?3, updated = ?4
+               WHERE server = ?1 AND authority = ?2 AND state = 'pending'";
+    change(db, sql, (server, int(authority), reason, now)).map(drop)
+}
+
 /// Adds to what an enrollment has cost, if it is still there.
 pub(super) fn add_cost(db: &Connection, server: &str, id: u64, cost: Cost) -> Result<(), Fail> {
     if cost == Cost::default() {
@@ -194,8 +212,8 @@ fn next_request(db: &Connection, server: &str) -> Result<u64, Fail> {
 
 fn insert(db: &Connection, server: &str, e: &Enrollment) -> Result<(), Fail> {
     let sql = "INSERT INTO enrollments (server, id, state, class, transact, identity, signer_key, source,
-                   created, updated, serial, signatures, decryptions, micros, reason, subject, csr)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                   created, updated, serial, signatures, decryptions, micros, reason, subject, csr, authority)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
     let row = rusqlite::params![
         server,
         int(e.id),
@@ -213,7 +231,8 @@ fn insert(db: &Connection, server: &str, e: &Enrollment) -> Result<(), Fail> {
         micros(e.cost),
         e.reason,
         e.subject,
-        e.csr
+        e.csr,
+        e.authority.map(int)
     ];
     change(db, sql, row)?;
     Ok(())
@@ -228,7 +247,7 @@ fn state(db: &Connection, server: &str, id: u64) -> Result<State, Fail> {
     Ok(first(db, sql, (server, int(id)), |row| row.get(0))?.ok_or(StoreError::NotFound)?)
 }
 
-/// The states that only an intent, its certificate and its end lead into and out of.
+/// The states that only an intent or another CA, a certificate and their end lead into and out of.
 fn with_serial(state: State) -> bool {
     matches!(state, State::Authorized | State::Granted)
 }
@@ -245,11 +264,12 @@ fn micros(cost: Cost) -> i64 {
     int(cost.micros).min(i64::MAX >> 2)
 }
 
-fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
+pub(super) fn enrollment(row: &Row<'_>) -> rusqlite::Result<Enrollment> {
     Ok(Enrollment {
         id: row.get::<_, Count>("id")?.0,
         state: row.get("state")?,
         class: row.get("class")?,
+        authority: row.get::<_, Option<Count>>("authority")?.map(|n| n.0),
         transaction: row.get("transact")?,
         identity: row.get("identity")?,
         csr: row.get("csr")?,

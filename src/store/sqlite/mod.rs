@@ -11,6 +11,7 @@ mod crls;
 mod enrollments;
 mod facts;
 mod fetched;
+mod forwards;
 mod open;
 mod passwords;
 mod readers;
@@ -25,9 +26,10 @@ use zeroize::Zeroizing;
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Adoption, Authority, Certificate, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl, Intent, Issued,
-    IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record,
-    Revocation, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind, UpperRequest,
+    Adoption, Authority, Certificate, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl, Forward, Intent,
+    Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password,
+    Record, Revocation, Stage, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind,
+    UpperRequest,
 };
 
 use readers::Readers;
@@ -162,6 +164,43 @@ impl Store for Sqlite {
     fn expire(&self, server: &str, before: Time) -> Result<u64, StoreError> {
         let server = server.to_owned();
         self.write("expire", move |db| enrollments::expire(db, &server, before))
+    }
+
+    fn forward(&self, server: &str, id: u64, now: Time) -> Result<(), StoreError> {
+        let server = server.to_owned();
+        self.write("forward", move |db| forwards::forward(db, &server, id, now))
+    }
+
+    fn forwards(&self, server: &str, due: Time, limit: usize) -> Result<Vec<Forward>, StoreError> {
+        self.read("forwards", |db| forwards::due(db, server, due, limit))
+    }
+
+    fn forward_of(&self, server: &str, id: u64) -> Result<Option<Forward>, StoreError> {
+        self.read("forward_of", |db| forwards::find(db, server, id))
+    }
+
+    fn postpone(
+        &self,
+        server: &str,
+        id: u64,
+        stage: Stage,
+        next_try: Time,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let (server, error) = (server.to_owned(), error.map(str::to_owned));
+        self.write("postpone", move |db| {
+            forwards::postpone(db, &server, id, stage, next_try, error.as_deref())
+        })
+    }
+
+    fn keep_forwarded(&self, server: &str, id: u64, certificate: Issued) -> Result<Certificate, StoreError> {
+        let server = server.to_owned();
+        self.write("keep_forwarded", move |db| forwards::keep(db, &server, id, certificate))
+    }
+
+    fn refuse_forwarded(&self, server: &str, id: u64, reason: &str, now: Time) -> Result<(), StoreError> {
+        let (server, reason) = (server.to_owned(), reason.to_owned());
+        self.write("refuse_forwarded", move |db| forwards::refuse(db, &server, id, &reason, now))
     }
 
     fn intend(&self, new: NewIntent, enrollment: Option<(u64, State)>) -> Result<Intent, StoreError> {
@@ -608,12 +647,14 @@ mod tests {
         let store = Sqlite::open(&dir.path().join("ca.db")).unwrap();
         let tables = [
             adoption::PER_REQUEST,
+            authorities::PER_REQUEST,
             certificates::PER_REQUEST,
             crls::PER_REQUEST,
             enrollments::PER_REQUEST,
             facts::PER_REQUEST,
             fetched::PER_REQUEST,
             trustpoints::PER_REQUEST,
+            forwards::PER_REQUEST,
         ];
         for sql in tables.concat() {
             let plan = store

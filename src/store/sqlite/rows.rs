@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, ErrorCode, Params, Row, ffi};
 
 use crate::pki::{Serial, Time};
-use crate::store::{Class, Phase, Role, State, StoreError, TrustedKind, UpperPhase};
+use crate::store::{Class, Phase, Role, Stage, State, StoreError, TrustedKind, UpperPhase};
 
 /// Why a unit of work failed.
 pub(super) enum Fail {
@@ -157,6 +157,7 @@ word!(
 word!(
     UpperPhase: Making = "making", Sending = "sending", Pending = "pending", Manual = "manual", Failed = "failed"
 );
+word!(Stage: Asking = "asking", Waiting = "waiting");
 word!(Class: SubordinateCa = "subordinate-ca", Ra = "ra", Router = "router");
 
 impl ToSql for State {

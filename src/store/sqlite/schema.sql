@@ -33,6 +33,7 @@ CREATE TABLE enrollments (
     id          INTEGER NOT NULL,
     state       TEXT NOT NULL,
     class       TEXT NOT NULL,
+    authority   INTEGER,                    -- that is to sign; whichever acts then when NULL
     transact    BLOB NOT NULL,
     identity    BLOB NOT NULL,
     signer_key  BLOB NOT NULL,
@@ -46,7 +47,8 @@ CREATE TABLE enrollments (
     reason      TEXT,
     subject     TEXT NOT NULL,
     csr         BLOB NOT NULL,
-    CHECK (state NOT IN ('authorized', 'granted') OR serial IS NOT NULL)
+    -- Authorized without one are those that another CA issues: see forwards.
+    CHECK (state <> 'granted' OR serial IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX requests ON enrollments (server, id);
 CREATE INDEX identities ON enrollments (server, identity, id);
@@ -65,6 +67,18 @@ CREATE TRIGGER pending_removed AFTER DELETE ON enrollments WHEN OLD.state = 'pen
     UPDATE counters SET pending = pending - 1 WHERE server = OLD.server;
 END;
 
+-- Authorized enrollments that another CA issues: what an RA has granted.
+CREATE TABLE forwards (
+    server     TEXT NOT NULL,
+    enrollment INTEGER NOT NULL,
+    stage      TEXT NOT NULL,
+    tries      INTEGER NOT NULL,            -- since it came to this stage
+    next_try   INTEGER NOT NULL,
+    error      TEXT,
+    PRIMARY KEY (server, enrollment)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX due ON forwards (server, next_try);
+
 -- Every serial number ever given out here: an intent has `tbs`, a certificate has `der`, one that was
 -- given up has `abandoned`. Of an adopted CA also those given out before of which something is known:
 -- they have `adopted`, and `der` when they are known whole.
@@ -74,6 +88,7 @@ CREATE TABLE certificates (
     serial     BLOB NOT NULL,
     authority  INTEGER,
     enrollment INTEGER,                     -- stays when the enrollment is removed
+    class      TEXT,                        -- of that enrollment
     intended   INTEGER,
     adopted    INTEGER,
     abandoned  INTEGER,
