@@ -36,6 +36,7 @@ mod source;
 mod startup;
 mod terminal;
 mod tokens;
+mod trustpoints;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -271,7 +272,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         copy::COMMANDS,
         terminal::COMMANDS,
     ];
-    Table::new(files.into_iter().flatten())
+    Table::new(files.into_iter().flatten().chain(trustpoints::commands()))
 });
 
 #[cfg(test)]
