@@ -11,7 +11,7 @@ use crate::store::{
     Submission, Submitted,
 };
 
-use super::{Ca, CaError, Issuer, Meter};
+use super::{Ca, CaError, Issuer, Meter, Settings};
 
 /// How a request came, beside its PKCS#10.
 #[derive(Clone, Debug)]
@@ -87,26 +87,8 @@ impl Ca {
 
     /// Keeps a request that is cryptographically invalid, for the operator to see. Returns its ReqID.
     pub fn keep_malformed(&self, csr: &[u8], source: &str, reason: &str, now: Time) -> Result<u64, CaError> {
-        let digest = Hash::Sha256.digest(&[csr]).try_into().expect("SHA-256 has 32 octets");
-        let subject = Csr::parse(csr).map(|csr| Name::from_der(csr.subject_raw()).to_string());
-        let submitted = self.store.submit(NewEnrollment {
-            server: self.label.clone(),
-            class: Class::Router,
-            authority: None,
-            identity: digest,
-            transaction: Vec::new(),
-            csr: csr.to_vec(),
-            signer_key: digest,
-            subject: subject.unwrap_or_default(),
-            source: source.to_owned(),
-            now,
-            reuse: Reuse::Never,
-            claim: None,
-            max_pending: self.settings.max_pending,
-            submission: Submission::Malformed(reason.to_owned()),
-            cost: Cost::default(),
-        })?;
-        Ok(submitted.enrollment.id)
+        let malformed = malformed(&self.label, &self.settings, csr, source, reason, now);
+        Ok(self.store.submit(malformed)?.enrollment.id)
     }
 
     /// The operator grants a pending request: it is issued now.
@@ -170,27 +152,8 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Submitted, CaError> {
-        let csr = examined.csr().der();
-        if examined.class() == Class::SubordinateCa {
-            tracing::debug!(target: "CRYPTO_CS", "received a sub-CS cert enrollment request");
-        }
-        Ok(self.store.submit(NewEnrollment {
-            server: self.label.clone(),
-            class: examined.class(),
-            authority: application.authority,
-            identity: identity(csr, &application),
-            transaction: application.transaction,
-            csr: csr.to_vec(),
-            signer_key: application.signer_key,
-            subject: examined.requested().subject.to_string(),
-            source: application.source,
-            now,
-            reuse: self.settings.reuse,
-            claim,
-            max_pending: self.settings.max_pending,
-            submission,
-            cost: meter.take(),
-        })?)
+        let enrollment = enrollment(&self.label, &self.settings, examined, application, submission, now);
+        Ok(self.store.submit(NewEnrollment { claim, cost: meter.take(), ..enrollment })?)
     }
 
     /// What an enrollment has come to; one that is Authorized is finished first.
@@ -251,6 +214,68 @@ impl Ca {
     ) -> Result<store::Certificate, CaError> {
         let prepared = Prepared { template, authority: issuer.authority(), now };
         prepared.record(self, None)?.sign(self, meter, now)?.keep(self)
+    }
+}
+
+/// An enrollment as the store takes it; nothing is claimed by it yet, and it has cost nothing.
+pub fn enrollment(
+    server: &str,
+    settings: &Settings,
+    examined: &Examined,
+    application: Application,
+    submission: Submission,
+    now: Time,
+) -> NewEnrollment {
+    let csr = examined.csr().der();
+    if examined.class() == Class::SubordinateCa {
+        tracing::debug!(target: "CRYPTO_CS", "received a sub-CS cert enrollment request");
+    }
+    NewEnrollment {
+        server: server.to_owned(),
+        class: examined.class(),
+        authority: application.authority,
+        identity: identity(csr, &application),
+        transaction: application.transaction,
+        csr: csr.to_vec(),
+        signer_key: application.signer_key,
+        subject: examined.requested().subject.to_string(),
+        source: application.source,
+        now,
+        reuse: settings.reuse,
+        claim: None,
+        max_pending: settings.max_pending,
+        submission,
+        cost: Cost::default(),
+    }
+}
+
+/// A request that is cryptographically invalid, as the store takes it.
+pub fn malformed(
+    server: &str,
+    settings: &Settings,
+    csr: &[u8],
+    source: &str,
+    reason: &str,
+    now: Time,
+) -> NewEnrollment {
+    let digest = Hash::Sha256.digest(&[csr]).try_into().expect("SHA-256 has 32 octets");
+    let subject = Csr::parse(csr).map(|csr| Name::from_der(csr.subject_raw()).to_string());
+    NewEnrollment {
+        server: server.to_owned(),
+        class: Class::Router,
+        authority: None,
+        identity: digest,
+        transaction: Vec::new(),
+        csr: csr.to_vec(),
+        signer_key: digest,
+        subject: subject.unwrap_or_default(),
+        source: source.to_owned(),
+        now,
+        reuse: Reuse::Never,
+        claim: None,
+        max_pending: settings.max_pending,
+        submission: Submission::Malformed(reason.to_owned()),
+        cost: Cost::default(),
     }
 }
 

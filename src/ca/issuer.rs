@@ -76,10 +76,10 @@ impl Issuer {
         &self.key
     }
 
-    /// How many CAs may stand below, when its certificate says. No chain has 255; a longer limit is none.
+    /// pathLenConstraint of its certificate: how many CAs may stand below it; any when `None`.
     pub(super) fn path_len(&self) -> Option<u8> {
-        let constraints = self.certificate.extensions().basic_constraints()?;
-        constraints.path_len?.try_into().ok()
+        // No chain has 255 CAs; a longer limit is none.
+        self.certificate.extensions().basic_constraints()?.path_len?.try_into().ok()
     }
 
     pub(super) fn algorithm(&self, settings: &Settings) -> SignatureAlgorithm {

@@ -25,7 +25,7 @@ use crate::store::{self, Phase, Reuse, SerialRule, Store, StoreError};
 
 pub use found::Founding;
 pub use gate::Gate;
-pub use issue::{Application, Outcome, identity};
+pub use issue::{Application, Outcome, enrollment, identity, malformed};
 pub use issuer::Issuer;
 pub use meter::Meter;
 pub use ours::Ours;
@@ -38,6 +38,8 @@ pub struct Ca {
     active: Issuer,
     next: Option<Issuer>,
     retired: Vec<Issuer>,
+    /// Of the active one, then of the CAs above it.
+    certificates: Vec<Certificate>,
     settings: Settings,
     gate: Arc<Gate>,
 }
@@ -78,7 +80,16 @@ impl Ca {
     ) -> Result<Self, CaError> {
         let active = Issuer::open(authority, key)?;
         settings.rules.path_len = active.path_len();
-        Ok(Self { label: label.to_owned(), store, active, next: None, retired: Vec::new(), settings, gate })
+        let certificates = vec![active.certificate().clone()];
+        let (label, next, retired) = (label.to_owned(), None, Vec::new());
+        Ok(Self { label, store, active, next, retired, certificates, settings, gate })
+    }
+
+    /// The same below other CAs, of which these are the certificates, the next one first.
+    pub fn below(mut self, above: impl IntoIterator<Item = Certificate>) -> Self {
+        self.certificates.truncate(1);
+        self.certificates.extend(above);
+        self
     }
 
     /// The same with another issuer: the next, or one that was.
@@ -109,6 +120,11 @@ impl Ca {
     pub fn issuer(&self, authority: Option<u64>) -> Result<&Issuer, CaError> {
         let Some(id) = authority else { return Ok(&self.active) };
         self.issuers().find(|issuer| issuer.authority() == id).ok_or(CaError::Gone)
+    }
+
+    /// Its certificate, then those of the CAs above it, so far as they are known.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
     /// Its certificate.

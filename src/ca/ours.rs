@@ -1,7 +1,7 @@
 //! Which certificates are of this CA.
 
 use crate::pki::{Certificate, Class, Hash, Serial};
-use crate::store::Record;
+use crate::store::{self, Record};
 
 use super::{Ca, CaError, Issuer};
 
@@ -33,6 +33,11 @@ impl Ca {
         };
         let class = record.class.unwrap_or(Class::Router);
         Ok(ours.then(|| Ours { serial: record.serial, revoked: record.revocation.is_some(), class }))
+    }
+
+    /// The certificate with this serial number, when it is known whole.
+    pub fn certificate_with(&self, serial: &Serial) -> Result<Option<store::Certificate>, CaError> {
+        Ok(self.store.certificate(&self.label, serial)?)
     }
 
     /// Whether this encoded name is that of the CA, or was, or will be.

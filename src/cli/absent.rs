@@ -48,8 +48,7 @@ impl Row for Absent {
 static ABSENT: LazyLock<Table<Absent>> = LazyLock::new(|| Table::new(ROWS));
 
 const ROWS: &[Absent] = &[
-    later("crypto pki/ca {certificate | crl | trustpool} <rest...>"),
-    later("show crypto pki/ca crls [<rest...>]"),
+    later("crypto pki/ca trustpool <rest...>"),
     later("show crypto pki/ca {benchmarks | counters | session | trustpool} [<rest...>]"),
     router("clear crypto {ikev2 | ipsec | isakmp | sa | session} [<rest...>]"),
     router("debug crypto {engine | ikev2 | ipsec | isakmp} [<rest...>]"),
@@ -76,7 +75,7 @@ mod tests {
     #[test]
     fn what_is_not_here_says_why() {
         for (line, why) in [
-            ("crypto ca crl request ese-ios-ca", "`crl` is not in this version"),
+            ("crypto pki trustpool import", "`trustpool` is not in this version"),
             ("show crypto pki trustpool", "`trustpool` is not in this version"),
             ("show crypto isa sa", "`show crypto isakmp` is a command of a router"),
             ("reload", "systemctl restart"),

@@ -14,6 +14,7 @@ mod clock;
 mod command;
 mod connection;
 mod copy;
+mod crls;
 mod debug;
 mod files;
 mod filter;
@@ -37,6 +38,7 @@ mod startup;
 mod terminal;
 mod tokens;
 mod trustpoints;
+mod validate;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -262,6 +264,8 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         revocation::COMMANDS,
         rollover::COMMANDS,
         certificates::COMMANDS,
+        crls::COMMANDS,
+        validate::COMMANDS,
         keys::COMMANDS,
         key_files::COMMANDS,
         pki::COMMANDS,

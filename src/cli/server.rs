@@ -68,6 +68,8 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
             ServerStatus::Enabled => "enabled",
             ServerStatus::Disabled => "disabled",
             ServerStatus::CheckFailed => "check failed",
+            // IOS calls that "check failed", too.
+            ServerStatus::Waiting => "waiting for its certificate",
             // As IOS: it returns to its state by itself.
             ServerStatus::Suspended => "disabled, storage inaccessible",
         }
@@ -79,13 +81,16 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
     writeln!(f, "  Issuer name: {}", report.issuer_name)?;
     let md5 = report.fingerprint_md5.as_deref().map_or("-Not found-".to_owned(), groups);
     writeln!(f, "  CA cert fingerprint: {md5}")?;
+    let is_ra = place(f, report)?;
     writeln!(f, "  Granting mode is: {}", report.granting)?;
-    let serial = report.last_serial.as_ref().map_or("0x0".to_owned(), ToString::to_string);
-    writeln!(f, "  Last certificate issued serial number: {serial}")?;
-    writeln!(f, "  CA certificate expiration timer: {}", report.ca_expires.unwrap_or_default())?;
-    match report.crl_next_update {
-        Some(time) => writeln!(f, "  CRL NextUpdate timer: {time}")?,
-        None => writeln!(f, "  CRL not present.")?,
+    if !is_ra {
+        let serial = report.last_serial.as_ref().map_or("0x0".to_owned(), ToString::to_string);
+        writeln!(f, "  Last certificate issued serial number: {serial}")?;
+        writeln!(f, "  CA certificate expiration timer: {}", report.ca_expires.unwrap_or_default())?;
+        match report.crl_next_update {
+            Some(time) => writeln!(f, "  CRL NextUpdate timer: {time}")?,
+            None => writeln!(f, "  CRL not present.")?,
+        }
     }
     let primary = if report.storage_by_type.is_empty() { "" } else { "primary " };
     writeln!(f, "  Current {primary}storage dir: {}", report.storage)?;
@@ -109,14 +114,38 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
     if let Some(sha256) = &report.fingerprint_sha256 {
         writeln!(f, "  CA cert fingerprint SHA256: {}", groups(sha256))?;
     }
-    writeln!(f, "  CA key: {}", report.key)?;
+    if let Some(sha256) = &report.upper_fingerprint_sha256 {
+        writeln!(f, "  Upper CA cert fingerprint SHA256: {}", groups(sha256))?;
+    }
+    if !is_ra {
+        writeln!(f, "  CA key: {}", report.key)?;
+    }
     writeln!(f, "  SCEP key: {}", report.scep_key)?;
     writeln!(f, "  Pending requests: {}", report.pending)?;
     if !report.scep {
         writeln!(f, "  HTTP server: not enabled, requests come by hand only (\"ip http server\")")?;
     }
     let last = report.last_error.as_ref().map(|error| error.replace('\n', "\n    "));
-    last.iter().try_for_each(|error| writeln!(f, "  Last error: {error}"))
+    let what = if report.status == ServerStatus::Waiting { "Waiting" } else { "Last error" };
+    last.iter().try_for_each(|error| writeln!(f, "  {what}: {error}"))
+}
+
+/// What it is to other CAs; whether it is an RA.
+fn place(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> Result<bool, fmt::Error> {
+    let found =
+        |fingerprint: &Option<String>| fingerprint.as_deref().map_or("-Not found-".to_owned(), groups);
+    match report.mode {
+        "root" => return Ok(false),
+        "sub-cs" => {
+            writeln!(f, "  Server configured in subordinate server mode")?;
+            writeln!(f, "  Upper CA cert fingerprint: {}", found(&report.upper_fingerprint_md5))?;
+            return Ok(false);
+        }
+        "ra" => writeln!(f, "  Server configured in RA mode")?,
+        _ => writeln!(f, "  Server configured in RA mode, transparent")?,
+    }
+    writeln!(f, "  RA cert fingerprint: {}", found(&report.ra_fingerprint_md5))?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -131,6 +160,10 @@ mod tests {
             last_error: None,
             locked: true,
             issuer_name: "cn=sub".into(),
+            mode: "root",
+            upper_fingerprint_md5: None,
+            upper_fingerprint_sha256: None,
+            ra_fingerprint_md5: None,
             fingerprint_md5: Some("11b586ee3b354f3314a25ddd7bd39187".into()),
             fingerprint_sha1: None,
             fingerprint_sha256: None,

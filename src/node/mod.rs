@@ -2,6 +2,7 @@
 //! the command language and HTTP, ask.
 
 mod archive;
+mod below;
 mod clock;
 mod device;
 mod files;
@@ -19,6 +20,7 @@ mod takeover;
 mod tls;
 mod tokens;
 mod trustpoints;
+mod validation;
 mod vault;
 
 use std::collections::btree_map::Entry;
@@ -53,12 +55,14 @@ pub use trustpoints::{
     Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
     UpperRequestReport, Verdict,
 };
+pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 
 use archive::Passphrases;
 use clock::Clock;
 use surroundings::Surroundings;
 use tls::Tls;
 use tokens::Tokens;
+use validation::Checks;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
 pub struct Node {
@@ -74,6 +78,8 @@ pub struct Node {
     tls: Tls,
     trustpoints: Trustpoints,
     on_change: Mutex<Option<Listener>>,
+    /// What is remembered of CRLs and responders.
+    checks: Checks,
     /// Of archives to be made, by the label of their server.
     passphrases: Arc<Passphrases>,
     /// Held as long as the node lives: one process per state directory.
@@ -127,6 +133,7 @@ impl Node {
             http: RwLock::default(),
             on_change: Mutex::default(),
             passphrases: Arc::default(),
+            checks: Checks::default(),
             state,
             _lock: lock,
         });
@@ -398,6 +405,9 @@ pub enum NodeError {
     /// It may not be done in this state; says why.
     #[error("{0}")]
     Refused(String),
+    /// It has to wait for somebody or something; says for what.
+    #[error("{0}")]
+    Waiting(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,10 +1,11 @@
 //! The operator's commands to one certificate server.
 
 use crate::ca::{Ca, CaError, Meter};
-use crate::config::{FileType, Grant};
+use crate::config::{FileType, Grant, ServerMode};
 use crate::pki::{Certificate, Hash, Name, Serial, Time, chain, crl, hex, revocation_reason};
 use crate::store::{Crl, Role, StoreError};
 
+use super::below;
 use super::server::{CertServer, parse};
 use super::{CrlReport, NodeError, RevokedRow, ServerReport, ServerStatus};
 
@@ -15,8 +16,22 @@ impl CertServer {
         let trouble = self.trouble();
         let database = &status.section.database;
         let authority = self.authority()?;
-        let certificate = authority.as_ref().map(|a| parse(&a.certificate)).transpose()?;
-        let fingerprint = |hash: Hash| certificate.as_ref().map(|c| hex(&hash.digest(&[c.der()])));
+        let mode = status.section.mode;
+        let is_ra = matches!(mode, ServerMode::Ra { .. });
+        let upper = match mode {
+            ServerMode::Root => None,
+            _ => below::above(self.store.as_ref(), &self.label)?.map(|above| above.ca().clone()),
+        };
+        let registrar = match is_ra {
+            true => below::registrar(self.store.as_ref(), &self.label)?,
+            false => None,
+        };
+        let certificate = match &authority {
+            Some(authority) => Some(parse(&authority.certificate)?),
+            None => upper.clone().filter(|_| is_ra),
+        };
+        let digest = |certificate: &Certificate, hash: Hash| hex(&hash.digest(&[certificate.der()]));
+        let fingerprint = |hash: Hash| certificate.as_ref().map(|c| digest(c, hash));
         let crl = match &authority {
             Some(authority) => self.store.crl_facts(&self.label, authority.id)?,
             None => None,
@@ -27,11 +42,20 @@ impl CertServer {
                 (Some(_), _, None) => ServerStatus::Enabled,
                 (Some(_), _, Some(_)) => ServerStatus::Suspended,
                 (None, true, _) => ServerStatus::Disabled,
+                (None, false, _) if status.waiting => ServerStatus::Waiting,
                 (None, false, _) => ServerStatus::CheckFailed,
             },
             last_error: trouble.or(status.last_error),
             locked: !status.section.shutdown,
-            issuer_name: shown_name(status.section.issuer_name(&self.label), certificate.as_ref()),
+            issuer_name: match is_ra {
+                // As IOS has it: an RA issues nothing, and goes by its label.
+                true => status.section.issuer_name(&self.label),
+                false => shown_name(status.section.issuer_name(&self.label), certificate.as_ref()),
+            },
+            mode: below::mode_in_words(mode),
+            upper_fingerprint_md5: upper.as_ref().filter(|_| !is_ra).map(|upper| digest(upper, Hash::Md5)),
+            upper_fingerprint_sha256: upper.as_ref().filter(|_| !is_ra).map(|c| digest(c, Hash::Sha256)),
+            ra_fingerprint_md5: registrar.as_ref().map(|registrar| digest(registrar, Hash::Md5)),
             fingerprint_md5: fingerprint(Hash::Md5),
             fingerprint_sha1: fingerprint(Hash::Sha1),
             fingerprint_sha256: fingerprint(Hash::Sha256),
@@ -39,7 +63,8 @@ impl CertServer {
                 Grant::Manual => "manual",
                 Grant::Auto => "auto",
                 Grant::None => "none",
-                Grant::RaAuto => "ra-auto",
+                // As IOS words it.
+                Grant::RaAuto => "auto for RA-authorized requests, manual otherwise",
             }
             .into(),
             last_serial: self.store.last_serial(&self.label)?,
@@ -54,7 +79,14 @@ impl CertServer {
                 .collect(),
             database_level: database.level.to_string(),
             key: authority.map_or_else(|| "-".into(), |a| format!("{} on {}:", a.key_label, a.token)),
-            scep_key: status.running.map_or("-", |started| started.ra.keys_in_words()).into(),
+            scep_key: status
+                .running
+                .map_or("-", |started| match (is_ra, started.ra.is_separate()) {
+                    (true, _) => "RA key",
+                    (false, true) => "separate",
+                    (false, false) => "CA key",
+                })
+                .into(),
             pending: self.store.pending(&self.label)?,
             rollover: self.rollover(0)?,
             scep: status.around.http,

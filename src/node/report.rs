@@ -24,13 +24,21 @@ pub struct ServerReport {
     pub locked: bool,
     /// Issuer name: as typed, else of the CA certificate in the notation of IOS.
     pub issuer_name: String,
+    /// What it is to other CAs: `root`, `sub-cs`, `ra` or `ra transparent`.
+    pub mode: &'static str,
+    /// MD5 of the certificate of the CA above, hex; absent for a root, and before it is known.
+    pub upper_fingerprint_md5: Option<String>,
+    /// SHA-256 of the certificate of the CA above, hex.
+    pub upper_fingerprint_sha256: Option<String>,
+    /// MD5 of the certificate of an RA, hex. The CA certificate is that of the CA above then.
+    pub ra_fingerprint_md5: Option<String>,
     /// MD5 of the CA certificate, 32 hex digits; absent before there is one.
     pub fingerprint_md5: Option<String>,
     /// SHA-1 of the CA certificate, hex.
     pub fingerprint_sha1: Option<String>,
     /// SHA-256 of the CA certificate, hex.
     pub fingerprint_sha256: Option<String>,
-    /// `manual`, `auto` or `none`.
+    /// What happens to requests that nothing authorizes, in words of IOS.
     pub granting: String,
     /// Serial number given out last.
     #[serde(serialize_with = "text_option")]
@@ -71,6 +79,8 @@ pub enum ServerStatus {
     Disabled,
     /// It should serve and cannot; `last_error` says why.
     CheckFailed,
+    /// Its certificate has not come yet from the CA above; `last_error` says what it waits for.
+    Waiting,
     /// It runs and issues nothing, because a file cannot be written; `last_error` says which.
     Suspended,
 }

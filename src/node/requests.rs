@@ -9,6 +9,7 @@ use crate::store::{self, Enrollment, Password, State};
 
 use super::report::Printed;
 use super::server::CertServer;
+use super::start::Acting;
 use super::{Decision, NodeError, RequestRow, Selection};
 
 impl CertServer {
@@ -29,7 +30,7 @@ impl CertServer {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
         self.check_clock(self.clock.now())?;
         let started = self.started()?;
-        if next && started.ca.next().is_none() {
+        if next && self.ca()?.next().is_none() {
             return Err(NodeError::NotFound(format!(
                 "there is no next CA certificate yet; \"crypto pki server {} rollover\" makes it",
                 self.label
@@ -48,12 +49,21 @@ impl CertServer {
 
     /// `grant`: signs and keeps the certificates of the pending requests selected.
     pub fn grant(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let ca = self.ca()?;
+        let started = self.started()?;
         let now = self.clock.now();
         self.check_clock(now)?;
-        let decided = self.decide(selection, Some(State::Pending), |enrollment| {
-            let certificate = ca.grant(enrollment.id, &Meter::new(), now)?;
-            Ok(granted(certificate, &enrollment.source))
+        let decided = self.decide(selection, &[State::Pending], |enrollment| {
+            let id = enrollment.id;
+            Ok(match started.ra.certifier().grant(id, &Meter::new(), now)? {
+                Outcome::Issued(certificate) => granted(certificate, &enrollment.source),
+                // The CA above has been asked and has not answered yet.
+                Outcome::Pending(id) => Decision::is(id, State::Authorized),
+                Outcome::Denied(id) => {
+                    let denied = self.store.enrollment(&self.label, id)?;
+                    let reason = denied.and_then(|enrollment| enrollment.reason).unwrap_or_default();
+                    Decision::failed(id, State::Denied, reason)
+                }
+            })
         });
         self.files_are_wanted();
         decided
@@ -61,17 +71,22 @@ impl CertServer {
 
     /// `reject`: pending requests become denied.
     pub fn reject(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        let ca = self.ca()?;
+        let started = self.started()?;
         let now = self.clock.now();
-        self.decide(selection, Some(State::Pending), |enrollment| {
-            ca.reject(enrollment.id, now)?;
+        // Of an RA those as well for which the CA above was asked and has not answered.
+        let states: &[_] = match (&started.acting, selection) {
+            (Acting::Registrar { .. }, Selection::Range(..)) => &[State::Pending, State::Authorized],
+            _ => &[State::Pending],
+        };
+        self.decide(selection, states, |enrollment| {
+            started.ra.certifier().reject(enrollment.id, now)?;
             Ok(Decision::is(enrollment.id, State::Denied))
         })
     }
 
     /// `remove`: requests are forgotten, their certificates are not.
     pub fn remove(&self, selection: Selection) -> Result<Vec<Decision>, NodeError> {
-        self.decide(selection, None, |enrollment| {
+        self.decide(selection, &State::ALL, |enrollment| {
             self.store.remove(&self.label, enrollment.id)?;
             Ok(Decision::removed(enrollment.id))
         })
@@ -100,13 +115,13 @@ impl CertServer {
     fn decide(
         &self,
         selection: Selection,
-        only: Option<State>,
+        only: &[State],
         mut act: impl FnMut(&Enrollment) -> Result<Decision, CaError>,
     ) -> Result<Vec<Decision>, NodeError> {
         let mut decisions = Vec::new();
         self.each_enrollment(selection, |enrollment| {
             let state = enrollment.state;
-            if only.is_some_and(|only| only != state) {
+            if !only.contains(&state) {
                 if selection != Selection::All {
                     let error = format!("it is {state}, not pending");
                     decisions.push(Decision::failed(enrollment.id, state, error));

@@ -4,17 +4,19 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use crate::ca::{Ca, CaError, Gate, Meter};
-use crate::config::{FileType, SerialNumber, ServerSection, TrustpointSection};
+use crate::config::{FileType, SerialNumber, ServerMode, ServerSection, TrustpointSection};
 use crate::pki::archive::ios::{self, FileName};
 use crate::pki::{Certificate, Name, PublicKey, Time, chain};
 use crate::ra::{Answer, Asked, Fetches};
 use crate::store::{Phase, Role, Store};
+use crate::token::Token;
 
 use super::NodeError;
+use super::below;
 use super::clock::Clock;
 use super::import;
 use super::publish::{Publisher, Settled};
-use super::start::{Notes, Start, Started, issuer_name};
+use super::start::{Acting, Notes, Start, Started, issuer_name};
 use super::surroundings::Surroundings;
 use super::takeover;
 use super::tokens::Tokens;
@@ -44,6 +46,8 @@ pub(super) struct Status {
     pub(super) around: Surroundings,
     pub(super) running: Option<Arc<Started>>,
     pub(super) last_error: Option<String>,
+    /// Whether that is no error: its certificate is on the way.
+    pub(super) waiting: bool,
     /// Whether it was deleted. Whoever still has it must not make it again.
     deleted: bool,
 }
@@ -76,6 +80,7 @@ impl CertServer {
                 around,
                 running: None,
                 last_error: None,
+                waiting: false,
                 deleted: false,
             }),
             starting: Mutex::default(),
@@ -96,6 +101,10 @@ impl CertServer {
         trustpoint: Option<&TrustpointSection>,
     ) -> Result<(), NodeError> {
         let name = issuer_name(&self.label, section)?;
+        self.check_mode(section)?;
+        if matches!(section.mode, ServerMode::Ra { .. }) {
+            return Ok(());
+        }
         let Some(authority) = self.authority()? else { return Ok(()) };
         let certificate = parse(&authority.certificate)?;
         let fixed = |what: &str, is: &str| {
@@ -122,6 +131,32 @@ impl CertServer {
             return Err(fixed("the token of the key", &first.token));
         }
         Ok(())
+    }
+
+    /// Refuses another mode than that in which the server got its certificate.
+    fn check_mode(&self, section: &ServerSection) -> Result<(), NodeError> {
+        let is = match self.authority()? {
+            Some(authority) if parse(&authority.certificate)?.is_self_issued() => ServerMode::Root,
+            Some(_) => ServerMode::SubCs,
+            None if below::registrar(self.store.as_ref(), &self.label)?.is_none() => return Ok(()),
+            // It has one as an RA, or one that is not a CA's yet; see `Start::subordinate`.
+            None => match self.status().section.mode {
+                ServerMode::Root => return Ok(()),
+                mode => mode,
+            },
+        };
+        let of_ra = |mode| matches!(mode, ServerMode::Ra { .. });
+        // A CA that was taken over may be below another, and acts as a root does.
+        let taken_over = takeover::report(self.store.as_ref(), &self.label)?.is_some();
+        if section.mode == is || of_ra(section.mode) && of_ra(is) || taken_over && !of_ra(section.mode) {
+            return Ok(());
+        }
+        Err(NodeError::Refused(format!(
+            "the mode of a server cannot be changed once it has a certificate: it is {}; delete the server (\"no \
+             crypto pki server {}\") to start anew",
+            below::mode_in_words(is),
+            self.label
+        )))
     }
 
     /// Refuses to lose the trustpoint that says where the key of the CA is.
@@ -163,6 +198,7 @@ impl CertServer {
                 self.change(|status| {
                     status.running = None;
                     status.last_error = None;
+                    status.waiting = false;
                 });
                 // Whoever shuts a server copies its files next.
                 self.publisher.hurry();
@@ -183,6 +219,9 @@ impl CertServer {
                     let enabled = "% Certificate Server enabled.".to_owned();
                     notes.before.into_iter().chain([enabled]).chain(notes.after).chain(late).collect()
                 }
+                Err(error) if self.status().waiting => {
+                    vec![format!("% Certificate Server {} is not enabled yet: {error}", self.label)]
+                }
                 Err(error) => vec![format!("% Certificate Server {} could not start: {error}", self.label)],
             },
         }
@@ -201,11 +240,13 @@ impl CertServer {
         if !status.may_run() {
             return Ok(Notes::default());
         }
-        let result = self.make(&status, now).map_err(|error| chain(&error));
-        self.change(|status| match &result {
-            Ok(_) => status.last_error = None,
-            Err(error) => {
-                status.last_error = Some(error.clone());
+        let result = self.make(&status, now);
+        let waiting = matches!(result, Err(NodeError::Waiting(_)));
+        let result = result.map_err(|error| chain(&error));
+        self.change(|status| {
+            status.waiting = waiting;
+            status.last_error = result.as_ref().err().cloned();
+            if result.is_err() {
                 status.running = None;
             }
         });
@@ -247,11 +288,16 @@ impl CertServer {
             around: &status.around,
             store: &self.store,
             gate: &self.gate,
+            clock: &self.clock,
             fetches: &self.fetches,
             now,
         };
         let started = start.run()?;
-        self.publisher.plan(Some(plan.of(started.ca.authority())));
+        // An RA issues nothing that files would tell of.
+        self.publisher.plan(match &started.acting {
+            Acting::Ca(ca) => Some(plan.of(ca.authority())),
+            Acting::Registrar { .. } => None,
+        });
         if let Err(error) = self.delete_taken_back() {
             tracing::warn!(server = self.label, error = %chain(&error), "a key that was taken back is not deleted");
         }
@@ -297,8 +343,10 @@ impl CertServer {
         };
         if let Err(error) = result {
             // Once, not at each try.
-            if status.last_error.as_ref() != Some(&error) {
-                tracing::warn!(server = self.label, %error, "upkeep failed; it is tried again");
+            match status.last_error.as_ref() == Some(&error) {
+                true => {}
+                false if self.status().waiting => tracing::info!(server = self.label, "waiting: {error}"),
+                false => tracing::warn!(server = self.label, %error, "upkeep failed; it is tried again"),
             }
             self.change(|status| status.last_error = Some(error));
         }
@@ -308,12 +356,17 @@ impl CertServer {
     /// Everything is tried; the first error is told.
     fn upkeep(&self, started: &Started, status: &Status, now: Time) -> Result<(), NodeError> {
         self.check_clock(now)?;
-        let ca = &started.ca;
-        let results = [
-            ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
-            ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
-            self.tick_rollover(started, status, now),
-        ];
+        let results = match &started.acting {
+            Acting::Ca(ca) => vec![
+                ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
+                ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
+                self.tick_rollover(ca, started, status, now),
+            ],
+            Acting::Registrar { elsewhere, forwarder } => {
+                forwarder.wake();
+                vec![self.tick_registrar(elsewhere, now)]
+            }
+        };
         let before = now.minus(status.section.lifetime.enrollment_request.duration());
         self.store.expire(&self.label, before)?;
         self.store.expire_passwords(&self.label, before)?;
@@ -370,15 +423,16 @@ impl CertServer {
                 import::keep_authority(self.store.as_ref(), &self.label, authority)?;
                 continue;
             }
-            let token = match tokens.get(Some(&authority.token)) {
+            match tokens.get(Some(&authority.token)) {
                 // Its key is gone, or soon will be nobody's.
                 Err(_) if authority.phase == Phase::Discarded => continue,
-                token => token?,
-            };
-            if let Some(key) = token.find(&authority.key_label)?
-                && !is_needed(key.public_key())?
-            {
-                token.delete(&authority.key_label)?;
+                token => delete_key(&token?, &authority.key_label, is_needed)?,
+            }
+        }
+        // Those of an RA, and of a subordinate CA that has waited for its certificate, are the trustpoint's.
+        for own in self.store.trusted(&self.label)?.iter().filter(|own| own.kind.is_own() && !keep_keys) {
+            if let (Some(token), Some(key_label)) = (&own.token, &own.key_label) {
+                delete_key(&tokens.get(Some(token))?, key_label, is_needed)?;
             }
         }
         if !keep_keys {
@@ -431,7 +485,13 @@ impl CertServer {
     }
 
     pub(super) fn ca(&self) -> Result<Arc<Ca>, NodeError> {
-        Ok(self.started()?.ca.clone())
+        match &self.started()?.acting {
+            Acting::Ca(ca) => Ok(ca.clone()),
+            Acting::Registrar { .. } => Err(NodeError::Refused(format!(
+                "certificate server \"{}\" is an RA: certificates and CRLs are those of the CA above",
+                self.label
+            ))),
+        }
     }
 
     /// What runs; else why not.
@@ -473,6 +533,20 @@ impl CertServer {
     fn change(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
+}
+
+/// Deletes a key that nobody needs.
+fn delete_key(
+    token: &Token,
+    label: &str,
+    is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
+) -> Result<(), NodeError> {
+    if let Some(key) = token.find(label)?
+        && !is_needed(key.public_key())?
+    {
+        token.delete(label)?;
+    }
+    Ok(())
 }
 
 pub(super) fn parse(der: &[u8]) -> Result<Certificate, NodeError> {

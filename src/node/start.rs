@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
-use crate::config::{Grant, KeyPair, SerialNumber, ServerSection, TrustpointSection};
+use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
 use crate::pki::{Certificate, Curve, KeyKind, Name, Time, chain};
 use crate::policy::{self, Rules};
-use crate::ra::{Fetches, Keys, Ra, Responder};
+use crate::ra::{Elsewhere, Fetches, Forwarder, Keys, Manner, Ra, Responder};
 use crate::store::{Authority, Phase, Reuse, Role, SerialRule, Store};
 use crate::token::{KeyUsage, Priority, Token, TokenKey};
 
 use super::NodeError;
 use super::archive::Archiving;
+use super::clock::Clock;
 use super::keys::note_generated;
 use super::rollover::scep_label;
 use super::surroundings::Surroundings;
@@ -19,14 +20,27 @@ use super::takeover::{self, Takeover};
 
 /// A server that runs.
 pub struct Started {
-    /// Its CA.
-    pub ca: Arc<Ca>,
+    /// As what it acts.
+    pub acting: Acting,
     /// What answers SCEP.
     pub ra: Ra,
     /// Why the next CA certificate is not offered although there is one.
     pub next_trouble: Option<String>,
     /// What the operator should read about this start.
     pub notes: Notes,
+}
+
+/// As what a server acts.
+pub enum Acting {
+    /// A CA.
+    Ca(Arc<Ca>),
+    /// An RA.
+    Registrar {
+        /// The CA above.
+        elsewhere: Arc<Elsewhere>,
+        /// Asks it.
+        forwarder: Forwarder,
+    },
 }
 
 /// What is told before and after that the server is enabled.
@@ -52,6 +66,8 @@ pub struct Start<'a> {
     pub store: &'a Arc<dyn Store>,
     /// Whether it may issue.
     pub gate: &'a Arc<Gate>,
+    /// What tells the time from now on.
+    pub clock: &'a Arc<Clock>,
     /// Where it is noted who asks for the next CA certificate.
     pub fetches: &'a Arc<Fetches>,
     /// Now.
@@ -61,6 +77,9 @@ pub struct Start<'a> {
 impl Start<'_> {
     /// Starts the server: makes what is missing, finishes what was interrupted.
     pub fn run(&self) -> Result<Started, NodeError> {
+        if let ServerMode::Ra { transparent } = self.section.mode {
+            return self.registration(transparent);
+        }
         let authorities = self.store.authorities(self.label)?;
         let active = |role| authorities.iter().find(|a| a.role == role && a.is_active());
         let meter = Meter::new();
@@ -72,11 +91,16 @@ impl Start<'_> {
                 let key = token.key(&authority.key_label)?;
                 (authority.clone(), token, key)
             }
+            None if self.section.mode == ServerMode::SubCs => self.subordinate()?,
             None => self.first(&settings, &meter, &mut notes)?,
         };
         let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
-        let ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
+        if self.section.mode == ServerMode::SubCs {
+            let above = self.above()?;
+            ca = ca.below(std::iter::once(above.ca()).chain(above.chain()).cloned());
+        }
         if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
             return Err(NodeError::Refused(why));
         }
@@ -85,7 +109,7 @@ impl Start<'_> {
             // Upkeep tries again, and tells it where everybody looks.
             tracing::warn!(server = self.label, error = %chain(&error), "what was begun could not be finished");
         }
-        let mut keys = match self.separate(&token, &key) {
+        let mut keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
             Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
             None => {
                 let certificate = usable_for_scep(ca.certificate(), taken_over)?;
@@ -119,9 +143,9 @@ impl Start<'_> {
             self.store.clone(),
             keys,
             algorithms(self.section),
-            self.section.scep.include_chain,
+            Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
         )?;
-        Ok(Started { ca, ra, next_trouble, notes })
+        Ok(Started { acting: Acting::Ca(ca), ra, next_trouble, notes })
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.
@@ -223,6 +247,13 @@ impl Start<'_> {
             Some(on) => Some(on.clone().unwrap_or_else(|| token.name().to_owned())),
             None => (!key.can_decrypt()).then(|| token.name().to_owned()),
         }
+    }
+
+    /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
+    fn granted_without_scep(&self, token: &Token, ca: &Ca) -> Option<String> {
+        let usage = ca.certificate().extensions().key_usage();
+        let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
+        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
     }
 
     /// A key for one of the roles in SCEP beside a CA's, and its certificate by that CA: found, or made. One that
@@ -333,7 +364,7 @@ pub fn settings(section: &ServerSection) -> Settings {
     }
 }
 
-fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
+pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolicy {
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 

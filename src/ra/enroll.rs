@@ -28,16 +28,16 @@ impl Ra {
     ///
     /// With `next`, a certificate of the next CA is asked for; there must be one.
     pub fn enroll_by_hand(&self, der: &[u8], source: &str, next: bool, now: Time) -> Result<ByHand, Refused> {
-        let authority = match (next, self.ca.next()) {
+        let authority = match (next, &self.next) {
             (false, _) => None,
-            (true, Some(next)) => Some(next.authority()),
+            (true, Some(next)) => Some(next.authority),
             (true, None) => return Err(CaError::Gone.into()),
         };
         let csr = match Csr::parse(der).and_then(Csr::verify) {
             Ok(csr) => csr,
             Err(error) => {
                 let reason = chain(&error);
-                let id = self.ca.keep_malformed(der, source, &reason, now)?;
+                let id = self.certifier.keep_malformed(der, source, &reason, now)?;
                 return Ok(ByHand::Malformed { id, reason });
             }
         };
@@ -68,11 +68,11 @@ impl Ra {
         let identity = identity(csr.der(), &application);
         let subject = Name::from_der(csr.subject_raw());
         let challenge =
-            look_up(self.store.as_ref(), self.ca.label(), csr.challenge(), &subject, &identity, now)
+            look_up(self.store.as_ref(), self.certifier.label(), csr.challenge(), &subject, &identity, now)
                 .map_err(CaError::from)?;
-        match policy::decide(csr, intention, requester, challenge, &self.ca.settings().rules, now) {
-            Decision::Issue(approved) => Ok(self.ca.issue(approved, application, meter, now)?),
-            Decision::Pend(examined) => Ok(self.ca.pend(&examined, application, meter, now)?),
+        match policy::decide(csr, intention, requester, challenge, &self.certifier.settings().rules, now) {
+            Decision::Issue(approved) => Ok(self.certifier.issue(approved, application, meter, now)?),
+            Decision::Pend(examined) => Ok(self.certifier.pend(&examined, application, meter, now)?),
             Decision::Reject(refusal) => Err(refusal.into()),
         }
     }

@@ -1,8 +1,11 @@
 //! One SCEP request, whole: bytes in, bytes out, without HTTP. Open, decide, issue, answer.
 
 mod answer;
+mod certifier;
 mod challenge;
+mod elsewhere;
 mod enroll;
+mod forward;
 mod next;
 mod operation;
 mod replies;
@@ -13,14 +16,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ca::{Ca, CaError, Issuer};
+use crate::ca::CaError;
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
 
 pub use answer::{Answer, Body, Cache};
+pub use certifier::{Certifier, Listed};
 pub use challenge::challenge_digest;
+pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
+pub use forward::Forwarder;
 pub use next::{Fetches, NextKeys};
 
 use next::Next;
@@ -70,9 +76,19 @@ pub struct Keys {
     pub fetches: Arc<Fetches>,
 }
 
+/// How answers are put together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// `scep include-chain`: replies carry the certificates of the CA, and of those above it, behind the one issued.
+    pub chain: bool,
+    /// `scep ca-certificate alone`: GetCACert gives the certificate of the CA alone, also where others are above
+    /// it, for clients that take two certificates for those of an RA.
+    pub alone: bool,
+}
+
 /// The registration side of one certificate server.
 pub struct Ra {
-    ca: Arc<Ca>,
+    certifier: Arc<dyn Certifier>,
     store: Arc<dyn Store>,
     signer: Responder<dyn SigningKey>,
     decrypter: Responder<dyn DecryptionKey>,
@@ -80,38 +96,46 @@ pub struct Ra {
     next: Option<Next>,
     fetches: Arc<Fetches>,
     algorithms: AlgorithmPolicy,
-    /// Whether replies carry the CA certificate behind the one issued.
-    chain: bool,
+    manner: Manner,
     replies: Replies,
     /// Bodies that never change while it runs.
     caps: Bytes,
-    ca_cert: Bytes,
+    ca_cert: (&'static str, Bytes),
     ca_chain: Bytes,
     certificate: Bytes,
 }
 
 impl Ra {
-    /// Serves `ca` with these keys. Where it has a next certificate, that is signed here for all who will ask.
+    /// Serves what is certified by `certifier` with these keys. Where there is a next CA certificate, it is signed here
+    /// for all who will ask.
     pub fn new(
-        ca: Arc<Ca>,
+        certifier: Arc<dyn Certifier>,
         store: Arc<dyn Store>,
         keys: Keys,
         algorithms: AlgorithmPolicy,
-        chain: bool,
+        manner: Manner,
     ) -> Result<Self, CaError> {
         let Keys { signer, decrypter, separate, next, fetches } = keys;
-        let next = next.map(|keys| Next::new(&ca, keys)).transpose()?;
-        let ca_der = ca.certificate().der();
-        let ca_chain = scep::certs_only(&[ca_der]);
-        let ca_cert = match separate {
-            false => ca_der.to_vec(),
+        let next = next.map(Next::new).transpose()?;
+        let certificates = certifier.certificates();
+        let cas: Vec<&[u8]> = certificates.iter().map(|certificate| certificate.der()).collect();
+        let ca_cert = match (separate, &cas[..]) {
             // Decryption before signing: clients that take the first RA certificate encrypt with it.
-            true => scep::certs_only(&[decrypter.certificate.der(), signer.certificate.der(), ca_der]),
+            (true, cas) => {
+                let mut all = vec![decrypter.certificate.der(), signer.certificate.der()];
+                all.dedup();
+                all.extend(cas);
+                (scep::CA_RA_CERT, scep::certs_only(&all))
+            }
+            (false, cas) if cas.len() > 1 && !manner.alone => (scep::CA_RA_CERT, scep::certs_only(cas)),
+            (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
         };
         Ok(Self {
             caps: scep::Capabilities::serving(&algorithms, next.is_some()).to_string().into(),
-            certificate: Bytes::copy_from_slice(ca_der),
-            ca,
+            certificate: Bytes::copy_from_slice(cas[0]),
+            ca_cert: (ca_cert.0, ca_cert.1.into()),
+            ca_chain: scep::certs_only(&cas).into(),
+            certifier,
             store,
             signer,
             decrypter,
@@ -119,38 +143,37 @@ impl Ra {
             next,
             fetches,
             algorithms,
-            chain,
+            manner,
             replies: Replies::default(),
-            ca_cert: ca_cert.into(),
-            ca_chain: ca_chain.into(),
         })
     }
 
-    /// Which keys serve SCEP, in words.
-    pub fn keys_in_words(&self) -> &'static str {
-        if self.separate { "separate" } else { "CA key" }
+    /// Whether SCEP is served with other keys than the CA's.
+    pub fn is_separate(&self) -> bool {
+        self.separate
+    }
+
+    /// What it serves.
+    pub fn certifier(&self) -> &dyn Certifier {
+        self.certifier.as_ref()
     }
 
     /// Answers what `peer` asks at `now`.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         match asked {
             Asked::CaCaps => Answer::ok("text/plain", self.caps.clone()),
-            Asked::CaCert if self.separate => Answer::ok(scep::CA_RA_CERT, self.ca_cert.clone()),
-            Asked::CaCert => Answer::ok(scep::CA_CERT, self.ca_cert.clone()),
+            Asked::CaCert => Answer::ok(self.ca_cert.0, self.ca_cert.1.clone()),
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
             Asked::NextCaCert => self.next_ca_cert(peer),
             Asked::Certificate => self.certificate(),
-            Asked::Crl => self.crl(self.ca.active(), peer, now),
-            Asked::CrlOf(key) => match self.ca.issuers().find(|issuer| issuer.key_id() == key) {
-                Some(issuer) => self.crl(issuer, peer, now),
-                None => Answer::not_found("no key of this CA has this identifier"),
-            },
+            Asked::Crl => self.crl(None, peer, now),
+            Asked::CrlOf(key) => self.crl(Some(&key), peer, now),
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
         }
     }
 
     fn certificate(&self) -> Answer {
-        let certificate = self.ca.certificate();
+        let certificate = &self.certifier.certificates()[0];
         Answer::ok("application/pkix-cert", self.certificate.clone()).cached(Cache {
             etag: format!("\"{}-{}\"", certificate.serial(), certificate.not_before().unix()),
             modified: certificate.not_before(),
@@ -159,9 +182,11 @@ impl Ra {
         })
     }
 
-    fn crl(&self, issuer: &Issuer, peer: IpAddr, now: Time) -> Answer {
-        let crl = match self.ca.crl_of(issuer) {
+    /// The CRL of the CA as it is, or of the one of its keys with this identifier.
+    fn crl(&self, key: Option<&[u8]>, peer: IpAddr, now: Time) -> Answer {
+        let crl = match self.certifier.crl(key, now) {
             Ok(Some(crl)) => crl,
+            Ok(None) if key.is_some() => return Answer::not_found("there is no CRL of such a key"),
             Ok(None) => return Answer::not_found("there is no CRL yet"),
             Err(error) => {
                 tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
@@ -171,7 +196,7 @@ impl Ra {
         Answer::ok("application/pkix-crl", crl.der).cached(Cache {
             // The key, because each counts for itself; the time as well: a CA deleted and made anew under its
             // label counts from 1 again.
-            etag: format!("\"{}-{}-{}\"", issuer.authority(), crl.number, crl.this_update.unix()),
+            etag: format!("\"{}-{}-{}\"", crl.authority, crl.number, crl.this_update.unix()),
             modified: crl.this_update,
             // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
             max_age: crl.next_update.since(now).min(CRL_MAX_AGE),

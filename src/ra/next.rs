@@ -6,14 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::ca::{Ca, CaError, Meter};
-use crate::pki::DecryptionKey;
+use crate::ca::CaError;
+use crate::pki::{DecryptionKey, SigningKey};
 use crate::scep::{self, next_ca};
 
 use super::{Answer, Ra, Responder};
 
 /// What serves requests to the next CA.
 pub struct NextKeys {
+    /// The authority that signs what is asked of it.
+    pub authority: u64,
+    /// Signs the answer to GetNextCACert: the CA of now.
+    pub signer: Responder<dyn SigningKey>,
     /// Opens them.
     pub decrypter: Responder<dyn DecryptionKey>,
     /// What GetNextCACert tells, DER: the next CA certificate, then those of its SCEP keys or those above it.
@@ -34,13 +38,11 @@ pub(super) struct Next {
 
 impl Next {
     /// Signs what GetNextCACert will be answered with.
-    pub fn new(ca: &Ca, keys: NextKeys) -> Result<Self, CaError> {
-        let Some(issuer) = ca.next() else { return Err(CaError::Gone) };
-        let certificates: Vec<&[u8]> = keys.certificates.iter().map(Vec::as_slice).collect();
-        let meter = Meter::new();
-        let key = meter.signing(ca.key().as_ref());
-        let answer = next_ca::encode(&certificates, ca.certificate(), &key)?;
-        Ok(Self { authority: issuer.authority(), decrypter: keys.decrypter, answer: answer.into() })
+    pub fn new(keys: NextKeys) -> Result<Self, CaError> {
+        let NextKeys { authority, signer, decrypter, certificates } = keys;
+        let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+        let answer = next_ca::encode(&certificates, &signer.certificate, signer.key.as_ref())?;
+        Ok(Self { authority, decrypter, answer: answer.into() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::ca::{self, Application, CaError, Meter, Ours};
+use crate::ca::{self, Application, Meter, Ours};
 use crate::log::Dump;
 use crate::pki::ber::Limits;
 use crate::pki::{Csr, DecryptionKey, Hash, KeyKind, KeyTransport, Serial, Time, chain};
@@ -63,10 +63,13 @@ impl Ra {
             Ok(Done::Certificate(certificate, repeatable)) => {
                 let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
                 // Whoever asks for one of the next CA has its certificate already, or asks for it.
-                let issuer = self.ca.issuer(certificate.authority).unwrap_or(self.ca.active());
-                let all = [certificate.der.as_slice(), issuer.certificate().der()];
-                let sent = if self.chain { &all[..] } else { &all[..1] };
-                (self.reply(&Outcome::Certificates(sent), &signed, &meter), serial)
+                let above = match self.manner.chain {
+                    true => self.certifier.chain(certificate.authority),
+                    false => Vec::new(),
+                };
+                let sent = std::iter::once(certificate.der.as_slice()).chain(above.iter().map(|ca| ca.der()));
+                let sent: Vec<&[u8]> = sent.collect();
+                (self.reply(&Outcome::Certificates(&sent), &signed, &meter), serial)
             }
             Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),
             Ok(Done::Pending) => (self.reply(&Outcome::Pending, &signed, &meter), None),
@@ -143,7 +146,7 @@ impl Ra {
     /// The reply given to this very message, unless its certificate was revoked since.
     fn repeated(&self, message_id: &[u8; 32]) -> Option<Answer> {
         let (serial, reply) = self.replies.find(message_id)?;
-        let certificate = self.store.certificate(self.ca.label(), &serial).ok()??;
+        let certificate = self.store.certificate(self.certifier.label(), &serial).ok()??;
         certificate.revocation.is_none().then(|| Answer::ok(scep::PKI_MESSAGE, reply))
     }
 }
@@ -181,11 +184,14 @@ impl Ra {
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
-                let outcome = self.ca.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                let outcome = self.certifier.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
             }
             Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),
-            Request::GetCrl { issuer, serial } => self.get_crl(&issuer, &serial),
+            Request::GetCrl { issuer, serial } => {
+                let crl = self.certifier.crl_for(&issuer, &serial, now)?;
+                crl.map(Done::Crl).ok_or(Refused::NoSuchCertificate)
+            }
         }
     }
 
@@ -215,7 +221,7 @@ impl Ra {
     ) -> Result<Done, Refused> {
         let csr = csr.verify()?;
         let signer = signed.signer();
-        let ours = self.ca.issued(signer)?;
+        let ours = self.certifier.issued(signer, now)?;
         let requester = match &ours {
             Some(Ours { revoked, class, .. }) => {
                 Requester::Holder { certificate: signer, revoked: *revoked, class: *class }
@@ -235,20 +241,8 @@ impl Ra {
     }
 
     fn get_cert(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {
-        if !self.ca.is_named(issuer) {
-            return Err(Refused::NoSuchCertificate);
-        }
-        let found = self.store.certificate(self.ca.label(), serial).map_err(CaError::from)?;
+        let found = self.certifier.certificate_of(issuer, serial)?;
         found.map(|c| Done::Certificate(c, Repeatable::No)).ok_or(Refused::NoSuchCertificate)
-    }
-
-    /// The CRL of whoever issued the certificate named; with a serial number that is not ours, of the CA now.
-    fn get_crl(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {
-        if !self.ca.is_named(issuer) {
-            return Err(Refused::NoSuchCertificate);
-        }
-        let crl = self.ca.crl_of(self.ca.issuer_of(serial)?)?;
-        crl.map(|crl| Done::Crl(crl.der)).ok_or(Refused::NoSuchCertificate)
     }
 }
 

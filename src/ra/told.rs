@@ -1,5 +1,7 @@
 //! What a client is told: one total function from what went wrong.
 
+use std::sync::Arc;
+
 use crate::ca::CaError;
 use crate::pki::{CsrError, KeyErrorKind};
 use crate::policy::Refusal;
@@ -33,6 +35,9 @@ pub enum Refused {
     /// The signer's key cannot decrypt a reply.
     #[error("the signer's key cannot decrypt; SCEP needs RSA")]
     CannotDecrypt,
+    /// The CRL of the CA for which this server registers.
+    #[error("the CRL of the CA above could not be had: {0}")]
+    NoCrl(Arc<str>),
     /// A CertRep, sent to a CA.
     #[error("a CA answers requests, not replies")]
     NotARequest,
@@ -70,6 +75,7 @@ impl Refused {
             Self::NoSuchCertificate => Told::Failure(FailInfo::BadCertId, "no such certificate"),
             Self::Denied(_) => Told::Failure(FailInfo::BadRequest, "the request was rejected"),
             Self::CannotDecrypt => Told::Failure(FailInfo::BadAlg, "an RSA key is needed"),
+            Self::NoCrl(_) => Told::Unavailable,
             Self::NotARequest => Told::Failure(FailInfo::BadRequest, "not a request"),
         }
     }

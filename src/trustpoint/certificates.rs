@@ -45,6 +45,11 @@ impl CaCertificates {
         Ok(Self { ca, chain, registrars })
     }
 
+    /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
+    pub fn every(octets: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+        certificates(octets).map_err(ClientError::NoCertificates)
+    }
+
     /// The CA's: what it issues is signed with this key.
     pub fn ca(&self) -> &Certificate {
         &self.ca

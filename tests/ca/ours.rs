@@ -2,7 +2,7 @@
 
 use super::*;
 use tokenca::ca::Ours;
-use tokenca::ra::{Asked, Body, Keys, Ra, Responder};
+use tokenca::ra::{Asked, Body, Keys, Manner, Ra, Responder};
 use tokenca::scep::client::{Parties, Style};
 use tokenca::scep::{AlgorithmPolicy, CertRep, FailInfo, MessageType, PkiStatus};
 
@@ -74,7 +74,8 @@ fn a_device_of_a_ca_taken_over_renews() {
         next: None,
         fetches: Arc::default(),
     };
-    let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), false).expect("an RA");
+    let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), Manner::default());
+    let ra = ra.expect("an RA");
     let new = TestKey::new();
     let renew = |signer: &Certificate| {
         let parties = Parties { ca: ca.certificate(), signer, key: DEVICE_KEY.as_ref() };

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod netns;
 pub mod openssl_pki;
 pub mod opinion;
+pub mod responder;
 pub mod scepclient;
 pub mod shell;
 pub mod softhsm;

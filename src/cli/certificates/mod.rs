@@ -54,8 +54,13 @@ fn certificates(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError
         entries.push(Shown::of(&der, &trustpoint, now)?.self_signed());
     }
     for label in node.servers().iter().filter(|label| wanted(label)) {
-        for der in node.server(label)?.certificates()? {
+        let server = node.server(label)?;
+        for der in server.certificates()? {
             entries.push(Shown::of(&der, label, now)?);
+            servers.push(der);
+        }
+        for der in server.next_certificates()? {
+            entries.push(Shown::of(&der, label, now)?.next());
             servers.push(der);
         }
     }

@@ -103,7 +103,7 @@ impl Shown {
                 _ => "RA Certificate",
             },
         };
-        let next = if kind.is_next() { " (Rollover)" } else { "" };
+        let next = if kind.is_next() { ROLLOVER } else { "" };
         self.title = format!("{whose}{next}");
         self.key_label = key_label;
         self.renews = renews.map(|renews| renews.to_string());
@@ -113,6 +113,11 @@ impl Shown {
     /// The self-signed certificate of HTTPS.
     pub fn self_signed(self) -> Self {
         Self { title: "Router Self-Signed Certificate".to_owned(), ..self }
+    }
+
+    /// Of the time after the rollover.
+    pub fn next(self) -> Self {
+        Self { title: format!("{}{ROLLOVER}", self.title), ..self }
     }
 
     /// With everything that `verbose` shows.
@@ -265,7 +270,7 @@ impl Shown {
 
 impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Certificate{}", if self.next { " (Rollover)" } else { "" })?;
+        writeln!(f, "Certificate{}", if self.next { ROLLOVER } else { "" })?;
         writeln!(f, "  Subject:")?;
         rdns(&self.subject).try_for_each(|rdn| writeln!(f, "    {rdn}"))?;
         writeln!(f, "   Status: {}", self.status)?;
@@ -324,6 +329,8 @@ pub fn rdns(text: &str) -> impl Iterator<Item = &str> {
         rdn
     })
 }
+
+const ROLLOVER: &str = " (Rollover)";
 
 #[cfg(test)]
 mod tests {

@@ -255,6 +255,21 @@ const SHOWN: &[Line<ServerSection>] = &[
         },
     },
     Line {
+        words: "scep ca-certificate alone",
+        no: Some("scep ca-certificate"),
+        about: "Gives clients the CA certificate without those above it, for such as take two for those of an RA; \
+                not an IOS line",
+        help: &[
+            ("scep", "How SCEP is done"),
+            ("ca-certificate", "What clients get as the CA certificate"),
+            ("alone", "That of the CA alone, also of a subordinate one"),
+        ],
+        run: |server, verb, _| {
+            server.scep.ca_alone = verb == Verb::Set;
+            Ok(())
+        },
+    },
+    Line {
         words: "scep max-pending <count:1-10000000>",
         no: Some("scep max-pending"),
         about: "Lets at most so many requests wait, 100000 by default; not an IOS line",

@@ -123,6 +123,8 @@ pub struct Scep {
     pub duplicates_new: bool,
     /// Whether an answer carries the CA certificate as well.
     pub include_chain: bool,
+    /// Whether GetCACert gives the CA certificate alone where others are above it.
+    pub ca_alone: bool,
     /// Most requests that may wait for the operator.
     pub max_pending: u32,
 }
@@ -207,6 +209,12 @@ impl Default for Lifetimes {
 
 impl Default for Scep {
     fn default() -> Self {
-        Self { separate_key: None, duplicates_new: false, include_chain: false, max_pending: 100_000 }
+        Self {
+            separate_key: None,
+            duplicates_new: false,
+            include_chain: false,
+            ca_alone: false,
+            max_pending: 100_000,
+        }
     }
 }

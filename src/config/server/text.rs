@@ -94,6 +94,9 @@ impl fmt::Display for Scep {
         if self.include_chain {
             writeln!(f, " scep include-chain")?;
         }
+        if self.ca_alone {
+            writeln!(f, " scep ca-certificate alone")?;
+        }
         if self.max_pending != Self::default().max_pending {
             writeln!(f, " scep max-pending {}", self.max_pending)?;
         }

@@ -42,16 +42,23 @@ impl Start<'_> {
         let token = self.around.tokens.get(Some(&authority.token))?;
         let key = token.key(&authority.key_label)?;
         let own = issuer.certificate().der().to_vec();
+        let signer = Responder { certificate: ca.certificate().clone(), key: ca.key().clone() };
         let Some(place) = self.separate(&token, &key) else {
             let certificate = usable_for_scep(issuer.certificate(), false)?;
             let decrypter = responder(certificate, key);
-            return Ok(Some(NextKeys { decrypter, certificates: vec![own] }));
+            return Ok(Some(NextKeys {
+                authority: authority.id,
+                signer,
+                decrypter,
+                certificates: vec![own],
+            }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
         // As GetCACert has them, but the CA first: it is what is asked for.
         let certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
-        Ok(Some(NextKeys { decrypter: responder(decrypt.0, decrypt.1), certificates }))
+        let decrypter = responder(decrypt.0, decrypt.1);
+        Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))
     }
 }
 

@@ -18,7 +18,7 @@ mod making;
 mod plan;
 mod report;
 
-use crate::ca::CaError;
+use crate::ca::{Ca, CaError};
 use crate::config::ServerMode;
 use crate::pki::{Certificate, Time};
 use crate::store::{Authority, NewAuthority, Phase, Revocation, Role, StoreError};
@@ -40,7 +40,7 @@ impl CertServer {
         let now = self.clock.now();
         self.check_clock(now)?;
         self.store.set_mark(&scope(&self.label), CANCELLED, None)?;
-        if self.started()?.ca.next().is_some() {
+        if self.ca()?.next().is_some() {
             return Err(NodeError::Refused(format!(
                 "the next CA certificate is there; \"crypto pki server {} rollover cancel\" takes it back",
                 self.label
@@ -135,16 +135,17 @@ impl CertServer {
     /// What time brings to a rollover. Errors are tried again after [`PAUSE`].
     pub(in crate::node) fn tick_rollover(
         &self,
+        ca: &Ca,
         started: &Started,
         status: &Status,
         now: Time,
     ) -> Result<(), NodeError> {
-        let end = started.ca.certificate().not_after();
-        if started.ca.next().is_some() && now >= end {
+        let end = ca.certificate().not_after();
+        if ca.next().is_some() && now >= end {
             return self.restart(now);
         }
-        let makes = started.ca.next().is_none() && self.is_due(started, status, now)?;
-        let completes = started.ca.next().is_some() && started.next_trouble.is_some();
+        let makes = ca.next().is_none() && self.is_due(ca, status, now)?;
+        let completes = ca.next().is_some() && started.next_trouble.is_some();
         if !(makes || completes) {
             return Ok(());
         }
@@ -165,8 +166,8 @@ impl CertServer {
     }
 
     /// Whether the next certificate is to be made by itself.
-    fn is_due(&self, started: &Started, status: &Status, now: Time) -> Result<bool, NodeError> {
-        let active = started.ca.certificate();
+    fn is_due(&self, ca: &Ca, status: &Status, now: Time) -> Result<bool, NodeError> {
+        let active = ca.certificate();
         if status.section.mode != ServerMode::Root || self.is_cancelled(active)? {
             return Ok(false);
         }
@@ -248,14 +249,14 @@ impl CertServer {
         if let Some(trouble) = self.trouble() {
             return Err(NodeError::Refused(format!("nothing is issued now: {trouble}")));
         }
-        let (started, status) = (self.started()?, self.status());
+        let (ca, status) = (self.ca()?, self.status());
         let making = Making {
             label: &self.label,
             section: &status.section,
             trustpoint: &status.trustpoint,
             around: &status.around,
             store: self.store.as_ref(),
-            ca: &started.ca,
+            ca: &ca,
             now,
         };
         let notes = making.run()?;
@@ -267,7 +268,7 @@ impl CertServer {
         Ok(notes)
     }
 
-    fn restart(&self, now: Time) -> Result<(), NodeError> {
+    pub(in crate::node) fn restart(&self, now: Time) -> Result<(), NodeError> {
         let _starting = self.starting();
         self.start_held(now).map(drop).map_err(NodeError::Refused)
     }

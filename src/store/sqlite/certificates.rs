@@ -17,12 +17,12 @@ pub(super) fn intend(
     new: NewIntent,
     enrollment: Option<(u64, Class)>,
 ) -> Result<Intent, Fail> {
-    let (enrollment, class) = enrollment.unzip();
     if let Some(authority) = new.authority
         && authorities::is_discarded(db, &new.server, authority)?
     {
         return Err(StoreError::Conflict.into());
     }
+    let (enrollment, class) = enrollment.unzip();
     let serial = match new.serial {
         SerialRule::Sequential => sequential(db, &new.server)?,
         SerialRule::Random => random(db, &new.server)?,
