@@ -382,6 +382,61 @@ fn directories_have_crls() {
 }
 
 #[test]
+fn directories_that_lie_are_seen_through() {
+    let pki = OpensslPki::new();
+    pki.root("root", "/CN=root");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ldap://{}/cn=root", listener.local_addr().unwrap());
+    let escaped = format!("{DEVICE}crlDistributionPoints=URI:{url}\n");
+    pki.issue("r1", "/CN=r1", "root", &escaped, &[]);
+    let peer = pki.certificates(&["r1"]);
+    let done = |code: u8, said: &str| {
+        let length = said.len() as u8;
+        let result = [&[0x0a, 1, code, 4, 0, 4, length], said.as_bytes()].concat();
+        let result = [&[0x65, result.len() as u8], &result[..]].concat();
+        [&[0x30, result.len() as u8 + 3, 2, 1, 1], &result[..]].concat()
+    };
+    // objectName, then an attribute with a value.
+    let entry = |kind: &str, value: &[u8]| {
+        let tlv = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+        let value = tlv(0x31, &tlv(4, value));
+        let attribute = tlv(0x30, &[tlv(4, kind.as_bytes()), value].concat());
+        let entry = tlv(0x64, &[tlv(4, b"cn=root"), tlv(0x30, &attribute)].concat());
+        tlv(0x30, &[&[2, 1, 1], &entry[..]].concat())
+    };
+    for (answer, why) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "this is not a message"),
+        (vec![], "the connection broke"),
+        (vec![0x30, 0x84, 0, 0, 1, 0, 2], "the connection broke"),
+        (vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 1], "more than 67108864 bytes"),
+        (vec![0x30, 0x80, 2, 1, 1, 0, 0], "this is not a message"),
+        (vec![0x30, 3, 2, 1, 1], "protocolOp"),
+        (vec![0x30, 5, 2, 1, 1, 0x61, 0], "protocolOp"),
+        (done(0, ""), "no such file"),
+        (done(32, ""), "no such file"),
+        (done(50, "not for you"), "access refused: result 50, not for you"),
+        (done(52, "\u{1b}[31m"), "the server answered: result 52, \\u{1b}[31m"),
+        ([entry("description", b"x"), done(0, "")].concat(), "the entry has no CRL"),
+        ([entry("certificateRevocationList", b"x"), done(0, "")].concat(), "the CRL is malformed"),
+        ([entry("CERTIFICATErevocationlist;BINARY", b"x"), done(0, "")].concat(), "the CRL is malformed"),
+        (entry("certificateRevocationList", b"x"), "the connection broke"),
+    ] {
+        let answered = std::thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 256];
+                let length = std::io::Read::read(&mut stream, &mut asked).unwrap();
+                std::io::Write::write_all(&mut stream, &answer).unwrap();
+                asked[..length].to_vec()
+            });
+            Judge::new(&pki, "", "").refuses(&peer, why);
+            server.join().unwrap()
+        });
+        assert!(answered.windows(7).any(|window| window == b"cn=root"), "{}", answered.escape_ascii());
+    }
+}
+
+#[test]
 fn maps_say_who_is_meant_and_who_is_excused() {
     let (pki, web) = (OpensslPki::new(), Web::new());
     pki.root("root", "/O=Example/CN=root");
