@@ -72,6 +72,7 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         password: answered.password,
         serial_number: answered.serial_number,
         ip_address: answered.ip_address,
+        ..Answers::default()
     };
     let requests = node.enroll(&label, answers)?;
     if display && !call.options.json {
