@@ -4,7 +4,7 @@
 use crate::pki::archive::pem;
 use crate::pki::{Certificate, Csr, Name};
 use crate::store::{TrustedKind, UpperRequest};
-use crate::trustpoint::CaCertificates;
+use crate::trustpoint::{CaCertificates, ClientError};
 
 use super::super::NodeError;
 use super::held::Held;
@@ -106,5 +106,6 @@ impl Work {
 }
 
 fn read(octets: &[u8]) -> Result<Vec<Certificate>, NodeError> {
-    crate::trustpoint::certificates(octets).map_err(|error| NodeError::Refused(error.to_string()))
+    crate::trustpoint::certificates(octets)
+        .map_err(|error| NodeError::Refused(ClientError::NoCertificates(error).to_string()))
 }
