@@ -19,6 +19,7 @@ pub mod openssl_pki;
 pub mod opinion;
 pub mod responder;
 pub mod scepclient;
+pub mod scepserver;
 pub mod shell;
 pub mod softhsm;
 pub mod strongswan;

@@ -10,6 +10,7 @@ use crate::trustpoint::CaCertificates;
 
 use super::super::NodeError;
 use super::held::{Held, kept};
+use super::making::Answers;
 use super::upkeep::Found;
 use super::wanted::Method;
 use super::work::{Work, WorkError};
@@ -86,6 +87,7 @@ impl Work {
         let now = self.now();
         held.ca.is_none()
             && self.is_automatic()
+            && self.wanted.authentication.is_automatic()
             && self.wanted.fingerprint.is_some()
             && found.authentication.is_none_or(|at| at <= now)
     }
@@ -104,15 +106,21 @@ impl Work {
             return self
                 .read_ca(&FileUrl::parse(root).map_err(|error| NodeError::Refused(error.to_string()))?);
         }
-        match &self.wanted.method {
-            Method::Scep(_) => Ok(self.upper()?.ca_certificates()?),
+        let method = &self.wanted.authentication;
+        match method {
+            Method::Scep(_) => Ok(self.upper(method)?.ca_certificates()?),
             Method::Files { url, .. } => self.read_ca(&self.file(url, ".ca")?),
+            Method::Command { .. } => {
+                self.by_command(method, &Answers::default(), None, |task, transport| {
+                    task.ca_certificates(transport)
+                })
+            }
             Method::Terminal => Err(NodeError::Refused(
                 "the CA certificate is pasted: give it, as trustpoints with `enrollment terminal` need"
                     .into(),
             )
             .into()),
-            Method::Profile(_) | Method::None => Err(NodeError::Refused(format!(
+            Method::None => Err(NodeError::Refused(format!(
                 "trustpoint {} does not say where its CA is\nhint: `enrollment url` or `enrollment terminal`",
                 self.label()
             ))
