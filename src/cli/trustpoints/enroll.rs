@@ -1,5 +1,6 @@
 //! `crypto pki enroll` and `crypto pki import … certificate`: a trustpoint's own certificate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -60,6 +61,10 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     }
     check(node, &label)?;
     let answered = questions::ask(call, section, &configuration)?;
+    let parameters = match super::profile(section, &configuration)? {
+        Some(profile) if way == Way::Sent => questions::parameters(call, profile)?,
+        _ => BTreeMap::new(),
+    };
     let display = match way {
         Way::Terminal => {
             let yes = call.options.yes || call.options.json;
@@ -72,7 +77,7 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         password: answered.password,
         serial_number: answered.serial_number,
         ip_address: answered.ip_address,
-        ..Answers::default()
+        parameters,
     };
     let requests = node.enroll(&label, answers)?;
     if display && !call.options.json {
