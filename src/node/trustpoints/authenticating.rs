@@ -101,6 +101,28 @@ impl Work {
         }
     }
 
+    /// RA certificates end before that of their CA: takes those that the server has now, if it has the same CA.
+    /// What cannot be fetched stays as it is: the request that comes next says why.
+    pub fn refresh_registrars(&self, held: Held, method: &Method) -> Result<Held, NodeError> {
+        let (Some(known), Method::Scep(_)) = (&held.ca, method) else { return Ok(held) };
+        if known.registrars().is_empty() {
+            return Ok(held);
+        }
+        let fetched = self.upper(method)?.ca_certificates();
+        let Ok(fetched) = fetched.inspect_err(|error| {
+            tracing::debug!(trustpoint = self.label(), error = chain(error), "no RA certificates");
+        }) else {
+            return Ok(held);
+        };
+        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+            return Ok(held);
+        }
+        let registrars = kept(self.label(), &fetched, false).into_iter().filter(|c| c.kind == TrustedKind::Ra);
+        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars.collect())?;
+        tracing::info!(trustpoint = self.label(), "the RA has other certificates");
+        self.held()
+    }
+
     fn fetch_ca(&self) -> Result<CaCertificates, WorkError> {
         if let Some(root) = &self.wanted.root {
             return self
