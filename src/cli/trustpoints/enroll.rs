@@ -59,6 +59,9 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         return self_signed(node, call, &label);
     }
     check(node, &label)?;
+    let profile = super::profile(section, &configuration)?;
+    let parameters =
+        profile.map(|profile| questions::parameters(call, profile)).transpose()?.unwrap_or_default();
     let answered = questions::ask(call, section, &configuration)?;
     let display = match way {
         Way::Terminal => {
@@ -72,6 +75,7 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         password: answered.password,
         serial_number: answered.serial_number,
         ip_address: answered.ip_address,
+        parameters,
     };
     let requests = node.enroll(&label, answers)?;
     if display && !call.options.json {

@@ -220,9 +220,10 @@ impl Wanted {
         }
     }
 
-    /// Whether the next certificate waits until the server of the same name takes it.
+    /// Whether the next certificate waits until the server of the same name takes it: a CA changes its key only
+    /// when its certificate ends.
     pub fn keeps_next(&self) -> bool {
-        self.purpose != Purpose::Device
+        self.purpose == Purpose::Authority
     }
 
     /// The challenge password, opened.
