@@ -124,7 +124,12 @@ impl Requested {
             extension::basic_constraints(purpose),
             extension::key_usage(purpose.usages(self.key.kind(), self.usages)),
         ];
-        extensions.extend(extension::extended_key_usage(&self.purposes));
+        let mut purposes = self.purposes.clone();
+        if self.class() == Class::Ra {
+            // Who reads it need not go by the name.
+            purposes.push(extension::CMC_RA);
+        }
+        extensions.extend(extension::extended_key_usage(&purposes));
         if let Some(names) = &self.alt_names {
             // Critical when it is all there is: RFC 5280, 4.1.2.6. Parsed once already, in `of`.
             extensions.extend(extension::subject_alt_name(names, self.subject.is_empty()).ok().flatten());
@@ -212,6 +217,8 @@ pub fn scep_key(
 ) -> Template {
     let mut extensions =
         vec![extension::basic_constraints(purpose), extension::key_usage(purpose.usages(key.kind(), None))];
+    // By this, and not by their names, clients tell them from a device's.
+    extensions.extend(extension::extended_key_usage(&[extension::CMC_RA]));
     extensions.extend(issuer.links(key));
     Template {
         algorithm: issuer.algorithm,
