@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 use tokenca::config::Configuration;
 use tokenca::node::{How, Invalid, Node, Validated};
+use tokenca::pki::archive::pem;
 use tokenca::pki::{Certificate, Time};
 
 use support::fileservers::{self, FileServer};
@@ -321,6 +322,28 @@ fn every_ca_of_the_path_is_asked_about() {
 
     web.put("root.crl", pki.crl("root", &[201], &[]));
     Judge::new(&pki, "", "").refuses(&chain, "the certificate of cn=sub, serial number 0xC9, was revoked");
+}
+
+/// Only the CA itself is known by its fingerprint: whoever stands between may put another above it.
+#[test]
+fn a_ca_above_the_authenticated_one_is_trusted_with_nothing() {
+    let pki = OpensslPki::new();
+    pki.root("root", "/CN=root");
+    pki.issue("sub", "/CN=sub", "root", CA, &[]);
+    for (name, issuer) in [("r1", "sub"), ("r2", "root")] {
+        pki.issue(name, &format!("/CN={name}"), issuer, DEVICE, &[]);
+    }
+    let judge =
+        Judge::new(&pki, "", "crypto pki trustpoint below\n enrollment terminal\n revocation-check none\n");
+    let pem: String =
+        ["sub", "root"].map(|name| pem::write_certificate(pki.certificate(name).der())).concat();
+    let offered = judge.node.authenticate("below", Some(pem.as_bytes())).unwrap();
+    assert_eq!(offered.certificates.chain(), [pki.certificate("root")]);
+    judge.node.accept(offered).unwrap();
+    let check = |name: &str| judge.node.check_peer("below", &pki.certificates(&[name]), judge.node.now());
+    assert_eq!(check("r1").unwrap().path.certificates().len(), 2);
+    let refused = check("r2").unwrap_err().to_string();
+    assert!(refused.contains("its issuer cn=root is not known here"), "{refused}");
 }
 
 #[test]
