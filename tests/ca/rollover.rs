@@ -265,6 +265,14 @@ fn keys_for_scep_have_a_next_certificate_too() {
     assert!(next.verify_signed_by(NEXT_KEY.public_key()).is_ok());
     // Found again, and moved with the CA; nothing is certified anew.
     assert_eq!(certify(&lab, Phase::Next).1, id);
+    // One whose key is lost is certified anew, once.
+    let (key, ca) = (TestKey::new(), lab.opened());
+    let anew = || ca.certify_scep_key(ca.next().unwrap(), Role::RaSign, &key, place, &meter, NOW).unwrap().id;
+    let id = anew();
+    assert_eq!(anew(), id);
+    let next = lab.store.authorities(LABEL).unwrap().into_iter().find(|a| a.id == id).unwrap();
+    assert_eq!(Certificate::parse(&next.certificate).unwrap().public_key(), key.public_key());
+    let (_, id) = certify(&lab, Phase::Next);
     lab.store.activate(LABEL).unwrap();
     assert_eq!(certify(&lab, Phase::Active).1, id);
 

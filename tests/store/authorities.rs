@@ -70,6 +70,22 @@ pub fn a_next_authority_waits_and_takes_over(db: &dyn Database) {
     assert_eq!(phases, [[Phase::Retired; 3], [Phase::Active; 3]].concat());
 }
 
+pub fn a_next_authority_of_scep_may_be_replaced(db: &dyn Database) {
+    let store = db.open();
+    let ca = store.prepare(new_authority(Role::Ca, 1)).unwrap();
+    let old = store.prepare(new_authority(Role::RaSign, 2)).unwrap();
+    let acting = store.install(new_authority(Role::RaSign, 3), None).unwrap();
+    for (role, replaced) in [(Role::Ca, &ca), (Role::RaDecrypt, &old), (Role::RaSign, &acting)] {
+        assert_conflict(store.replace_next(new_authority(role, 4), replaced.id));
+    }
+    assert_not_found(store.replace_next(new_authority(Role::RaSign, 4), 999));
+    let new = store.replace_next(new_authority(Role::RaSign, 4), old.id).unwrap();
+    assert_eq!(new.phase, Phase::Next);
+    let discarded = Authority { phase: Phase::Discarded, ..old };
+    assert_eq!(store.authorities(CA).unwrap(), [ca, discarded.clone(), acting, new]);
+    assert_conflict(store.replace_next(new_authority(Role::RaSign, 5), discarded.id));
+}
+
 pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     let store = db.open();
     let taken_back = Revocation { at: NOW, reason: 5 };

@@ -95,6 +95,7 @@ suite! {
         authorities_are_listed_oldest_first,
         a_role_has_one_active_authority,
         a_next_authority_waits_and_takes_over,
+        a_next_authority_of_scep_may_be_replaced,
         a_next_authority_is_taken_back_with_what_it_signed,
         what_an_authority_issued_is_counted,
         who_would_be_left_behind_is_known,
