@@ -79,8 +79,8 @@ pub trait Store: Send + Sync {
     /// What a CA has issued, so far as it is on record and kept whole.
     fn issued_by(&self, server: &str, authority: u64) -> Result<IssuedBy, StoreError>;
 
-    /// Holders of certificates that `authority` issued in answer to enrollments, valid at `now` and not revoked,
-    /// who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
+    /// Holders of certificates that `authority` issued in answer to enrollments, or before it was taken over, valid
+    /// at `now` and not revoked, who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
     /// many there are and how many have one of `next`. At most `limit` are named.
     fn left_behind(
         &self,

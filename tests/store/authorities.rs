@@ -184,6 +184,36 @@ pub fn who_would_be_left_behind_is_known(db: &dyn Database) {
     assert_eq!(store.left_behind(OTHER, ca, next, NOW, 10).unwrap(), LeftBehind::default());
 }
 
+pub fn devices_of_an_adopted_ca_may_be_left_behind(db: &dyn Database) {
+    let store = db.open();
+    let known = |n: u64, subject: Option<&str>, der: bool| Adopted {
+        serial: Serial::from(n),
+        der: der.then(|| vec![0x30, n as u8]),
+        subject: subject.map(str::to_owned),
+        key: Some([n as u8; 32]),
+        not_before: Some(NOW),
+        not_after: Some(NOW.plus(DAY * 9)),
+        revocation: None,
+    };
+    let (authority, last_serial) = (new_authority(Role::Ca, 1), Serial::from(9));
+    let own = Adopted { der: Some(authority.certificate.clone()), ..known(1, Some("CN=ca"), true) };
+    let revocation = Some(Revocation { at: NOW, reason: 1 });
+    let certificates = vec![
+        own,
+        known(2, Some("CN=whole"), true),
+        known(3, Some("CN=named"), false),
+        known(4, None, false),
+        Adopted { revocation, ..known(5, Some("CN=revoked"), true) },
+        Adopted { not_after: Some(NOW.minus(HOUR)), ..known(6, Some("CN=expired"), true) },
+    ];
+    let adoption = Adoption { authority, certificates, last_serial, crl: None, now: NOW };
+    let ca = store.adopt(adoption).unwrap().id;
+    let next = store.prepare(new_authority(Role::Ca, 2)).unwrap().id;
+    let left = store.left_behind(CA, ca, next, NOW, 10).unwrap();
+    let subjects = ["CN=named", "CN=whole"].map(String::from).to_vec();
+    assert_eq!(left, LeftBehind { missing: 2, ready: 0, subjects });
+}
+
 fn submit_for(store: &dyn Store, n: u64, authority: u64) -> Result<Submitted, StoreError> {
     let intent = NewIntent { authority: Some(authority), ..new_intent() };
     let submission = Submission::Issue(intent);

@@ -99,6 +99,7 @@ suite! {
         a_next_authority_is_taken_back_with_what_it_signed,
         what_an_authority_issued_is_counted,
         who_would_be_left_behind_is_known,
+        devices_of_an_adopted_ca_may_be_left_behind,
         an_adopted_ca_goes_on,
         an_adopted_ca_is_the_first,
         what_is_known_twice_is_one,
