@@ -508,6 +508,22 @@ fn operators_ask_a_server_about_certificates() {
     validate("mycs nvram:r2.pem").exited(1).says("no such file");
     validate("other").exited(1).says("% there is no trustpoint \"other\"");
 
+    // Whoever has used the key of the CA has not put the certificate on record.
+    device(&ca, "r2");
+    validate("mycs nvram:r2.pem").success();
+    for (change, number) in [("UPDATE certificates SET der = x'3000'", 2), ("DELETE FROM certificates", 3)] {
+        let file = if number == 2 { "r1" } else { "r2" };
+        let database = rusqlite::Connection::open(ca.state().join("tokenca.db")).unwrap();
+        let saved = format!("CREATE TABLE saved AS SELECT * FROM certificates WHERE serial = x'010{number}'");
+        database.execute_batch(&format!("{saved}; {change} WHERE serial = x'010{number}'")).unwrap();
+        validate(&format!("mycs nvram:{file}.pem"))
+            .exited(1)
+            .says("the certificate server \"mycs\" has not issued this certificate");
+        let restore = "INSERT OR REPLACE INTO certificates SELECT * FROM saved; DROP TABLE saved";
+        database.execute_batch(restore).unwrap();
+        validate(&format!("mycs nvram:{file}.pem")).success();
+    }
+
     // The server's own database knows at once.
     ca.exec("crypto pki server mycs revoke 0x2");
     validate("mycs nvram:r1.pem")
