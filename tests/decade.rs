@@ -167,7 +167,8 @@ impl Pki {
             if !monthly && !certificates.iter().any(|c| is_new(&c)) {
                 continue;
             }
-            let files = certificates.iter().map(|(device, own)| self.write(device, &[own])).collect::<Vec<_>>();
+            let files =
+                certificates.iter().map(|(device, own)| self.write(device, &[own])).collect::<Vec<_>>();
             let chain = above.iter().map(|der| Certificate::parse(der).unwrap()).collect::<Vec<_>>();
             let chain = [vec![certificates[0].1.clone()], chain].concat();
             let ran = self.openssl(&chain, &files);
@@ -182,7 +183,9 @@ impl Pki {
     /// Who says what, for whoever has to find out what went wrong.
     fn state(&self) -> String {
         let mut text = format!("step {}, {}\n", self.steps, self.world.now());
-        for (host, label) in [(&self.root, "root"), (&self.sub, "sub"), (&self.ra, "ra"), (&self.site, "site")] {
+        for (host, label) in
+            [(&self.root, "root"), (&self.sub, "sub"), (&self.ra, "ra"), (&self.site, "site")]
+        {
             if let Ok(server) = host.node().server(label) {
                 writeln!(text, "{label}: {:#?}", server.report()).unwrap();
                 let rows = server.requests().unwrap_or_default();
@@ -294,7 +297,9 @@ fn fingerprint(host: &Host, label: &str) -> String {
 
 /// A configuration whose trustpoint asks this server.
 fn below(lines: &str, upper: &Host, label: &str) -> String {
-    lines.replace("URL", &format!("{}/{label}", upper.url())).replace("FINGERPRINT", &fingerprint(upper, label))
+    lines
+        .replace("URL", &format!("{}/{label}", upper.url()))
+        .replace("FINGERPRINT", &fingerprint(upper, label))
 }
 
 fn devices() -> impl Iterator<Item = String> {

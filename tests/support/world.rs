@@ -16,8 +16,8 @@ use tokenca::node::{Node, NodeError, ServerStatus};
 use tokenca::pki::{Certificate, Time};
 use tokio::runtime::Runtime;
 
-use super::{run, until};
 use super::softhsm::PIN;
+use super::{run, until};
 
 /// A clock, and where hosts live.
 pub struct World {
@@ -71,8 +71,12 @@ impl World {
              crypto pki token usbtoken0\n profile softhsm2\n label {name}\n user-pin environment {PIN}\n{lines}"
         );
         fs::write(state.join(CONFIGURATION), text).expect("a configuration");
-        let mut host =
-            Host { name: name.to_owned(), state, address: SocketAddr::from(([127, 0, 0, 1], 0)), running: None };
+        let mut host = Host {
+            name: name.to_owned(),
+            state,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            running: None,
+        };
         self.start(&mut host);
         host
     }
@@ -81,7 +85,8 @@ impl World {
     pub fn start(&self, host: &mut Host) {
         assert!(host.running.is_none(), "{} runs", host.name);
         let text = fs::read_to_string(host.state.join(CONFIGURATION)).expect("its configuration");
-        let configuration = Configuration::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", host.name));
+        let configuration =
+            Configuration::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", host.name));
         let clock = self.clock.clone();
         let time = Arc::new(move || Time::from_unix(clock.load(Ordering::SeqCst)));
         // What ran there before may be going yet: dropped by the connection that had it last.
