@@ -13,8 +13,12 @@
 //! `<` lines are standard input; `[exit N]` stands when N is not 0. `$ serve` starts a server, which is
 //! stopped at the end or by `$ stop`. `{state}` is the state directory; `{*}` in a line is anything, a line
 //! `{...}` is any lines.
+//! `$ until COMMAND` types a command until what is shown fits, for what a server does by itself.
+//! A transcript that says `# needs a CA` has another server with a CA `upper`, which grants by hand: `{ca}` is its
+//! address, and `$ ca COMMAND` is typed there.
 //! A transcript that says `# needs a token` gets a SoftHSM token labelled `tokenca`, its PIN in
-//! `pin.txt`. `UPDATE_TRANSCRIPTS=1` writes what is shown where it does not fit.
+//! `pin.txt`. `UPDATE_TRANSCRIPTS=1` writes what is shown where it does not fit; `TRANSCRIPTS=part` takes those only whose
+//! names have this part.
 
 #[path = "support/softhsm.rs"]
 mod softhsm;
@@ -24,6 +28,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use softhsm::SoftHsm;
 
@@ -32,6 +37,9 @@ fn transcripts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
+    if let Ok(part) = std::env::var("TRANSCRIPTS") {
+        files.retain(|file| file.to_string_lossy().contains(&part));
+    }
     files.sort();
     assert!(!files.is_empty());
     let threads: Vec<_> =
@@ -68,7 +76,8 @@ fn replay(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).unwrap();
     let (head, steps) = steps(&text);
     let token = head.contains("# needs a token").then(SoftHsm::new);
-    let mut session = Session::new(token);
+    let upper = head.contains("# needs a CA").then(Upper::new);
+    let mut session = Session::new(token, upper);
     let mut differences = String::new();
     let mut written = head;
     for step in steps {
@@ -159,16 +168,48 @@ struct Session {
     server: Option<Child>,
     directory: tempfile::TempDir,
     token: Option<SoftHsm>,
+    upper: Option<Upper>,
 }
 
+/// Another server, with a CA.
+struct Upper {
+    session: Box<Session>,
+    address: String,
+}
+
+impl Upper {
+    fn new() -> Self {
+        let mut session = Box::new(Session::new(Some(SoftHsm::new()), None));
+        fs::write(session.state().join("startup-config"), UPPER).unwrap();
+        session.serve();
+        let status = session.type_in("tokenca show ip http server status", &[]).join("\n");
+        let port = status.lines().find_map(|line| line.strip_prefix("HTTP server port: ")).unwrap();
+        Self { address: format!("127.0.0.1:{port}"), session }
+    }
+}
+
+const UPPER: &str = "\
+hostname upper
+ip http server
+ip http port 0
+ip http bind 127.0.0.1
+crypto pki token usbtoken0
+ profile softhsm2
+ label tokenca
+ user-pin file pin.txt
+crypto pki server upper
+ issuer-name CN=upper, O=Example
+ no shutdown
+";
+
 impl Session {
-    fn new(token: Option<SoftHsm>) -> Self {
+    fn new(token: Option<SoftHsm>, upper: Option<Upper>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         if let Some(token) = &token {
             fs::create_dir(directory.path().join("s")).unwrap();
             fs::copy(token.pin_file(), directory.path().join("s/pin.txt")).unwrap();
         }
-        Self { server: None, directory, token }
+        Self { server: None, directory, token, upper }
     }
 
     fn state(&self) -> PathBuf {
@@ -186,6 +227,16 @@ impl Session {
     }
 
     fn run(&mut self, step: &Step) -> Vec<String> {
+        if let Some(typed) = step.typed.strip_prefix("until ") {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                let shown = self.type_in(typed, &step.input);
+                if fit(&shown, &step.shown) || Instant::now() > deadline {
+                    return shown;
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
         match step.typed.as_str() {
             "serve" => self.serve(),
             "stop" => {
@@ -197,6 +248,11 @@ impl Session {
     }
 
     fn type_in(&self, typed: &str, input: &[String]) -> Vec<String> {
+        if let (Some(typed), Some(upper)) = (typed.strip_prefix("ca "), &self.upper) {
+            return upper.session.type_in(&format!("tokenca {typed}"), input);
+        }
+        let ca = self.upper.as_ref().map_or("{ca}", |upper| upper.address.as_str());
+        let typed = typed.replace("{ca}", ca);
         let words = typed.strip_prefix("tokenca").unwrap_or_else(|| panic!("{typed}: is not tokenca"));
         // One pipe for both, as on a terminal.
         let (mut screen, out) = std::io::pipe().unwrap();
@@ -207,11 +263,11 @@ impl Session {
         drop(program);
         let mut stdin = child.stdin.take().unwrap();
         // A program that reads nothing may be gone already.
-        let _ = input.iter().try_for_each(|line| writeln!(stdin, "{line}"));
+        let _ = input.iter().try_for_each(|line| writeln!(stdin, "{}", line.replace("{ca}", ca)));
         drop(stdin);
         let mut text = String::new();
         screen.read_to_string(&mut text).unwrap();
-        let text = text.replace(&self.state().display().to_string(), "{state}");
+        let text = text.replace(&self.state().display().to_string(), "{state}").replace(ca, "{ca}");
         let mut shown: Vec<_> = text.lines().map(|line| line.trim_end().to_owned()).collect();
         match child.wait().unwrap().code() {
             Some(0) => {}

@@ -116,32 +116,20 @@ fn server_lines_as_the_documents_have_them() {
 
 #[test]
 fn what_other_versions_do_is_refused_at_its_word() {
-    for (line, caret) in [
-        ("mode sub-cs", 0),
-        ("mode ra transparent", 0),
-        ("auto-rollover 90", 0),
-        ("auto-rollover", 0),
-        ("grant ra-auto", 6),
-        ("grant auto rollover ca-cert", 11),
-        ("grant auto trustpoint myra", 11),
-    ] {
+    for (line, caret) in [("redundancy", 0), ("eku request server-auth", 0), ("grant auto tp-list myra", 11)]
+    {
         let word = line[caret..].split(' ').next().unwrap();
         let shown = format!("line 2:\n{line}\n{:caret$}^\n% `{word}` is not in this version", "");
         assert_eq!(error(&format!("crypto pki server mycs\n{line}")), shown);
         assert_eq!(server(&format!("no {line}")), server(""));
     }
     for line in [
-        "enrollment terminal pem",
-        "enrollment mode ra",
-        "enrollment retry period 5",
-        "enrollment url http://[2001:DB8:1:1::1]:80 pem",
-        "ip-address ethernet-0",
-        "serial-number none",
-        "usage ike",
-        "auto-enroll regenerate",
-        "password password1",
-        "hash sha384",
-        "fqdn none",
+        "authorization list x password password1",
+        "auto-trigger",
+        "chain-validation continue",
+        "eku request server-auth",
+        "match certificate Group skip authorization-check",
+        "primary",
     ] {
         let error = error(&format!("crypto pki trustpoint sub\n {line}"));
         assert!(error.contains("is not in this version"), "{line}: {error}");
@@ -164,12 +152,9 @@ fn what_other_versions_do_is_refused_at_its_word() {
     let mut editor = Editor::new(Configuration::default());
     editor.line("crypto pki server mycs").unwrap();
     let words: Vec<_> = editor.next("", None).unwrap().into_iter().map(|(word, _)| word).collect();
-    assert!(
-        !words.iter().any(|word| ["mode", "auto-rollover", "issuer"].contains(&word.as_str())),
-        "{words:?}"
-    );
+    assert!(!words.iter().any(|word| ["redundancy", "eku", "issuer"].contains(&word.as_str())), "{words:?}");
     let words: Vec<_> = editor.next("grant", None).unwrap().into_iter().map(|(word, _)| word).collect();
-    assert_eq!(words, ["auto", "none"]);
+    assert_eq!(words, ["auto", "none", "ra-auto"]);
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Upstream {
             next: None,
             fetches: Arc::default(),
         };
-        Ra::new(Arc::new(ca), store.clone(), keys, AlgorithmPolicy::default(), Manner::default())
+        Ra::new(Arc::new(ca), store.clone(), keys, AlgorithmPolicy::default(), Manner::default()).unwrap()
     }
 
     /// Grants from now on so.
@@ -212,7 +212,7 @@ impl Registration {
             fetches: Arc::default(),
         };
         let (certifier, store) = (elsewhere.clone(), self.store.clone());
-        let ra = Ra::new(certifier, store, keys, AlgorithmPolicy::default(), Manner::default());
+        let ra = Ra::new(certifier, store, keys, AlgorithmPolicy::default(), Manner::default()).unwrap();
         let clock = self.clock.clone();
         let time = move || Time::from_unix(clock.load(Ordering::Relaxed));
         let forwarder = Forwarder::start(elsewhere.clone(), time).unwrap();

@@ -67,7 +67,7 @@ fn a_crl_that_is_not_complete_is_none() {
 /// What OpenSSL answers to the question about this certificate of `root`, and what we make of it.
 fn ask(pki: &OpensslPki, name: &str, arguments: &[&str], rules: &Rules) -> Result<Answer, OcspFault> {
     let (certificate, root) = (pki.certificate(name), pki.certificate("root"));
-    let question = Question::new(&certificate, &root, [7; 32]);
+    let question = Question::new(&certificate, &root, Some([7; 32]));
     let file = |name: &str| pki.file(name).to_str().unwrap().to_owned();
     fs::write(file("request"), question.to_der()).unwrap();
     let text = run(Command::new("openssl").args(["ocsp", "-reqin", &file("request"), "-req_text"])).success();
@@ -128,7 +128,8 @@ fn an_answer_is_of_now_and_to_this_question() {
     let response = fs::read(pki.file("response")).unwrap();
     let (good, next, root) = (pki.certificate("good"), pki.certificate("next"), pki.certificate("root"));
     let rules = Rules::at(now());
-    let about = |certificate, nonce| Question::new(certificate, &root, [nonce; 32]).answer(&response, &rules);
+    let about =
+        |certificate, nonce| Question::new(certificate, &root, Some([nonce; 32])).answer(&response, &rules);
     about(&good, 7).unwrap();
     assert_eq!(about(&good, 8), Err(OcspFault::OtherNonce));
     assert_eq!(about(&next, 7), Err(OcspFault::OtherQuestion));
@@ -157,7 +158,7 @@ fn an_answer_is_of_now_and_to_this_question() {
         let response = fs::read(file("response")).unwrap();
         let certificate = pki.certificate("good");
         let answer =
-            Question::new(&certificate, &root, [7; 32]).answer(&response, &Rules::at(now().plus(at)));
+            Question::new(&certificate, &root, Some([7; 32])).answer(&response, &Rules::at(now().plus(at)));
         assert_eq!(answer.is_ok(), good, "{answer:?} after {at:?}");
     }
 }
@@ -201,7 +202,7 @@ fn what_is_no_answer_is_none() {
     ask(&pki, "good", &BY_ROOT, &Rules::at(now())).unwrap();
     let response = fs::read(pki.file("response")).unwrap();
     let (certificate, root) = (pki.certificate("good"), pki.certificate("root"));
-    let question = Question::new(&certificate, &root, [7; 32]);
+    let question = Question::new(&certificate, &root, Some([7; 32]));
     let rules = Rules::at(now());
     for (status, words) in [(1, "malformedRequest"), (3, "tryLater"), (6, "unauthorized"), (9, "status 9")] {
         let error = question.answer(&[0x30, 3, 10, 1, status], &rules).unwrap_err().to_string();

@@ -50,8 +50,8 @@ static ABSENT: LazyLock<Table<Absent>> = LazyLock::new(|| Table::new(ROWS));
 const ROWS: &[Absent] = &[
     later("crypto pki/ca import <label> certificate"),
     later("crypto pki/ca {authenticate | enroll} <label>"),
-    later("crypto pki/ca {certificate | crl | trustpool} <rest...>"),
-    later("show crypto pki/ca {crls | timers} [<rest...>]"),
+    later("crypto pki/ca trustpool <rest...>"),
+    later("show crypto pki/ca timers [<rest...>]"),
     later("show crypto pki/ca {benchmarks | counters | session | trustpoints | trustpool} [<rest...>]"),
     router("clear crypto {ikev2 | ipsec | isakmp | sa | session} [<rest...>]"),
     router("debug crypto {engine | ikev2 | ipsec | isakmp} [<rest...>]"),
@@ -79,7 +79,6 @@ mod tests {
     fn what_is_not_here_says_why() {
         for (line, why) in [
             ("crypto ca authenticate ese-ios-ca", "`authenticate` is not in this version"),
-            ("crypto ca crl request ese-ios-ca", "`crl` is not in this version"),
             ("show crypto pki trustpoints", "`trustpoints` is not in this version"),
             ("show crypto isa sa", "`show crypto isakmp` is a command of a router"),
             ("reload", "systemctl restart"),

@@ -14,6 +14,7 @@ mod clock;
 mod command;
 mod connection;
 mod copy;
+mod crls;
 mod debug;
 mod files;
 mod filter;
@@ -36,6 +37,7 @@ mod source;
 mod startup;
 mod terminal;
 mod tokens;
+mod validate;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -261,6 +263,8 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         revocation::COMMANDS,
         rollover::COMMANDS,
         certificates::COMMANDS,
+        crls::COMMANDS,
+        validate::COMMANDS,
         keys::COMMANDS,
         key_files::COMMANDS,
         pki::COMMANDS,

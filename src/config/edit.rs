@@ -18,6 +18,8 @@ pub struct Editor {
     hex: String,
     ended: bool,
     number: usize,
+    // Lines so far; a number may be given to several.
+    steps: usize,
     notes: Vec<String>,
     left_out: Option<LeftOut>,
     // By mode, syntax and words of the syntax.
@@ -37,6 +39,8 @@ struct Before {
 #[derive(Clone)]
 struct Typed {
     number: usize,
+    // How many lines came before it.
+    order: usize,
     line: String,
     // Whether it was no more than the `no` form.
     no: bool,
@@ -52,6 +56,7 @@ impl Editor {
             hex: String::new(),
             ended: false,
             number: 0,
+            steps: 0,
             notes: Vec::new(),
             left_out: None,
             typed: BTreeMap::new(),
@@ -156,7 +161,7 @@ impl Editor {
             let about_it = typed.no || typed.args.has(blame.value) || typed.args.get(blame.value).is_some();
             about_it.then_some((typed, blame))
         });
-        Err(match to_blame.max_by_key(|(typed, _)| typed.number) {
+        Err(match to_blame.max_by_key(|(typed, _)| typed.order) {
             Some((typed, blame)) => {
                 let problem = Problem::from(typed.args.refuse(blame.value, blame.reason.as_str()));
                 ConfigError::Line { number: typed.number, error: problem.at(&typed.line) }
@@ -228,6 +233,7 @@ impl Editor {
     /// Applies one line; one that is wrong may have been done in part.
     fn step(&mut self, text: &str) -> Result<(), LineError> {
         self.number += 1;
+        self.steps += 1;
         self.ended = false;
         // A byte order mark, as some editors put before the first line.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -308,7 +314,8 @@ impl Editor {
                 found.run(self)?;
                 let key = (mode, found.syntax, found.args.words().collect());
                 let line = without_passwords(line);
-                let typed = Typed { number: self.number, line, no: found.no, args: found.args };
+                let typed =
+                    Typed { number: self.number, order: self.steps, line, no: found.no, args: found.args };
                 self.typed.insert(key, typed);
             }
             Found::Nothing => {}

@@ -16,6 +16,7 @@ mod hex;
 mod legacy;
 mod line;
 mod map;
+mod matching;
 mod mode;
 mod profile;
 mod pubkey;

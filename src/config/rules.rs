@@ -184,30 +184,32 @@ fn shared_key(configuration: &Configuration) -> Option<Broken> {
     };
     let key = |section: &TrustpointSection| section.key.as_ref().map(|key| key.label().to_owned());
     let users = configuration.trustpoints.iter().filter(|(_, section)| enrols(section));
-    let (label, other) =
+    let (this, other) =
         users.clone().filter(|(_, section)| renews(section)).find_map(|(label, section)| {
             let other = users.clone().find(|(other, used)| *other != label && key(used) == key(section));
             other.map(|(other, _)| (label, other))
         })?;
-    let reason = format!(
-        "trustpoint {other} has the same key, which would be gone after a new one; give each its own by \
-         `rsakeypair`"
-    );
+    let shared = |other: &str| {
+        format!(
+            "trustpoint {other} has the same key, which would be gone after a new one; give each its own by \
+             `rsakeypair`"
+        )
+    };
     let blame = |label: &str, words, value| Blame {
         mode: Mode::Trustpoint(label.to_owned()),
         words,
         value,
-        reason: reason.clone(),
+        reason: shared(if label == this { other } else { this }),
     };
     Some(Broken {
         blames: vec![
-            blame(label, trustpoint::REGENERATE, "regenerate"),
-            blame(label, trustpoint::AUTO_ENROLL, "regenerate"),
-            blame(label, trustpoint::RSA_KEY_PAIR, "label"),
+            blame(this, trustpoint::REGENERATE, "regenerate"),
+            blame(this, trustpoint::AUTO_ENROLL, "regenerate"),
+            blame(this, trustpoint::RSA_KEY_PAIR, "label"),
             blame(other, trustpoint::RSA_KEY_PAIR, "label"),
         ],
-        reason: reason.clone(),
-        section: format!("crypto pki trustpoint {label}"),
+        reason: shared(other),
+        section: format!("crypto pki trustpoint {this}"),
     })
 }
 

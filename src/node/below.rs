@@ -6,7 +6,7 @@ use std::sync::Arc;
 use x509_cert::ext::pkix::KeyUsages;
 
 use crate::config::{EnrollmentMethod, EnrollmentUrl, RevocationMethod, ServerMode};
-use crate::pki::{Certificate, Name, path};
+use crate::pki::{Certificate, Name, Time, path};
 use crate::ra::{Above, Elsewhere, Forwarder, Keys, Manner, Ra, Registrar, Responder};
 use crate::scep::AlgorithmPolicy;
 use crate::store::{Authority, NewAuthority, Role, Store, TrustedKind, UpperPhase};
@@ -14,7 +14,7 @@ use crate::token::{Priority, Token, TokenKey};
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::NodeError;
-use super::server::parse;
+use super::server::{CertServer, parse};
 use super::start::{Acting, Notes, Start, Started, algorithms, issuer_name, settings};
 
 /// A certificate of the trustpoint's own, with its key.
@@ -125,17 +125,13 @@ impl Start<'_> {
             keys,
             algorithms(self.section),
             Manner { chain: self.section.scep.include_chain, alone: false },
-        );
+        )?;
         let clock = self.clock.clone();
         let forwarder = Forwarder::start(elsewhere.clone(), move || clock.now()).map_err(|source| {
             NodeError::Io { what: format!("starting a thread for {}", self.label), source }
         })?;
-        Ok(Started {
-            acting: Acting::Registrar { elsewhere, forwarder },
-            ra,
-            next_trouble: None,
-            notes: Notes::default(),
-        })
+        let acting = Acting::Registrar { elsewhere, forwarder };
+        Ok(Started { acting, ra, next_trouble: None, notes: Notes::default() })
     }
 
     /// The certificates of the CA above.
@@ -194,6 +190,16 @@ impl Start<'_> {
                 error.unwrap_or_else(|| "no reason is known".to_owned())
             ),
         })
+    }
+}
+
+impl CertServer {
+    /// An RA whose trustpoint has another certificate now, renewed or of the CA's next time, starts anew with it.
+    pub(super) fn tick_registrar(&self, elsewhere: &Elsewhere, now: Time) -> Result<(), NodeError> {
+        match registrar(self.store.as_ref(), &self.label)? {
+            Some(held) if held != *elsewhere.registrar() => self.restart(now),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -102,7 +102,8 @@ impl Node {
             let pair = Held { name, key: ca.key_label, certificate: None, usage: Usage::General };
             return Ok(Holdings { authorities: vec![ca.certificate], pairs: vec![pair] });
         }
-        let trusted = self.store.trusted(trustpoint)?;
+        let mut trusted = self.store.trusted(trustpoint)?;
+        trusted.retain(|trusted| !trusted.kind.is_next());
         if trusted.is_empty() {
             let known = self.configuration().trustpoints.contains_key(trustpoint);
             return Err(NodeError::NotFound(match known {
@@ -111,7 +112,7 @@ impl Node {
             }));
         }
         let (own, authorities): (Vec<_>, Vec<_>) =
-            trusted.into_iter().partition(|trusted| trusted.kind == TrustedKind::Own);
+            trusted.into_iter().partition(|trusted| trusted.kind.is_own());
         let keys = own.iter().chain(&authorities).filter_map(|trusted| trusted.key_label.clone());
         let encryption =
             |key: &str| own.iter().any(|o| o.key_label.as_deref() == Some(&*Usage::Encryption.label(key)));
@@ -326,7 +327,11 @@ impl Certificates {
         }
         for (certificate, usage) in &self.own {
             let place = (token.name(), usage.label(key_name));
-            node.store.trust(trusted(name, TrustedKind::Own, certificate, Some(place)))?;
+            let kind = match usage {
+                Usage::Encryption => TrustedKind::OwnEncryption,
+                Usage::General | Usage::Signature => TrustedKind::Own,
+            };
+            node.store.trust(trusted(name, kind, certificate, Some(place)))?;
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ mod surroundings;
 mod takeover;
 mod tls;
 mod tokens;
+mod trustpoints;
+mod validation;
 mod vault;
 
 use std::collections::btree_map::Entry;
@@ -49,12 +51,18 @@ pub use rollover::{NextCertificate, RolloverReport, RolloverStatus};
 pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
+pub use trustpoints::{
+    Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
+    UpperRequestReport, Verdict,
+};
+pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 
 use archive::Passphrases;
 use clock::Clock;
 use surroundings::Surroundings;
 use tls::Tls;
 use tokens::Tokens;
+use validation::Checks;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
 pub struct Node {
@@ -68,7 +76,10 @@ pub struct Node {
     changing: Mutex<()>,
     http: RwLock<Option<SocketAddr>>,
     tls: Tls,
+    trustpoints: Trustpoints,
     on_change: Mutex<Option<Listener>>,
+    /// What is remembered of CRLs and responders.
+    checks: Checks,
     /// Of archives to be made, by the label of their server.
     passphrases: Arc<Passphrases>,
     /// Held as long as the node lives: one process per state directory.
@@ -108,6 +119,7 @@ impl Node {
         let files = files::of(&empty, &state, &Tokens::default(), &vault);
         let node = Arc::new(Self {
             tls: Tls::new(store.clone(), clock.clone()),
+            trustpoints: Trustpoints::new(store.clone(), clock.clone(), vault.clone()),
             clock,
             store,
             vault,
@@ -121,6 +133,7 @@ impl Node {
             http: RwLock::default(),
             on_change: Mutex::default(),
             passphrases: Arc::default(),
+            checks: Checks::default(),
             state,
             _lock: lock,
         });
@@ -195,6 +208,8 @@ impl Node {
             self.forget_trustpoint(label)?;
         }
         self.keep_chains(chains)?;
+        // Before the servers: some act with what their trustpoint has.
+        self.trustpoints.configure(&new, &tokens, &files);
         let around = Surroundings {
             tokens: tokens.clone(),
             files: files.clone(),
@@ -260,6 +275,7 @@ impl Node {
             server.tick(now);
         }
         self.tls.tick(now);
+        self.trustpoints.tick();
     }
 
     /// What time it is for this node.
@@ -349,6 +365,13 @@ impl Node {
 
     fn listener(&self) -> MutexGuard<'_, Option<Listener>> {
         self.on_change.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Before the lock of the state directory is given back.
+        self.trustpoints.stop();
     }
 }
 

@@ -279,11 +279,11 @@ fn spki<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_str(&hex(key.spki_der()))
 }
 
-fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-fn text_option<T: std::fmt::Display, S: Serializer>(
+pub(super) fn text_option<T: std::fmt::Display, S: Serializer>(
     value: &Option<T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -30,7 +30,7 @@ impl CertServer {
         let source = if pem { TERMINAL_PEM } else { TERMINAL };
         self.check_clock(self.clock.now())?;
         let started = self.started()?;
-        if next && started.ra.next_authority().is_none() {
+        if next && self.ca()?.next().is_none() {
             return Err(NodeError::NotFound(format!(
                 "there is no next CA certificate yet; \"crypto pki server {} rollover\" makes it",
                 self.label

@@ -9,6 +9,7 @@ use crate::pki::archive::ios::{self, FileName};
 use crate::pki::{Certificate, Name, PublicKey, Time, chain};
 use crate::ra::{Answer, Asked, Fetches};
 use crate::store::{Phase, Role, Store};
+use crate::token::Token;
 
 use super::NodeError;
 use super::below;
@@ -287,8 +288,8 @@ impl CertServer {
             around: &status.around,
             store: &self.store,
             gate: &self.gate,
-            fetches: &self.fetches,
             clock: &self.clock,
+            fetches: &self.fetches,
             now,
         };
         let started = start.run()?;
@@ -356,21 +357,14 @@ impl CertServer {
     fn upkeep(&self, started: &Started, status: &Status, now: Time) -> Result<(), NodeError> {
         self.check_clock(now)?;
         let results = match &started.acting {
-            Acting::Ca(ca) => [
+            Acting::Ca(ca) => vec![
                 ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
                 ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
                 self.tick_rollover(ca, started, status, now),
             ],
             Acting::Registrar { elsewhere, forwarder } => {
                 forwarder.wake();
-                // The trustpoint has renewed it, or rolled over with the CA.
-                let held = below::registrar(self.store.as_ref(), &self.label)?;
-                let changed = held.is_some_and(|held| held != *elsewhere.registrar());
-                let restarted = match changed {
-                    true => self.start(now).map(drop).map_err(NodeError::Refused),
-                    false => Ok(()),
-                };
-                [restarted, Ok(()), Ok(())]
+                vec![self.tick_registrar(elsewhere, now)]
             }
         };
         let before = now.minus(status.section.lifetime.enrollment_request.duration());
@@ -429,16 +423,16 @@ impl CertServer {
                 import::keep_authority(self.store.as_ref(), &self.label, authority)?;
                 continue;
             }
-            // That of a next certificate which was taken back is gone, or soon will be.
-            let deleted = delete_key(tokens, &authority.token, &authority.key_label, is_needed);
-            if authority.phase != Phase::Discarded {
-                deleted?;
+            match tokens.get(Some(&authority.token)) {
+                // Its key is gone, or soon will be nobody's.
+                Err(_) if authority.phase == Phase::Discarded => continue,
+                token => delete_key(&token?, &authority.key_label, is_needed)?,
             }
         }
         // Those of an RA, and of a subordinate CA that has waited for its certificate, are the trustpoint's.
         for own in self.store.trusted(&self.label)?.iter().filter(|own| own.kind.is_own() && !keep_keys) {
             if let (Some(token), Some(key_label)) = (&own.token, &own.key_label) {
-                delete_key(tokens, token, key_label, is_needed)?;
+                delete_key(&tokens.get(Some(token))?, key_label, is_needed)?;
             }
         }
         if !keep_keys {
@@ -543,12 +537,10 @@ impl CertServer {
 
 /// Deletes a key that nobody needs.
 fn delete_key(
-    tokens: &Tokens,
-    token: &str,
+    token: &Token,
     label: &str,
     is_needed: &dyn Fn(&PublicKey) -> Result<bool, NodeError>,
 ) -> Result<(), NodeError> {
-    let token = tokens.get(Some(token))?;
     if let Some(key) = token.find(label)?
         && !is_needed(key.public_key())?
     {

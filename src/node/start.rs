@@ -66,10 +66,10 @@ pub struct Start<'a> {
     pub store: &'a Arc<dyn Store>,
     /// Whether it may issue.
     pub gate: &'a Arc<Gate>,
-    /// Where it is noted who asks for the next CA certificate.
-    pub fetches: &'a Arc<Fetches>,
     /// What tells the time from now on.
     pub clock: &'a Arc<Clock>,
+    /// Where it is noted who asks for the next CA certificate.
+    pub fetches: &'a Arc<Fetches>,
     /// Now.
     pub now: Time,
 }
@@ -131,7 +131,7 @@ impl Start<'_> {
         if let Err(error) = ca.issue_due_crls(&meter, self.now) {
             tracing::warn!(server = self.label, error = %chain(&error), "a CRL could not be issued");
         }
-        let next_trouble = match self.next(&ca, &authorities, &meter) {
+        let next_trouble = match self.next_keys(&ca, &authorities, &meter) {
             Ok(next) => {
                 keys.next = next;
                 None
@@ -145,7 +145,7 @@ impl Start<'_> {
             keys,
             algorithms(self.section),
             Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
-        );
+        )?;
         Ok(Started { acting: Acting::Ca(ca), ra, next_trouble, notes })
     }
 

@@ -16,6 +16,11 @@ pub const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
+/// An application-wide, constructed tag.
+pub const fn application(number: u8) -> u8 {
+    0x60 | number
+}
+
 /// One element with the concatenation of `parts` as contents.
 pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();

@@ -114,6 +114,11 @@ impl Tag {
         Self { class: 2, number }
     }
 
+    /// `[APPLICATION number]`.
+    pub const fn application(number: u32) -> Self {
+        Self { class: 1, number }
+    }
+
     const fn universal(number: u32) -> Self {
         Self { class: 0, number }
     }

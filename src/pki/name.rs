@@ -21,6 +21,9 @@ use super::ber;
 pub struct Name(Vec<u8>);
 
 impl Name {
+    /// unstructuredName (RFC 2985, 5.4.1), the `hostname=` of IOS.
+    pub const UNSTRUCTURED_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.2");
+
     /// Takes a DER `Name` (RFC 5280, 4.1.2.4) as it is.
     pub fn from_der(der: &[u8]) -> Self {
         Self(der.to_vec())
@@ -102,6 +105,29 @@ impl Name {
             rdn
         };
         Some(rdns(&self.0)?.into_iter().map(fold).collect())
+    }
+
+    /// As directories have it (RFC 4514): most specific first; what is not among the keywords of that RFC as a dotted
+    /// OID and the octets of the value.
+    pub fn to_directory(&self) -> Option<String> {
+        let mut text: Vec<String> = Vec::new();
+        let mut sequence = ber::parse(&self.0, &ber::Limits::MESSAGE).ok()?.sequence("").ok()?;
+        while let Some(rdn) = sequence.next("").ok()? {
+            let (mut set, mut pairs) = (rdn.set("").ok()?, Vec::new());
+            while let Some(pair) = set.next("").ok()? {
+                let mut pair = pair.sequence("").ok()?;
+                let oid = pair.any("").ok()?.oid("").ok()?;
+                let value = pair.any("").ok()?;
+                let key = KEYS.iter().find(|(key, known, _)| *known == oid && DIRECTORY_KEYS.contains(key));
+                pairs.push(match (key, value.text()) {
+                    (Some((key, ..)), Some(text)) => format!("{key}={}", directory_value(&text)),
+                    _ => format!("{oid}={}", hex(value.raw())),
+                });
+            }
+            text.push(pairs.join("+"));
+        }
+        text.reverse();
+        Some(text.join(","))
     }
 
     /// Whether it calls itself a registration authority of IOS: `ioscs RA` in CN or OU (S21).
@@ -224,6 +250,22 @@ fn write_value(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
     Ok(())
 }
 
+/// A value in the notation of RFC 4514, 2.4.
+fn directory_value(text: &str) -> String {
+    let last = text.chars().count().saturating_sub(1);
+    let mut value = String::new();
+    for (at, c) in text.chars().enumerate() {
+        match c {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' => value.extend(['\\', c]),
+            ' ' if at == 0 || at == last => value.push_str("\\ "),
+            '#' if at == 0 => value.push_str("\\#"),
+            '\0' => value.push_str("\\00"),
+            c => value.push(c),
+        }
+    }
+    value
+}
+
 /// Control characters, and those that turn or hide text (Unicode bidi controls, zero width).
 fn is_disturbing(c: char) -> bool {
     c.is_control()
@@ -326,7 +368,6 @@ fn lookup(key: &str) -> Option<(ObjectIdentifier, Kind)> {
         .or_else(|| key.parse().ok().map(|oid| (oid, Kind::Directory)))
 }
 
-const PKCS9_UNSTRUCTURED_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.2");
 const PKCS9_UNSTRUCTURED_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.8");
 
 const KEYS: [(&str, ObjectIdentifier, Kind); 17] = [
@@ -338,7 +379,7 @@ const KEYS: [(&str, ObjectIdentifier, Kind); 17] = [
     ("c", rfc4519::C, Kind::Country),
     ("dc", rfc4519::DC, Kind::Ia5),
     ("ea", rfc3280::EMAIL_ADDRESS, Kind::Ia5),
-    ("hostname", PKCS9_UNSTRUCTURED_NAME, Kind::Ia5),
+    ("hostname", Name::UNSTRUCTURED_NAME, Kind::Ia5),
     ("ipaddress", PKCS9_UNSTRUCTURED_ADDRESS, Kind::Printable),
     ("serialNumber", rfc4519::SERIAL_NUMBER, Kind::Printable),
     ("uid", rfc4519::UID, Kind::Directory),
@@ -348,6 +389,9 @@ const KEYS: [(&str, ObjectIdentifier, Kind); 17] = [
     ("street", rfc4519::STREET, Kind::Directory),
     ("dnQualifier", rfc4519::DN_QUALIFIER, Kind::Printable),
 ];
+
+/// The keywords of RFC 4514, 3.
+const DIRECTORY_KEYS: [&str; 9] = ["cn", "l", "st", "o", "ou", "c", "street", "dc", "uid"];
 
 const ALIASES: [(&str, &str); 5] =
     [("e", "ea"), ("email", "ea"), ("emailAddress", "ea"), ("unstructuredName", "hostname"), ("s", "st")];
@@ -403,6 +447,13 @@ mod tests {
         let country = name.as_der().windows(3).position(|w| w == [0x55, 4, 6]).unwrap();
         let common = name.as_der().windows(3).position(|w| w == [0x55, 4, 3]).unwrap();
         assert!(country < common);
+    }
+
+    #[test]
+    fn directories_have_a_notation_of_their_own() {
+        let name = Name::parse("CN=\"ca, 1\",OU=\" x #\",EA=a@b.c,C=US").unwrap();
+        let expected = r"cn=ca\, 1,ou=\ x #,1.2.840.113549.1.9.1=#16056140622e63,c=US";
+        assert_eq!(name.to_directory().unwrap(), expected);
     }
 
     #[test]

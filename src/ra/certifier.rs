@@ -21,6 +21,9 @@ pub trait Certifier: Send + Sync {
     /// Certificates of CAs: of that which issues, then of those above it, so far as they are known. Never empty.
     fn certificates(&self) -> &[Certificate];
 
+    /// Certificates of CAs from that which issued with this authority of the store on, that which acts when `None`.
+    fn chain(&self, authority: Option<u64>) -> Vec<Certificate>;
+
     /// Whether the CA issued this certificate.
     fn issued(&self, certificate: &Certificate, now: Time) -> Result<Option<Ours>, CaError>;
 
@@ -65,13 +68,8 @@ pub trait Certifier: Send + Sync {
     /// A certificate by issuer, an encoded name, and serial number.
     fn certificate_of(&self, issuer: &[u8], serial: &Serial) -> Result<Option<store::Certificate>, CaError>;
 
-    /// The newest CRL of the CA.
-    fn crl(&self, now: Time) -> Result<Option<Listed>, Refused>;
-
-    /// The newest CRL of the key with this keyIdentifier, which may be the next one of the CA, or one that was.
-    fn crl_of_key(&self, _key: &[u8]) -> Result<Option<Listed>, Refused> {
-        Ok(None)
-    }
+    /// The newest CRL of the CA, or of the one of its keys with this identifier.
+    fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused>;
 
     /// The CRL on which the certificate with this issuer, an encoded name, and serial number would be.
     fn crl_for(&self, issuer: &[u8], serial: &Serial, now: Time) -> Result<Option<Bytes>, Refused>;
@@ -80,7 +78,7 @@ pub trait Certifier: Send + Sync {
 /// A CRL, and what caches are told of it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Which authority of this server signed it; 0 for that of a CA elsewhere.
+    /// Which key of the CA has signed it: its authority in the store.
     pub authority: u64,
     /// The CRL, DER.
     pub der: Bytes,
@@ -90,13 +88,6 @@ pub struct Listed {
     pub this_update: Time,
     /// nextUpdate.
     pub next_update: Time,
-}
-
-impl From<store::Crl> for Listed {
-    fn from(crl: store::Crl) -> Self {
-        let store::Crl { authority, number, this_update, next_update, der, .. } = crl;
-        Self { authority, der, number, this_update, next_update }
-    }
 }
 
 impl Certifier for Ca {
@@ -110,6 +101,14 @@ impl Certifier for Ca {
 
     fn certificates(&self) -> &[Certificate] {
         self.certificates()
+    }
+
+    fn chain(&self, authority: Option<u64>) -> Vec<Certificate> {
+        let mut chain = self.certificates().to_vec();
+        if let Ok(issuer) = self.issuer(authority) {
+            chain[0] = issuer.certificate().clone();
+        }
+        chain
     }
 
     fn issued(&self, certificate: &Certificate, _: Time) -> Result<Option<Ours>, CaError> {
@@ -166,13 +165,20 @@ impl Certifier for Ca {
         self.certificate_with(serial)
     }
 
-    fn crl(&self, _: Time) -> Result<Option<Listed>, Refused> {
-        Ok(self.crl()?.map(Listed::from))
-    }
-
-    fn crl_of_key(&self, key: &[u8]) -> Result<Option<Listed>, Refused> {
-        let Some(issuer) = self.issuers().find(|issuer| issuer.key_id() == key) else { return Ok(None) };
-        Ok(self.crl_of(issuer)?.map(Listed::from))
+    fn crl(&self, key: Option<&[u8]>, _: Time) -> Result<Option<Listed>, Refused> {
+        let issuer = match key {
+            None => Some(self.active()),
+            Some(key) => self.issuers().find(|issuer| issuer.key_id() == key),
+        };
+        let Some(issuer) = issuer else { return Ok(None) };
+        let listed = |crl: store::Crl| Listed {
+            authority: crl.authority,
+            der: crl.der,
+            number: crl.number,
+            this_update: crl.this_update,
+            next_update: crl.next_update,
+        };
+        Ok(self.crl_of(issuer)?.map(listed))
     }
 
     fn crl_for(&self, issuer: &[u8], serial: &Serial, _: Time) -> Result<Option<Bytes>, Refused> {

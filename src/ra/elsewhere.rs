@@ -213,6 +213,10 @@ impl Certifier for Elsewhere {
         &self.chain
     }
 
+    fn chain(&self, _: Option<u64>) -> Vec<Certificate> {
+        self.chain.clone()
+    }
+
     /// By the CA's signature; as what it was granted where that was done here. One whose standing cannot be
     /// found out is nobody's, unless the trustpoint says that it may pass.
     fn issued(&self, certificate: &Certificate, now: Time) -> Result<Option<Ours>, CaError> {
@@ -310,7 +314,10 @@ impl Certifier for Elsewhere {
         }
     }
 
-    fn crl(&self, now: Time) -> Result<Option<Listed>, Refused> {
+    fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused> {
+        if key.is_some_and(|key| key != self.certificate().key_identifier()) {
+            return Ok(None);
+        }
         let crl = self.crl(now).map_err(Refused::NoCrl)?;
         Ok(Some(Listed {
             authority: 0,

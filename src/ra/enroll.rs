@@ -28,9 +28,9 @@ impl Ra {
     ///
     /// With `next`, a certificate of the next CA is asked for; there must be one.
     pub fn enroll_by_hand(&self, der: &[u8], source: &str, next: bool, now: Time) -> Result<ByHand, Refused> {
-        let authority = match (next, self.next_authority()) {
+        let authority = match (next, &self.next) {
             (false, _) => None,
-            (true, Some(next)) => Some(next),
+            (true, Some(next)) => Some(next.authority),
             (true, None) => return Err(CaError::Gone.into()),
         };
         let csr = match Csr::parse(der).and_then(Csr::verify) {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::ca::CaError;
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
 use crate::scep::{self, AlgorithmPolicy};
 use crate::store::Store;
@@ -26,8 +27,9 @@ pub use challenge::challenge_digest;
 pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
 pub use forward::Forwarder;
-pub use next::{Fetches, Next};
+pub use next::{Fetches, NextKeys};
 
+use next::Next;
 use replies::Replies;
 
 /// What a client may ask for over HTTP.
@@ -68,8 +70,8 @@ pub struct Keys {
     pub decrypter: Responder<dyn DecryptionKey>,
     /// Whether they are keys of their own and not the CA's.
     pub separate: bool,
-    /// What serves requests to the next CA, once there is one.
-    pub next: Option<Next>,
+    /// Those of the next CA, once there is one.
+    pub next: Option<NextKeys>,
     /// Where it is noted who asks for the next CA certificate.
     pub fetches: Arc<Fetches>,
 }
@@ -104,15 +106,17 @@ pub struct Ra {
 }
 
 impl Ra {
-    /// Serves what is certified by `certifier` with these keys.
+    /// Serves what is certified by `certifier` with these keys. Where there is a next CA certificate, it is signed here
+    /// for all who will ask.
     pub fn new(
         certifier: Arc<dyn Certifier>,
         store: Arc<dyn Store>,
         keys: Keys,
         algorithms: AlgorithmPolicy,
         manner: Manner,
-    ) -> Self {
+    ) -> Result<Self, CaError> {
         let Keys { signer, decrypter, separate, next, fetches } = keys;
+        let next = next.map(Next::new).transpose()?;
         let certificates = certifier.certificates();
         let cas: Vec<&[u8]> = certificates.iter().map(|certificate| certificate.der()).collect();
         let ca_cert = match (separate, &cas[..]) {
@@ -126,7 +130,7 @@ impl Ra {
             (false, cas) if cas.len() > 1 && !manner.alone => (scep::CA_RA_CERT, scep::certs_only(cas)),
             (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
         };
-        Self {
+        Ok(Self {
             caps: scep::Capabilities::serving(&algorithms, next.is_some()).to_string().into(),
             certificate: Bytes::copy_from_slice(cas[0]),
             ca_cert: (ca_cert.0, ca_cert.1.into()),
@@ -141,7 +145,7 @@ impl Ra {
             algorithms,
             manner,
             replies: Replies::default(),
-        }
+        })
     }
 
     /// Whether SCEP is served with other keys than the CA's.
@@ -178,19 +182,13 @@ impl Ra {
         })
     }
 
-    /// The CRL of the CA, or of that key of it.
+    /// The CRL of the CA as it is, or of the one of its keys with this identifier.
     fn crl(&self, key: Option<&[u8]>, peer: IpAddr, now: Time) -> Answer {
-        let crl = match key {
-            None => self.certifier.crl(now),
-            Some(key) => self.certifier.crl_of_key(key),
-        };
-        let crl = match (crl, key) {
-            (Ok(Some(crl)), _) => crl,
-            (Ok(None), None) => return Answer::not_found("there is no CRL yet"),
-            (Ok(None), Some(_)) => {
-                return Answer::not_found("no key of this CA has this identifier and a CRL");
-            }
-            (Err(error), _) => {
+        let crl = match self.certifier.crl(key, now) {
+            Ok(Some(crl)) => crl,
+            Ok(None) if key.is_some() => return Answer::not_found("there is no CRL of such a key"),
+            Ok(None) => return Answer::not_found("there is no CRL yet"),
+            Err(error) => {
                 tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
                 return Answer::busy();
             }

@@ -6,44 +6,43 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::ca::{Ca, CaError, Meter};
-use crate::pki::{Certificate, DecryptionKey};
+use crate::ca::CaError;
+use crate::pki::{DecryptionKey, SigningKey};
 use crate::scep::{self, next_ca};
 
 use super::{Answer, Ra, Responder};
 
 /// What serves requests to the next CA.
-pub struct Next {
+pub struct NextKeys {
     /// The authority that signs what is asked of it.
-    pub(super) authority: u64,
-    pub(super) decrypter: Responder<dyn DecryptionKey>,
-    /// Certificates of CAs: the next one, then those above it.
-    chain: Vec<Certificate>,
-    /// The answer to GetNextCACert, signed once.
-    answer: Bytes,
+    pub authority: u64,
+    /// Signs the answer to GetNextCACert: the CA of now.
+    pub signer: Responder<dyn SigningKey>,
+    /// Opens them.
+    pub decrypter: Responder<dyn DecryptionKey>,
+    /// What GetNextCACert tells, DER: the next CA certificate, then those of its SCEP keys or those above it.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// Who has fetched the next CA certificate, as far as can be known: GetNextCACert is anonymous.
 #[derive(Debug, Default)]
 pub struct Fetches(Mutex<BTreeSet<IpAddr>>);
 
+pub(super) struct Next {
+    /// The authority that signs what is asked of it.
+    pub authority: u64,
+    pub decrypter: Responder<dyn DecryptionKey>,
+    /// The answer to GetNextCACert, signed once.
+    answer: Bytes,
+}
+
 impl Next {
-    /// Signs, with the key of `ca` now, what GetNextCACert is answered with from now on: the certificate of the
-    /// next CA, those `above` it, and those of the keys that serve `scep` for it. `decrypter` opens what is
-    /// encrypted to it.
-    pub fn new(
-        ca: &Ca,
-        above: &[Certificate],
-        scep: &[Certificate],
-        decrypter: Responder<dyn DecryptionKey>,
-    ) -> Result<Self, CaError> {
-        let issuer = ca.next().ok_or(CaError::Gone)?;
-        let mut chain = vec![issuer.certificate().clone()];
-        chain.extend_from_slice(above);
-        let told: Vec<&[u8]> = chain.iter().chain(scep).map(Certificate::der).collect();
-        let meter = Meter::new();
-        let answer = next_ca::encode(&told, ca.certificate(), &meter.signing(ca.key().as_ref()))?;
-        Ok(Self { authority: issuer.authority(), decrypter, chain, answer: answer.into() })
+    /// Signs what GetNextCACert will be answered with.
+    pub fn new(keys: NextKeys) -> Result<Self, CaError> {
+        let NextKeys { authority, signer, decrypter, certificates } = keys;
+        let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+        let answer = next_ca::encode(&certificates, &signer.certificate, signer.key.as_ref())?;
+        Ok(Self { authority, decrypter, answer: answer.into() })
     }
 }
 
@@ -54,19 +53,6 @@ impl Ra {
         self.fetches.note(peer);
         tracing::debug!(target: "CRYPTO_CS", "sending the rollover CA certificate to {peer}");
         Answer::ok(scep::NEXT_CA_CERT, next.answer.clone())
-    }
-
-    /// The authority that signs what is asked of the next CA, while there is one.
-    pub fn next_authority(&self) -> Option<u64> {
-        self.next.as_ref().map(|next| next.authority)
-    }
-
-    /// Certificates of CAs, from that which issued to the uppermost, so far as they are known.
-    pub(super) fn chain_of(&self, authority: Option<u64>) -> &[Certificate] {
-        match &self.next {
-            Some(next) if authority == Some(next.authority) => &next.chain,
-            _ => self.certifier.certificates(),
-        }
     }
 }
 

@@ -62,10 +62,13 @@ impl Ra {
         let (answer, serial) = match self.done(&signed, peer, &meter, now) {
             Ok(Done::Certificate(certificate, repeatable)) => {
                 let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
-                let mut sent = vec![certificate.der.as_slice()];
-                if self.manner.chain {
-                    sent.extend(self.chain_of(certificate.authority).iter().map(|ca| ca.der()));
-                }
+                // Whoever asks for one of the next CA has its certificate already, or asks for it.
+                let above = match self.manner.chain {
+                    true => self.certifier.chain(certificate.authority),
+                    false => Vec::new(),
+                };
+                let sent = std::iter::once(certificate.der.as_slice()).chain(above.iter().map(|ca| ca.der()));
+                let sent: Vec<&[u8]> = sent.collect();
                 (self.reply(&Outcome::Certificates(&sent), &signed, &meter), serial)
             }
             Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),

@@ -26,6 +26,7 @@
 mod authority;
 mod certificate;
 mod enrollment;
+mod fetched;
 mod forward;
 mod journal;
 pub mod sqlite;
@@ -39,6 +40,7 @@ pub use certificate::{
     Certificate, Crl, CrlFacts, Intent, Issued, NewIntent, Omit, Record, Revocation, SerialRule, TbsBuilder,
 };
 pub use enrollment::{Cost, Enrollment, NewEnrollment, Reuse, State, Submission, Submitted};
+pub use fetched::{CrlOrigin, FetchedCrl};
 pub use forward::{Forward, Stage};
 pub use journal::JournalEntry;
 pub use trustpoint::{TrustedCertificate, TrustedKind, UpperPhase, UpperRequest};
@@ -319,7 +321,7 @@ pub trait Store: Send + Sync {
     fn advance_request(&self, old: &UpperRequest, new: &UpperRequest) -> Result<(), StoreError>;
 
     /// The end of a request: it is removed, and these certificates take the place of all that its trustpoint has
-    /// of its kind, in one transaction. `Conflict` if the stored one is not `old`.
+    /// of their kinds, in one transaction. `Conflict` if the stored one is not `old`.
     fn finish_request(
         &self,
         old: &UpperRequest,
@@ -331,6 +333,19 @@ pub trait Store: Send + Sync {
 
     /// Removes one certificate of a trustpoint, or all of them and its requests. Returns how many certificates.
     fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError>;
+
+    /// The CRL of another CA that is signed with this key (SHA-256 of its SubjectPublicKeyInfo), ended or not.
+    fn fetched_crl(&self, issuer_key: &[u8; 32]) -> Result<Option<FetchedCrl>, StoreError>;
+
+    /// What CRLs of other CAs there are, by issuer.
+    fn fetched_crls(&self) -> Result<Vec<CrlOrigin>, StoreError>;
+
+    /// Keeps a CRL of another CA in place of the one of the same key. `Conflict` when that one is newer: a list
+    /// that lacks what was on another already is not gone back to.
+    fn keep_fetched(&self, crl: FetchedCrl) -> Result<(), StoreError>;
+
+    /// Forgets CRLs of other CAs that ended before `before`. Returns how many.
+    fn forget_fetched(&self, before: Time) -> Result<u64, StoreError>;
 
     /// Adds an entry to the journal, which keeps the newest 100,000.
     fn add_journal(&self, entry: JournalEntry) -> Result<(), StoreError>;

@@ -48,6 +48,22 @@ impl TrustedKind {
     /// Those that belong to the trustpoint, and not to the CA.
     pub const OWN: [Self; 4] = [Self::Own, Self::OwnEncryption, Self::NextOwn, Self::NextOwnEncryption];
 
+    /// The same of the time after.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Ca | Self::NextCa => Self::NextCa,
+            Self::Ra | Self::NextRa => Self::NextRa,
+            Self::Own | Self::NextOwn => Self::NextOwn,
+            Self::OwnEncryption | Self::NextOwnEncryption => Self::NextOwnEncryption,
+        }
+    }
+
+    /// Whether it is of the time after.
+    pub const fn is_next(self) -> bool {
+        matches!(self, Self::NextCa | Self::NextRa | Self::NextOwn | Self::NextOwnEncryption)
+    }
+
     /// Whether it belongs to the trustpoint, and not to the CA.
     pub fn is_own(self) -> bool {
         Self::OWN.contains(&self)

@@ -45,6 +45,11 @@ impl CaCertificates {
         Ok(Self { ca, chain, registrars })
     }
 
+    /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
+    pub fn every(octets: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+        certificates(octets).map_err(ClientError::NoCertificates)
+    }
+
     /// The CA's: what it issues is signed with this key.
     pub fn ca(&self) -> &Certificate {
         &self.ca
@@ -93,7 +98,7 @@ impl CaCertificates {
 }
 
 /// Certificates in any of the forms in which they are carried; one at least.
-fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
+pub fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     const SEQUENCE: u8 = 0x30;
     if octets.first() == Some(&SEQUENCE) {
         return binary(octets);

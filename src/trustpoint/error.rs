@@ -1,5 +1,6 @@
 //! Why a CA was asked in vain.
 
+use super::profile::ProfileError;
 use crate::files::FileError;
 use crate::pki::{KeyError, KeyErrorKind, VerifyError};
 use crate::scep::{DecodeError, OpenError};
@@ -67,6 +68,9 @@ pub enum ClientError {
     /// Nothing can be encrypted to the CA.
     #[error("nothing can be encrypted to the CA: neither it nor an RA has a certificate with an RSA key")]
     CannotEncrypt,
+    /// What a profile says cannot be sent.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The key of the request.
     #[error(transparent)]
     Key(#[from] KeyError),

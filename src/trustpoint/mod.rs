@@ -6,10 +6,11 @@
 
 mod certificates;
 mod error;
+pub mod profile;
 mod transport;
 mod upper;
 
-pub use certificates::CaCertificates;
+pub use certificates::{CaCertificates, certificates};
 pub use error::ClientError;
 pub use transport::Transport;
 pub use upper::{Answered, ClientRequest, Upper};

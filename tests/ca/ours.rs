@@ -75,6 +75,7 @@ fn a_device_of_a_ca_taken_over_renews() {
         fetches: Arc::default(),
     };
     let ra = Ra::new(ca.clone(), lab.store.clone(), keys, AlgorithmPolicy::default(), Manner::default());
+    let ra = ra.expect("an RA");
     let new = TestKey::new();
     let renew = |signer: &Certificate| {
         let parties = Parties { ca: ca.certificate(), signer, key: DEVICE_KEY.as_ref() };

@@ -9,6 +9,7 @@ mod certificates;
 mod crowds;
 mod enrollments;
 mod facts;
+mod fetched;
 mod forwards;
 mod revocation;
 mod servers;
@@ -25,10 +26,10 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{Serial, Time};
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{
-    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, Enrollment, Forward, Intent,
-    Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password,
-    Phase, Record, Reuse, Revocation, Role, SerialRule, Stage, State, Store, StoreError, Submission,
-    Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
+    Adopted, Adoption, Authority, Certificate, Class, Cost, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl,
+    Forward, Intent, Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent,
+    Omit, Password, Phase, Record, Reuse, Revocation, Role, SerialRule, Stage, State, Store, StoreError,
+    Submission, Submitted, TrustedCertificate, TrustedKind, UpperPhase, UpperRequest,
 };
 
 use adoption::*;
@@ -37,6 +38,7 @@ use certificates::*;
 use crowds::*;
 use enrollments::*;
 use facts::*;
+use fetched::*;
 use forwards::*;
 use revocation::*;
 use servers::*;
@@ -146,6 +148,7 @@ suite! {
         a_new_password_replaces_the_live_one_without_subject,
         expired_passwords_are_forgotten,
         a_trustpoint_has_its_certificates,
+        crls_of_others_are_kept_until_they_end,
         cas_above_each_other_may_have_one_number,
         what_is_next_takes_its_place_in_one_step,
         a_request_is_followed_to_its_end,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::netns::Host;
 use super::softhsm::SoftHsm;
 use super::{Ran, run};
 
@@ -19,6 +20,8 @@ pub struct Ca {
     server: Option<Running>,
     /// What the clock of its processes says, when it is not the host's.
     clock: Option<PathBuf>,
+    /// Where the server runs, when that is not where the test does.
+    host: Option<Host>,
     // After the server: it must not outlive its directory.
     token: SoftHsm,
 }
@@ -56,8 +59,13 @@ impl Ca {
 
     /// With a whole configuration; the token `usbtoken0` is labelled `tokenca`.
     pub fn with_configuration(text: &str) -> Self {
+        Self::at(None, text)
+    }
+
+    /// The same on this host.
+    pub fn at(host: Option<&Host>, text: &str) -> Self {
         let token = SoftHsm::new();
-        let mut ca = Self { server: None, clock: None, token };
+        let mut ca = Self { server: None, clock: None, host: host.cloned(), token };
         fs::DirBuilder::new().mode(0o700).create(ca.state()).expect("a state directory");
         fs::copy(ca.token.pin_file(), ca.state().join("pin.txt")).expect("the PIN");
         fs::write(ca.state().join("startup-config"), text).expect("a configuration");
@@ -111,7 +119,10 @@ impl Ca {
 
     /// The program on this state directory.
     pub fn program(&self) -> Command {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_tokenca"));
+        self.program_as(Command::new(PROGRAM))
+    }
+
+    fn program_as(&self, mut program: Command) -> Command {
         let (name, value) = self.token.environment();
         program.arg("--state").arg(self.state()).env(name, value).env_remove("TOKENCA_STATE");
         if let Some(clock) = &self.clock {
@@ -192,7 +203,8 @@ impl Ca {
     pub fn start(&mut self) {
         assert!(self.server.is_none(), "the server runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut program = self.program();
+        let program = self.host.as_ref().map_or_else(|| Command::new(PROGRAM), |host| host.command(PROGRAM));
+        let mut program = self.program_as(program);
         program.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped()).stderr::<File>(log);
         let mut child = program.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -277,6 +289,8 @@ fn terminate(mut child: Child) -> ExitStatus {
     }
 }
 
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tokenca");
 /// How long a server may take to make its keys, beside all the other tests.
 const READY: Duration = Duration::from_secs(60);
 /// How long it may take to stop; it gives answers under way 10 seconds.

@@ -115,6 +115,28 @@ pub fn http(host: &str, tls: Option<&Path>) -> FileServer {
     })
 }
 
+/// OpenLDAP with this LDIF below `o=Example`, for everybody to read.
+pub fn ldap(host: &str, ldif: &str) -> FileServer {
+    start(host, |dir| {
+        let port = free_port(host);
+        fs::create_dir_all(dir.join("data")).unwrap();
+        fs::write(dir.join("ldif"), ldif).unwrap();
+        let configuration = format!(
+            "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n\
+             pidfile {dir}/pid\ndatabase mdb\nsuffix \"o=Example\"\ndirectory {dir}/data\n\
+             access to * by * read\n",
+            dir = dir.display()
+        );
+        fs::write(dir.join("slapd.conf"), configuration).unwrap();
+        let mut add = program("/usr/sbin/slapadd");
+        run(add.arg("-f").arg(dir.join("slapd.conf")).arg("-l").arg(dir.join("ldif"))).success();
+        let mut program = program("/usr/sbin/slapd");
+        // -d keeps it in the foreground.
+        program.args(["-d", "0", "-h", &format!("ldap://{host}:{port}/"), "-f"]).arg(dir.join("slapd.conf"));
+        (program, port)
+    })
+}
+
 /// moto's S3 with [`BUCKET`], which [`USER`] may use with the secret [`PASSWORD`].
 pub fn s3() -> FileServer {
     start("127.0.0.1", |_| {

@@ -6,20 +6,26 @@
 
 pub mod ca;
 pub mod certmonger;
+pub mod charon;
 pub mod device;
 pub mod fakeca;
 pub mod fileservers;
+pub mod formca;
 pub mod http;
 pub mod ios;
 pub mod keys;
+pub mod netns;
 pub mod openssl_pki;
 pub mod opinion;
+pub mod responder;
 pub mod scepclient;
 pub mod shell;
 pub mod softhsm;
 pub mod strongswan;
 pub mod wire;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -85,5 +91,17 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "half a minute has passed and not: {what}");
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Tells that a test does not run here and why: on standard error, past the harness, which keeps what `eprintln!`
+/// says to itself, and in the file `TOKENCA_SKIPPED`, which scripts/test shows at its end.
+pub fn skipped(test: &str, why: &str) {
+    let file = module_path!().split("::").next().unwrap_or_default();
+    let line = format!("SKIPPED {file} {test}: {}\n", why.trim());
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(file) = std::env::var_os("TOKENCA_SKIPPED") {
+        let file = OpenOptions::new().append(true).create(true).open(file);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of tests skipped");
     }
 }

@@ -4,11 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::netns::Host;
 use super::{Ca, Ran, run};
 
 /// A device that enrols with strongSwan.
 pub struct Strongswan {
     dir: tempfile::TempDir,
+    /// Where it runs, when that is not where the test does.
+    host: Option<Host>,
+    dn: String,
+    san: String,
     url: String,
     encrypt: String,
     verify: String,
@@ -19,17 +24,28 @@ pub struct Strongswan {
 impl Strongswan {
     /// Fetches the certificates of the CA with `pki --scepca`.
     pub fn new(ca: &Ca) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut pki = pki(dir.path(), &["--scepca", "--url", &ca.scep_url(), "--outform", "pem", "--force"]);
-        run(pki.args(["--caout", "ca.pem", "--raout", "ra.pem"])).success();
-        let (encrypt, verify, other) = match dir.path().join("ra.pem").exists() {
-            false => ("ca.pem".into(), "ca.pem".into(), None),
-            true => {
-                let (encrypt, verify) = ra_files(dir.path());
-                (encrypt, verify, Some("ca.pem".into()))
-            }
+        Self::named(ca, DN, SAN, None)
+    }
+
+    /// The same for a device of this name and this DNS name, on this host.
+    pub fn named(ca: &Ca, dn: &str, san: &str, host: Option<&Host>) -> Self {
+        let mut device = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            host: host.cloned(),
+            dn: dn.to_owned(),
+            san: san.to_owned(),
+            url: ca.scep_url(),
+            encrypt: "ca.pem".to_owned(),
+            verify: "ca.pem".to_owned(),
+            other: None,
         };
-        Self { dir, url: ca.scep_url(), encrypt, verify, other }
+        let mut pki = device.pki(&["--scepca", "--url", &device.url, "--outform", "pem", "--force"]);
+        run(pki.args(["--caout", "ca.pem", "--raout", "ra.pem"])).success();
+        if device.file("ra.pem").exists() {
+            (device.encrypt, device.verify) = ra_files(device.dir.path());
+            device.other = Some("ca.pem".to_owned());
+        }
+        device
     }
 
     /// A file of this device.
@@ -39,9 +55,19 @@ impl Strongswan {
 
     /// Generates a key pair.
     pub fn key(&self, name: &str) {
-        let generated =
-            run(&mut pki(self.dir.path(), &["--gen", "--type", "rsa", "--size", "2048", "--outform", "pem"]));
+        let generated = run(&mut self.pki(&["--gen", "--type", "rsa", "--size", "2048", "--outform", "pem"]));
         fs::write(self.file(&format!("{name}.key")), generated.success().stdout).expect("a key");
+    }
+
+    /// Generates a P-256 key pair and a request for it, `NAME.req` (DER): `pki --scep` has RSA keys only.
+    pub fn ec_request(&self, name: &str) {
+        let generated =
+            run(&mut self.pki(&["--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem"]));
+        let key = format!("{name}.key");
+        fs::write(self.file(&key), generated.success().stdout).expect("a key");
+        let request = ["--req", "--type", "ecdsa", "--in", &key, "--dn", &self.dn, "--san", &self.san];
+        let request = self.pki(&request).output().expect("pki is installed");
+        fs::write(self.file(&format!("{name}.req")), request.stdout).expect("a request");
     }
 
     /// Asks for a certificate for the key `name`, with further arguments; it goes to `name.pem`.
@@ -68,11 +94,17 @@ impl Strongswan {
     }
 
     fn request(&self, name: &str, more: &[&str]) -> Command {
-        let mut request = pki(self.dir.path(), &["--scep", "--url", &self.url, "--outform", "pem"]);
-        request.args(["--in", &format!("{name}.key"), "--dn", DN, "--san", SAN]);
+        let mut request = self.pki(&["--scep", "--url", &self.url, "--outform", "pem"]);
+        request.args(["--in", &format!("{name}.key"), "--dn", &self.dn, "--san", &self.san]);
         request.args(["--cacert-enc", &self.encrypt, "--cacert-sig", &self.verify]);
         request.args(self.other.iter().flat_map(|ca| ["--cacert", ca])).args(more);
         request
+    }
+
+    fn pki(&self, args: &[&str]) -> Command {
+        let mut pki = self.host.as_ref().map_or_else(|| Command::new("pki"), |host| host.command("pki"));
+        pki.current_dir(self.dir.path()).args(args);
+        pki
     }
 
     fn keep(&self, name: &str, ran: Ran) -> Ran {
@@ -98,16 +130,10 @@ impl Waiting<'_> {
     }
 }
 
-/// The name that this device asks for.
+/// The name that a device asks for when none is given.
 pub const DN: &str = "C=US, O=Example, CN=sw1.example.com";
-/// Its DNS name.
+/// The DNS name.
 pub const SAN: &str = "sw1.example.com";
-
-fn pki(dir: &Path, args: &[&str]) -> Command {
-    let mut pki = Command::new("pki");
-    pki.current_dir(dir).args(args);
-    pki
-}
 
 /// Of the RA certificates `ra*.pem`: that for encryption, that for signatures.
 fn ra_files(dir: &Path) -> (String, String) {

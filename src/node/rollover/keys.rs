@@ -7,7 +7,7 @@ use crate::node::NodeError;
 use crate::node::server::parse;
 use crate::node::start::{Start, usable_for_scep};
 use crate::pki::{Certificate, DecryptionKey};
-use crate::ra::{Next, Responder};
+use crate::ra::{NextKeys, Responder};
 use crate::store::{Authority, Phase, Role};
 use crate::token::TokenKey;
 
@@ -27,9 +27,14 @@ impl Start<'_> {
         })
     }
 
-    /// What serves requests to the next CA: its keys, made and certified where they are missing, and what
-    /// GetNextCACert tells; `None` without a next CA.
-    pub fn next(&self, ca: &Ca, authorities: &[Authority], meter: &Meter) -> Result<Option<Next>, NodeError> {
+    /// The keys that serve SCEP for the next CA, made and certified where they are missing; `None` without a
+    /// next CA.
+    pub fn next_keys(
+        &self,
+        ca: &Ca,
+        authorities: &[Authority],
+        meter: &Meter,
+    ) -> Result<Option<NextKeys>, NodeError> {
         let Some(issuer) = ca.next() else { return Ok(None) };
         let Some(authority) = authorities.iter().find(|a| a.id == issuer.authority()) else {
             return Ok(None);
@@ -37,16 +42,21 @@ impl Start<'_> {
         let token = self.around.tokens.get(Some(&authority.token))?;
         let key = token.key(&authority.key_label)?;
         // Those above may roll over at another time; who fetches this trusts them already.
-        let above = &ca.certificates()[1..];
+        let above = ca.certificates()[1..].iter();
+        let mut certificates = vec![issuer.certificate().der().to_vec()];
+        certificates.extend(above.map(|ca| ca.der().to_vec()));
+        let signer = Responder { certificate: ca.certificate().clone(), key: ca.key().clone() };
         let place = self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, issuer));
         let Some(place) = place else {
-            let certificate = usable_for_scep(issuer.certificate(), false)?;
-            return Ok(Some(Next::new(ca, above, &[], responder(certificate, key))?));
+            let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
+            return Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
-        let scep = [decrypt.0.clone(), sign.0];
-        Ok(Some(Next::new(ca, above, &scep, responder(decrypt.0, decrypt.1))?))
+        // The CA first: it is what is asked for.
+        certificates.extend([decrypt.0.der().to_vec(), sign.0.der().to_vec()]);
+        let decrypter = responder(decrypt.0, decrypt.1);
+        Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))
     }
 }
 

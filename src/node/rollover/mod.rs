@@ -140,12 +140,12 @@ impl CertServer {
         status: &Status,
         now: Time,
     ) -> Result<(), NodeError> {
-        let has_next = ca.next().is_some();
-        if has_next && now >= ca.certificate().not_after() {
+        let end = ca.certificate().not_after();
+        if ca.next().is_some() && now >= end {
             return self.restart(now);
         }
-        let makes = !has_next && self.is_due(ca.certificate(), status, now)?;
-        let completes = has_next && started.next_trouble.is_some();
+        let makes = ca.next().is_none() && self.is_due(ca, status, now)?;
+        let completes = ca.next().is_some() && started.next_trouble.is_some();
         if !(makes || completes) {
             return Ok(());
         }
@@ -166,7 +166,8 @@ impl CertServer {
     }
 
     /// Whether the next certificate is to be made by itself.
-    fn is_due(&self, active: &Certificate, status: &Status, now: Time) -> Result<bool, NodeError> {
+    fn is_due(&self, ca: &Ca, status: &Status, now: Time) -> Result<bool, NodeError> {
+        let active = ca.certificate();
         if status.section.mode != ServerMode::Root || self.is_cancelled(active)? {
             return Ok(false);
         }
@@ -268,7 +269,7 @@ impl CertServer {
         Ok(notes)
     }
 
-    fn restart(&self, now: Time) -> Result<(), NodeError> {
+    pub(in crate::node) fn restart(&self, now: Time) -> Result<(), NodeError> {
         let _starting = self.starting();
         self.start_held(now).map(drop).map_err(NodeError::Refused)
     }

@@ -26,18 +26,9 @@ pub struct Making {
 }
 
 impl Making {
-    /// What IOS has its hardware's serial number for: a number in the names of self-signed certificates.
+    /// The number of this host.
     pub fn number(&self) -> Result<u32, NodeError> {
-        if let Some(number) = self.noted(NUMBER)? {
-            return Ok(number as u32);
-        }
-        let mut octets = [0; 4];
-        getrandom::fill(&mut octets)
-            .map_err(|error| NodeError::Refused(format!("the system has no randomness: {error}")))?;
-        // Ten digits, as that of a router.
-        let number = u32::from_be_bytes(octets) | 1 << 31;
-        self.store.set_mark(SCOPE, NUMBER, Some(&number.to_string()))?;
-        Ok(number)
+        host_number(self.store.as_ref())
     }
 
     /// The certificate that is kept, if it still fits, else a new one; and the key, which works.
@@ -113,6 +104,20 @@ impl Making {
     fn noted(&self, name: &str) -> Result<Option<u64>, StoreError> {
         Ok(self.store.mark(SCOPE, name)?.and_then(|number| number.parse().ok()))
     }
+}
+
+/// What IOS has its hardware's serial number for: a number in the names of certificates, made on first use.
+pub fn host_number(store: &dyn Store) -> Result<u32, NodeError> {
+    if let Some(number) = store.mark(SCOPE, NUMBER)?.and_then(|number| number.parse().ok()) {
+        return Ok(number);
+    }
+    let mut octets = [0; 4];
+    getrandom::fill(&mut octets)
+        .map_err(|error| NodeError::Refused(format!("the system has no randomness: {error}")))?;
+    // Ten digits, as that of a router.
+    let number = u32::from_be_bytes(octets) | 1 << 31;
+    store.set_mark(SCOPE, NUMBER, Some(&number.to_string()))?;
+    Ok(number)
 }
 
 /// The key that was asked for; else P-256, for it serves every version of TLS and is fast on slow tokens,

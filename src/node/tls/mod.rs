@@ -22,6 +22,7 @@ use super::tokens::Tokens;
 use super::{Node, NodeError};
 
 use making::Making;
+pub(super) use making::host_number;
 use wanted::{Wanted, ends_soon};
 
 /// With what HTTPS is served.

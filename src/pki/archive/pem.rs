@@ -22,6 +22,8 @@ pub const CERTIFICATE: &str = "CERTIFICATE";
 pub const REQUEST: &str = "CERTIFICATE REQUEST";
 /// Label of a `SubjectPublicKeyInfo`.
 pub const PUBLIC_KEY: &str = "PUBLIC KEY";
+/// The label of a CRL (RFC 7468, 6).
+pub const CRL: &str = "X509 CRL";
 
 /// One PEM block, decoded.
 #[derive(Clone)]

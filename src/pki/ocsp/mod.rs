@@ -7,7 +7,7 @@ mod read;
 mod request;
 mod response;
 
-pub use request::Question;
+pub use request::{NONCE_OCTETS, Question};
 pub use response::{Answer, OcspFault};
 
 use const_oid::db::rfc5912;

@@ -9,12 +9,17 @@ use crate::pki::certificate::Certificate;
 pub struct Question<'a> {
     pub(super) certificate: &'a Certificate,
     pub(super) issuer: &'a Certificate,
-    pub(super) nonce: [u8; NONCE_OCTETS],
+    pub(super) nonce: Option<[u8; NONCE_OCTETS]>,
 }
 
 impl<'a> Question<'a> {
-    /// About `certificate`, which `issuer` issued. The nonce must never have been used (RFC 8954).
-    pub fn new(certificate: &'a Certificate, issuer: &'a Certificate, nonce: [u8; NONCE_OCTETS]) -> Self {
+    /// About `certificate`, which `issuer` issued. A nonce must never have been used (RFC 8954); without one the
+    /// time alone says that an answer is not an old one.
+    pub fn new(
+        certificate: &'a Certificate,
+        issuer: &'a Certificate,
+        nonce: Option<[u8; NONCE_OCTETS]>,
+    ) -> Self {
         Self { certificate, issuer, nonce }
     }
 
@@ -28,11 +33,13 @@ impl<'a> Question<'a> {
             &tlv(OCTET_STRING, &[&self.issuer_key(Hash::Sha1)]),
             &serial,
         ]);
-        let nonce = tlv(OCTET_STRING, &[&self.nonce]);
-        let nonce = sequence(&[&oid(NONCE), &tlv(OCTET_STRING, &[&nonce])]);
         let requests = sequence(&[&sequence(&[&certificate])]);
-        let extensions = tlv(context(2), &[&sequence(&[&nonce])]);
-        sequence(&[&sequence(&[&requests, &extensions])])
+        let extensions = self.nonce.map(|nonce| {
+            let nonce = tlv(OCTET_STRING, &[&nonce]);
+            let nonce = sequence(&[&oid(NONCE), &tlv(OCTET_STRING, &[&nonce])]);
+            tlv(context(2), &[&sequence(&[&nonce])])
+        });
+        sequence(&[&sequence(&[&requests, &extensions.unwrap_or_default()])])
     }
 
     /// issuerNameHash of its CertID.
@@ -47,4 +54,4 @@ impl<'a> Question<'a> {
 }
 
 /// What RFC 8954, 2.1 asks for.
-const NONCE_OCTETS: usize = 32;
+pub const NONCE_OCTETS: usize = 32;

@@ -38,9 +38,11 @@ impl Question<'_> {
     pub fn answer(&self, response: &[u8], rules: &Rules) -> Result<Answer, OcspFault> {
         let basic = Basic::parse(response)?;
         self.check_signer(&basic, rules)?;
-        if basic.nonce.as_deref().is_some_and(|nonce| nonce != self.nonce) {
-            return Err(OcspFault::OtherNonce);
-        }
+        let repeated = match (&self.nonce, &basic.nonce) {
+            (Some(asked), Some(answered)) if answered[..] != asked[..] => return Err(OcspFault::OtherNonce),
+            (Some(_), Some(_)) => true,
+            _ => false,
+        };
         let single =
             basic.singles.iter().find(|single| self.is_about(single)).ok_or(OcspFault::OtherQuestion)?;
         if single.critical {
@@ -53,7 +55,7 @@ impl Question<'_> {
             Some(next) if next.plus(TOLERANCE) < rules.now => return Err(OcspFault::Expired(next)),
             Some(_) => {}
             // The nonce says that it was made just now.
-            None if basic.nonce.is_some() => {}
+            None if repeated => {}
             None if rules.now.since(single.this_update) <= TOLERANCE => {}
             None => return Err(OcspFault::Old(single.this_update)),
         }

@@ -10,6 +10,7 @@ mod certificates;
 mod crls;
 mod enrollments;
 mod facts;
+mod fetched;
 mod forwards;
 mod open;
 mod passwords;
@@ -25,9 +26,10 @@ use zeroize::Zeroizing;
 
 use crate::pki::{Serial, Time};
 use crate::store::{
-    Adoption, Authority, Certificate, Crl, CrlFacts, Enrollment, Forward, Intent, Issued, IssuedBy,
-    JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password, Record, Revocation,
-    Stage, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind, UpperRequest,
+    Adoption, Authority, Certificate, Crl, CrlFacts, CrlOrigin, Enrollment, FetchedCrl, Forward, Intent,
+    Issued, IssuedBy, JournalEntry, LeftBehind, NewAuthority, NewEnrollment, NewIntent, Omit, Password,
+    Record, Revocation, Stage, State, Store, StoreError, Submitted, TrustedCertificate, TrustedKind,
+    UpperRequest,
 };
 
 use readers::Readers;
@@ -408,6 +410,22 @@ impl Store for Sqlite {
         self.write("note_time", move |db| facts::note_time(db, now))
     }
 
+    fn fetched_crl(&self, issuer_key: &[u8; 32]) -> Result<Option<FetchedCrl>, StoreError> {
+        self.read("fetched_crl", |db| fetched::find(db, issuer_key))
+    }
+
+    fn fetched_crls(&self) -> Result<Vec<CrlOrigin>, StoreError> {
+        self.read("fetched_crls", fetched::all)
+    }
+
+    fn keep_fetched(&self, crl: FetchedCrl) -> Result<(), StoreError> {
+        self.write("keep_fetched", move |db| fetched::keep(db, &crl))
+    }
+
+    fn forget_fetched(&self, before: Time) -> Result<u64, StoreError> {
+        self.write("forget_fetched", move |db| fetched::forget(db, before))
+    }
+
     fn forget_time(&self) -> Result<(), StoreError> {
         self.write("forget_time", facts::forget_time)
     }
@@ -647,8 +665,9 @@ mod tests {
             crls::PER_REQUEST,
             enrollments::PER_REQUEST,
             facts::PER_REQUEST,
-            forwards::PER_REQUEST,
+            fetched::PER_REQUEST,
             trustpoints::PER_REQUEST,
+            forwards::PER_REQUEST,
         ];
         for sql in tables.concat() {
             let plan = store

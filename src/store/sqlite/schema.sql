@@ -184,6 +184,17 @@ CREATE TABLE upper_requests (
     CHECK ((signer_token IS NULL) = (signer_label IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- CRLs of other CAs, the newest of each key; dropped when they have ended.
+CREATE TABLE fetched_crls (
+    issuer_key  BLOB PRIMARY KEY,           -- SHA-256 of the SubjectPublicKeyInfo
+    issuer      TEXT NOT NULL,
+    source      TEXT NOT NULL,
+    fetched     INTEGER NOT NULL,
+    this_update INTEGER NOT NULL,
+    next_update INTEGER NOT NULL,
+    der         BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE journal (
     number  INTEGER PRIMARY KEY AUTOINCREMENT,
     at      INTEGER NOT NULL,

@@ -97,7 +97,8 @@ pub(super) fn finish(
     certificates: &[TrustedCertificate],
 ) -> Result<(), Fail> {
     remove(db, old)?;
-    trust_all(db, &old.trustpoint, &[old.kind], certificates)
+    let kinds: Vec<_> = certificates.iter().map(|certificate| certificate.kind).collect();
+    trust_all(db, &old.trustpoint, &kinds, certificates)
 }
 
 pub(super) fn cancel(db: &Connection, trustpoint: &str, kind: TrustedKind) -> Result<(), Fail> {

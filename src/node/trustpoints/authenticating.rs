@@ -1,0 +1,145 @@
+//! The first step: which CA it is. Nothing is trusted before an operator, or the fingerprint that was
+//! configured, has said so.
+
+use serde::Serialize;
+
+use crate::files::FileUrl;
+use crate::pki::{Hash, Name, chain, hex};
+use crate::store::TrustedKind;
+use crate::trustpoint::CaCertificates;
+
+use super::super::NodeError;
+use super::held::{Held, kept};
+use super::upkeep::Found;
+use super::wanted::Method;
+use super::work::{Work, WorkError};
+
+/// Certificates of a CA that nobody has accepted yet.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// For which trustpoint.
+    pub trustpoint: String,
+    /// The certificates.
+    pub certificates: CaCertificates,
+    /// MD5 of the CA certificate, hex.
+    pub fingerprint_md5: String,
+    /// SHA-1 of the CA certificate, hex.
+    pub fingerprint_sha1: String,
+    /// SHA-256 of the CA certificate, hex.
+    pub fingerprint_sha256: String,
+    /// What the configured fingerprint says.
+    pub verdict: Verdict,
+}
+
+/// Whether a CA certificate is the one that was configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It has the fingerprint.
+    Matches,
+    /// It has another.
+    Differs,
+    /// No fingerprint is configured: somebody has to be asked.
+    Unasked,
+}
+
+impl Work {
+    /// Gets the CA certificates: from what is `given`, else from where the configuration says.
+    pub fn authenticate(&self, given: Option<&[u8]>) -> Result<Offered, NodeError> {
+        let refused = |error: WorkError| NodeError::Refused(chain(&error));
+        let certificates = match given {
+            Some(octets) => CaCertificates::read(octets).map_err(|error| refused(error.into()))?,
+            None => self.fetch_ca().map_err(refused)?,
+        };
+        Ok(self.offer(certificates))
+    }
+
+    /// Trusts a CA from now on. Refused when the trustpoint has another.
+    pub fn accept(&self, offered: &Offered) -> Result<(), NodeError> {
+        if offered.verdict == Verdict::Differs {
+            return Err(NodeError::Refused(format!(
+                "the CA certificate does not have the fingerprint that trustpoint {} is configured with",
+                self.label()
+            )));
+        }
+        let held = self.held()?;
+        let ca = offered.certificates.ca();
+        if held.ca.as_ref().is_some_and(|known| known.ca() != ca) {
+            return Err(NodeError::Refused(format!(
+                "Please delete your existing CA certificate first.\nhint: `no crypto pki trustpoint {}` does, with \
+                 everything that came from it",
+                self.label()
+            )));
+        }
+        let mut kinds = vec![TrustedKind::Ca, TrustedKind::Ra];
+        if held.next_ca.as_ref().is_some_and(|next| next.ca() == ca) {
+            kinds.extend([TrustedKind::NextCa, TrustedKind::NextRa]);
+        }
+        self.store.trust_all(self.label(), &kinds, kept(self.label(), &offered.certificates, false))?;
+        let subject = Name::from_der(ca.subject_raw());
+        tracing::info!(trustpoint = self.label(), ca = %subject, "the CA is trusted");
+        Ok(())
+    }
+
+    /// Whether the CA can be found out without anybody being asked.
+    pub fn can_authenticate(&self, held: &Held, found: Found) -> bool {
+        let now = self.now();
+        held.ca.is_none()
+            && self.is_automatic()
+            && self.wanted.fingerprint.is_some()
+            && found.authentication.is_none_or(|at| at <= now)
+    }
+
+    /// Trusts the CA if it has the fingerprint that is configured.
+    pub fn authenticate_by_fingerprint(&self) {
+        let done = self.authenticate(None).and_then(|offered| self.accept(&offered));
+        if let Err(error) = done {
+            let error = chain(&error);
+            tracing::warn!(trustpoint = self.label(), error, "the CA is not authenticated");
+        }
+    }
+
+    fn fetch_ca(&self) -> Result<CaCertificates, WorkError> {
+        if let Some(root) = &self.wanted.root {
+            return self
+                .read_ca(&FileUrl::parse(root).map_err(|error| NodeError::Refused(error.to_string()))?);
+        }
+        match &self.wanted.method {
+            Method::Scep(_) => Ok(self.upper()?.ca_certificates()?),
+            Method::Files { url, .. } => self.read_ca(&self.file(url, ".ca")?),
+            Method::Terminal => Err(NodeError::Refused(
+                "the CA certificate is pasted: give it, as trustpoints with `enrollment terminal` need"
+                    .into(),
+            )
+            .into()),
+            Method::Profile(_) | Method::None => Err(NodeError::Refused(format!(
+                "trustpoint {} does not say where its CA is\nhint: `enrollment url` or `enrollment terminal`",
+                self.label()
+            ))
+            .into()),
+        }
+    }
+
+    fn read_ca(&self, url: &FileUrl) -> Result<CaCertificates, WorkError> {
+        let octets = self.files.read(url, None).map_err(crate::trustpoint::ClientError::from)?;
+        CaCertificates::read(&octets).map_err(|error| NodeError::Refused(format!("{url}: {error}")).into())
+    }
+
+    fn offer(&self, certificates: CaCertificates) -> Offered {
+        let der = certificates.ca().der();
+        let of = |hash: Hash| hex(&hash.digest(&[der]));
+        let verdict = match &self.wanted.fingerprint {
+            None => Verdict::Unasked,
+            Some(wanted) if wanted.is_of(der) => Verdict::Matches,
+            Some(_) => Verdict::Differs,
+        };
+        Offered {
+            trustpoint: self.label().to_owned(),
+            fingerprint_md5: of(Hash::Md5),
+            fingerprint_sha1: of(Hash::Sha1),
+            fingerprint_sha256: of(Hash::Sha256),
+            verdict,
+            certificates,
+        }
+    }
+}

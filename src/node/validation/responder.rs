@@ -1,0 +1,80 @@
+//! OCSP: a responder is asked.
+
+use std::sync::Arc;
+
+use crate::files::{FileUrl, Posted};
+use crate::node::{Node, NodeError};
+use crate::pki::ocsp::{NONCE_OCTETS, Question, REQUEST_TYPE, responders};
+use crate::pki::path::Rules;
+use crate::pki::{Certificate, Standing};
+
+use super::error::Failure;
+use super::revocation::How;
+use super::trust::Trust;
+
+/// What a responder says: that of `ocsp url`, or those that the certificate names, one after the other.
+pub fn standing(
+    node: &Node,
+    trust: &Trust,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    rules: &Rules,
+) -> Result<(Standing, How), Arc<Failure>> {
+    let urls = match &trust.checking.ocsp_url {
+        Some(url) => vec![url.clone()],
+        None => responders(certificate),
+    };
+    let is_web = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+    let mut failures = Vec::new();
+    for url in urls.iter().filter(is_web).take(MAX_RESPONDERS) {
+        if let Some(failure) = node.checks.kept.failed(url, rules.now) {
+            failures.push(failure);
+            continue;
+        }
+        match ask(node, trust, certificate, issuer, rules, url) {
+            Ok(Some(standing)) => return Ok((standing, How::Ocsp { url: url.clone() })),
+            Ok(None) => failures.push(Arc::new(Failure::Unknown(url.clone()))),
+            Err(failure) => {
+                let failure = Arc::new(failure);
+                node.checks.kept.note(url, rules.now, &failure);
+                failures.push(failure);
+            }
+        }
+    }
+    Err(match failures.len() {
+        0 => Arc::new(Failure::NoResponder),
+        1 => failures.remove(0),
+        _ => Arc::new(Failure::Several(failures)),
+    })
+}
+
+/// `None` when it does not know the certificate.
+fn ask(
+    node: &Node,
+    trust: &Trust,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    rules: &Rules,
+    url: &str,
+) -> Result<Option<Standing>, Failure> {
+    let mut nonce = [0; NONCE_OCTETS];
+    getrandom::fill(&mut nonce).map_err(Failure::Randomness)?;
+    let nonce = (!trust.checking.ocsp_without_nonce).then_some(nonce);
+    let question = Question::new(certificate, issuer, nonce);
+    let octets = question.to_der();
+    let posted = Posted { content_type: REQUEST_TYPE, octets: &octets };
+    let parsed = FileUrl::parse(url).map_err(|error| NodeError::Refused(error.to_string()))?;
+    let files = node.checks.files(node.files());
+    let answer = files.exchange(&parsed, Some(posted), MAX_ANSWER)?;
+    if !(200..300).contains(&answer.status) {
+        return Err(Failure::Status { url: url.to_owned(), said: answer.said });
+    }
+    let answer = question.answer(&answer.body, rules);
+    let answer = answer.map_err(|fault| Failure::Ocsp { url: url.to_owned(), fault })?;
+    Ok(answer.standing)
+}
+
+/// Octets of an answer: one certificate's, with those of the signer.
+const MAX_ANSWER: u64 = 64 << 10;
+/// A certificate may name as many as it likes; so many are asked.
+const MAX_RESPONDERS: usize = 3;

@@ -1,0 +1,481 @@
+//! Trustpoints of a node, against a CA that does what it is told: time is moved, not waited for.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use support::fakeca::{Answer, FakeCa, Party, Seen, Served};
+use support::softhsm;
+use tokenca::config::Configuration;
+use tokenca::node::{Answers, Node, TrustpointReport, Verdict};
+use tokenca::pki::{Certificate, Csr, Hash, Time, hex};
+use tokenca::scep::MessageType;
+use tokenca::store::{TrustedKind, UpperPhase};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Each in a process with a token of its own.
+macro_rules! stories {
+    ($($(#[$doc:meta])* fn $name:ident($dir:ident: &Path) $body:block)+) => {
+        $($(#[$doc])* #[test] fn $name() {
+            softhsm::own_process(stringify!($name), |$dir| $body);
+        })+
+    };
+}
+
+/// A node with one trustpoint, whose clock is moved.
+struct Scene {
+    dir: std::path::PathBuf,
+    lines: String,
+    clock: Arc<AtomicU64>,
+    node: Option<Arc<Node>>,
+    ca: Served,
+}
+
+impl Scene {
+    /// With a CA certificate of ten years from now, and these lines in the section of `upper`.
+    fn new(dir: &Path, lines: &str) -> Self {
+        let now = Time::now();
+        Self::with(dir, FakeCa::valid((now, now.plus(YEAR * 10))), lines)
+    }
+
+    fn with(dir: &Path, ca: FakeCa, lines: &str) -> Self {
+        let clock = Arc::new(AtomicU64::new(Time::now().unix() + 60));
+        let mut scene =
+            Self { dir: dir.to_owned(), lines: lines.to_owned(), clock, node: None, ca: Served::new(ca) };
+        scene.follow();
+        scene.start();
+        scene
+    }
+
+    fn configuration(&self) -> Configuration {
+        let (pin, url) = (self.dir.join("pin.txt"), self.ca.url());
+        let lines: String = self.lines.lines().map(|line| format!(" {line}\n")).collect();
+        let enrollment = match lines.contains("enrollment ") {
+            true => String::new(),
+            false => format!(" enrollment url {url}\n"),
+        };
+        let text = format!(
+            "hostname r1\nip domain name example.com\n\
+             crypto pki token usbtoken0\n profile softhsm2\n label tokenca\n user-pin file {}\n\
+             crypto pki trustpoint upper\n rsakeypair upper 2048\n{enrollment}{lines}",
+            pin.display()
+        );
+        Configuration::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    fn start(&mut self) {
+        let clock = self.clock.clone();
+        let time = Arc::new(move || Time::from_unix(clock.load(Ordering::Acquire)));
+        self.node = Some(Node::start_by(self.dir.join("state"), self.configuration(), time).unwrap());
+    }
+
+    fn restart(&mut self) {
+        self.node = None;
+        self.start();
+    }
+
+    fn node(&self) -> &Node {
+        self.node.as_ref().unwrap()
+    }
+
+    fn now(&self) -> Time {
+        Time::from_unix(self.clock.load(Ordering::Acquire))
+    }
+
+    /// The CA's clock is ours.
+    fn follow(&self) {
+        *self.ca.ca.now.lock().unwrap() = self.now();
+    }
+
+    /// So much later, after the upkeep of then.
+    fn later(&self, duration: Duration) {
+        self.clock.fetch_add(duration.as_secs(), Ordering::AcqRel);
+        self.follow();
+        self.tick();
+    }
+
+    fn tick(&self) {
+        self.node().tick(self.now());
+        assert!(self.node().settle_trustpoints(Duration::from_secs(60)), "a trustpoint is still at work");
+    }
+
+    fn authenticate(&self) {
+        let offered = self.node().authenticate("upper", None).unwrap();
+        self.node().accept(offered).unwrap();
+        assert!(self.node().settle_trustpoints(Duration::from_secs(60)));
+    }
+
+    fn report(&self) -> TrustpointReport {
+        self.node().trustpoint_reports(Some("upper")).unwrap().remove(0)
+    }
+
+    /// The one certificate of this kind.
+    #[track_caller]
+    fn own(&self, kind: TrustedKind) -> Certificate {
+        let report = self.report();
+        let mut own = report.own.iter().filter(|own| own.kind == kind);
+        let found = own.next().unwrap_or_else(|| panic!("no {kind:?}: {report:#?}"));
+        assert!(own.next().is_none(), "{report:#?}");
+        Certificate::parse(&found.der).unwrap()
+    }
+
+    fn has(&self, kind: TrustedKind) -> bool {
+        self.report().own.iter().any(|own| own.kind == kind)
+    }
+
+    fn phase(&self) -> Option<UpperPhase> {
+        self.report().requests.first().map(|request| request.phase)
+    }
+
+    fn error(&self) -> String {
+        self.report().requests.first().and_then(|request| request.error.clone()).unwrap_or_default()
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.node().keys().unwrap().into_iter().map(|key| key.name).collect()
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.ca.ca.seen()
+    }
+
+    #[track_caller]
+    fn enroll(&self) {
+        self.node().enroll("upper", Answers::default()).unwrap();
+    }
+}
+
+fn kinds(seen: &[Seen]) -> Vec<MessageType> {
+    seen.iter().map(|seen| seen.kind).collect()
+}
+
+stories! {
+
+/// A CA is trusted when its fingerprint is the configured one, or when somebody says so; another never is.
+fn the_ca_is_authenticated_first(dir: &Path) {
+    let mut scene = Scene::new(dir, "");
+    let refused = scene.node().enroll("upper", Answers::default()).unwrap_err().to_string();
+    assert!(refused.starts_with("You must authenticate the Certificate Authority"), "{refused}");
+    let offered = scene.node().authenticate("upper", None).unwrap();
+    assert_eq!(offered.verdict, Verdict::Unasked);
+    let sha256 = hex(&Hash::Sha256.digest(&[scene.ca.ca.ca.certificate.der()]));
+    assert_eq!(offered.fingerprint_sha256, sha256);
+    assert!(!scene.report().authenticated, "nobody has accepted it");
+
+    scene.lines = format!("fingerprint {}", "0".repeat(40));
+    scene.node().apply(scene.configuration()).unwrap();
+    let offered = scene.node().authenticate("upper", None).unwrap();
+    assert_eq!(offered.verdict, Verdict::Differs);
+    assert!(scene.node().accept(offered).is_err());
+    scene.lines = format!("fingerprint {sha256}");
+    scene.node().apply(scene.configuration()).unwrap();
+    let pasted = tokenca::pki::archive::pem::write_certificate(scene.ca.ca.ca.certificate.der());
+    let offered = scene.node().authenticate("upper", Some(pasted.as_bytes())).unwrap();
+    assert_eq!(offered.verdict, Verdict::Matches);
+    scene.node().accept(offered).unwrap();
+    assert!(scene.report().authenticated);
+
+    // Not exchanged for another.
+    scene.lines.clear();
+    scene.node().apply(scene.configuration()).unwrap();
+    let stranger = scene.ca.ca.stranger.certificate.der().to_vec();
+    let offered = scene.node().authenticate("upper", Some(&stranger)).unwrap();
+    let refused = scene.node().accept(offered).unwrap_err().to_string();
+    assert!(refused.starts_with("Please delete your existing CA certificate first."), "{refused}");
+}
+
+/// A certificate comes for a key that was made on the token, with the subject of IOS and the challenge password.
+fn a_certificate_is_got(dir: &Path) {
+    use secrecy::ExposeSecret;
+    let scene = Scene::new(dir, "subject-name cn=gate,o=Example\npassword s3cret\nserial-number");
+    scene.authenticate();
+    let reports = scene.node().enroll("upper", Answers::default()).unwrap();
+    assert!(reports[0].granted, "{reports:?}");
+    let own = scene.own(TrustedKind::Own);
+    let subject = tokenca::pki::Name::from_der(own.subject_raw()).to_string();
+    assert!(subject.contains("hostname=r1.example.com") && subject.contains("serialNumber="), "{subject}");
+    assert!(subject.contains("cn=gate,o=Example"), "{subject}");
+    assert_eq!(scene.keys(), ["upper"]);
+    assert_eq!(*own.public_key(), scene.node().keys().unwrap()[0].public_key);
+    let seen = scene.seen().remove(0);
+    let csr = Csr::parse(&seen.csr.unwrap()).unwrap();
+    assert_eq!(csr.challenge().unwrap().expose_secret(), "s3cret");
+    assert_eq!((seen.kind, seen.signer.is_self_issued()), (MessageType::PkcsReq, true));
+}
+
+/// PENDING, killed and started: the same request is polled for, with the same key, until it is granted.
+fn a_request_waits_across_restarts(dir: &Path) {
+    let mut scene = Scene::new(dir, "password s3cret");
+    scene.authenticate();
+    scene.ca.ca.will(Answer::Pend);
+    scene.enroll();
+    assert_eq!(scene.phase(), Some(UpperPhase::Pending));
+    scene.later(Duration::from_secs(30));
+    assert_eq!(kinds(&scene.seen()), [MessageType::PkcsReq], "the period is a minute");
+    scene.later(Duration::from_secs(30));
+    let database = std::fs::read(scene.dir.join("state/tokenca.db")).unwrap();
+    let wal = std::fs::read(scene.dir.join("state/tokenca.db-wal")).unwrap_or_default();
+    let contains = |octets: &[u8]| octets.windows(6).any(|six| six == b"s3cret");
+    assert!(!contains(&database) && !contains(&wal), "the password is in the database");
+    scene.restart();
+    scene.later(Duration::from_secs(60));
+    let polls = scene.seen();
+    assert_eq!(kinds(&polls), [MessageType::CertPoll; 2]);
+    assert!(polls.iter().all(|poll| poll.transaction == polls[0].transaction));
+    scene.ca.ca.will(Answer::Grant);
+    scene.later(Duration::from_secs(60));
+    assert_eq!(scene.phase(), None);
+    assert_eq!(scene.keys(), ["upper"]);
+    scene.own(TrustedKind::Own);
+}
+
+/// After the count that is configured it is given up, also when the count went over a restart, and said why.
+fn a_request_is_given_up(dir: &Path) {
+    let mut scene = Scene::new(dir, "enrollment retry count 3\nenrollment retry period 2\nenrollment url http://127.0.0.1:1/scep");
+    scene.lines = "enrollment retry count 3\nenrollment retry period 2".to_owned()
+        + &format!("\nenrollment url {}", scene.ca.url());
+    scene.node().apply(scene.configuration()).unwrap();
+    scene.authenticate();
+    scene.ca.ca.will(Answer::Pend);
+    scene.enroll();
+    scene.later(Duration::from_secs(120));
+    scene.restart();
+    scene.later(Duration::from_secs(120));
+    assert_eq!(scene.phase(), Some(UpperPhase::Pending));
+    scene.later(Duration::from_secs(120));
+    assert_eq!(scene.phase(), Some(UpperPhase::Failed));
+    assert_eq!(scene.error(), "the CA has not decided within 3 polls");
+    scene.later(DAY);
+    assert_eq!(scene.seen().len(), 4, "nobody asks again");
+
+    // The operator does.
+    scene.ca.ca.will(Answer::Refuse);
+    scene.enroll();
+    assert_eq!(scene.error(), "the CA has refused the request (BadRequest): not you");
+    scene.ca.ca.will(Answer::Grant);
+    scene.enroll();
+    scene.own(TrustedKind::Own);
+}
+
+/// What is not the answer of the CA is not taken, is told, and is asked for again.
+fn a_false_answer_is_not_taken(dir: &Path) {
+    let scene = Scene::new(dir, "");
+    scene.authenticate();
+    for (answer, complaint) in [
+        (Answer::OtherNonce, "its recipientNonce is not that of the request"),
+        (Answer::OtherSigner, "signed by somebody else than the CA"),
+        (Answer::OtherKey, "not for the key that was asked for"),
+        (Answer::OtherCa, "not issued by the CA of the trustpoint"),
+        (Answer::Noise, "is malformed"),
+        (Answer::Status(503), "answered PKIOperation with 503"),
+    ] {
+        scene.ca.ca.will(answer);
+        match scene.report().requests.is_empty() {
+            true => scene.enroll(),
+            false => scene.later(Duration::from_secs(60)),
+        }
+        assert!(scene.error().contains(complaint), "{answer:?}: {}", scene.error());
+        assert!(!scene.has(TrustedKind::Own));
+        assert_eq!(scene.phase(), Some(UpperPhase::Sending));
+    }
+    scene.ca.ca.will(Answer::Grant);
+    scene.later(Duration::from_secs(60));
+    scene.own(TrustedKind::Own);
+}
+
+/// `auto-enroll` gets the first certificate by itself, renews it in time with a new key, and deletes the old one
+/// when the new certificate is there. At no time there is none.
+fn a_certificate_is_renewed(dir: &Path) {
+    let mut scene = Scene::new(dir, "auto-enroll 80 regenerate");
+    let sha1 = hex(&Hash::Sha1.digest(&[scene.ca.ca.ca.certificate.der()]));
+    scene.lines.push_str(&format!("\nfingerprint {sha1}"));
+    scene.node().apply(scene.configuration()).unwrap();
+    scene.tick();
+    let first = scene.own(TrustedKind::Own);
+    scene.seen();
+    scene.later(YEAR / 100 * 79);
+    assert!(scene.seen().is_empty());
+
+    // Out of reach, refused, garbage: the old one stays, and it is tried again.
+    for answer in [Answer::Status(503), Answer::Refuse, Answer::Noise] {
+        scene.ca.ca.will(answer);
+        scene.later(DAY * 4);
+        assert_eq!(scene.own(TrustedKind::Own), first);
+        assert!(!scene.error().is_empty(), "{answer:?}");
+    }
+    scene.ca.ca.will(Answer::Pend);
+    scene.later(DAY * 4);
+    assert_eq!(scene.keys(), ["upper", "upper#2"]);
+    scene.restart();
+    scene.ca.ca.will(Answer::Grant);
+    scene.later(DAY * 4);
+    let second = scene.own(TrustedKind::Own);
+    assert_ne!(second.public_key(), first.public_key());
+    assert!(first.is_valid_at(scene.now()));
+    assert_eq!(scene.keys(), ["upper#2"]);
+    let asked = scene.seen();
+    let renewal = asked.iter().find(|seen| seen.kind == MessageType::RenewalReq).unwrap();
+    assert_eq!(renewal.signer, first);
+    assert!(Csr::parse(renewal.csr.as_ref().unwrap()).unwrap().challenge().is_none());
+
+    // And again, where the CA does not know the word.
+    scene.ca.ca.says("AES\nSHA-256\nPOSTPKIOperation");
+    scene.later(YEAR / 100 * 85);
+    assert_ne!(scene.own(TrustedKind::Own), second);
+    assert_eq!(scene.keys(), ["upper#3"]);
+    let renewal = scene.seen().pop().unwrap();
+    assert_eq!((renewal.kind, renewal.signer), (MessageType::PkcsReq, second));
+}
+
+/// A certificate that ends with its CA is followed by one of the next CA, which waits until the CA has ended.
+fn the_ca_is_followed_when_it_rolls_over(dir: &Path) {
+    let now = Time::now();
+    let end = now.plus(YEAR);
+    let scene = Scene::with(dir, FakeCa::valid((now, end)), "auto-enroll 60 regenerate");
+    *scene.ca.ca.lifetime.lock().unwrap() = end.since(scene.now());
+    scene.authenticate();
+    let first = scene.own(TrustedKind::Own);
+    assert_eq!(first.not_after(), end);
+    scene.seen();
+    // Its time has come, and nothing comes after the CA yet.
+    scene.later(YEAR / 100 * 61);
+    assert!(scene.seen().is_empty() && !scene.has(TrustedKind::NextOwn));
+
+    let next = Party::root("cn=fake, o=Test", (end, end.plus(YEAR)));
+    let next_ca = next.certificate.clone();
+    *scene.ca.ca.next.lock().unwrap() = Some(next);
+    scene.ca.ca.says("AES\nSHA-256\nPOSTPKIOperation\nRenewal\nGetNextCACert");
+    scene.later(DAY * 10);
+    let shadow = scene.own(TrustedKind::NextOwn);
+    assert_eq!(scene.own(TrustedKind::Own), first);
+    shadow.verify_signed_by(next_ca.public_key()).unwrap();
+    assert_eq!(shadow.not_before(), end);
+    let asked = scene.seen();
+    assert!(asked.iter().all(|seen| seen.for_next && seen.signer == first), "{asked:?}");
+    assert_eq!(scene.keys(), ["upper", "upper#2"]);
+    let timers = scene.node().timer_reports();
+    assert!(timers.iter().any(|timer| timer.at == end), "{timers:?}");
+
+    scene.later(end.since(scene.now()).saturating_sub(HOUR));
+    assert_eq!(scene.own(TrustedKind::Own), first);
+    scene.later(HOUR + Duration::from_secs(1));
+    assert_eq!(scene.own(TrustedKind::Own), shadow);
+    assert!(!scene.has(TrustedKind::NextOwn));
+    let report = scene.report();
+    let authorities: Vec<_> = report.authorities.iter().map(|ca| (ca.kind, ca.der.as_slice())).collect();
+    assert_eq!(authorities, [(TrustedKind::Ca, next_ca.der())]);
+    assert_eq!(scene.keys(), ["upper#2"]);
+}
+
+/// Two keys, a certificate each.
+fn usage_keys_have_a_certificate_each(dir: &Path) {
+    let scene = Scene::new(dir, "rsakeypair pair 2048 2048");
+    scene.authenticate();
+    scene.enroll();
+    let (sign, encrypt) = (scene.own(TrustedKind::Own), scene.own(TrustedKind::OwnEncryption));
+    let usage = |certificate: &Certificate| certificate.extensions().key_usage().unwrap();
+    assert!(usage(&sign).digital_signature() && !usage(&sign).key_encipherment());
+    assert!(usage(&encrypt).key_encipherment() && !usage(&encrypt).digital_signature());
+    assert_eq!(scene.keys(), ["pair", "pair.encr"]);
+}
+
+/// By hand: the request is shown, the certificate pasted; EC keys too, which SCEP has no use for.
+fn enrolment_by_hand(dir: &Path) {
+    let mut scene = Scene::new(dir, "eckeypair curve");
+    scene.node().generate_key(None, "curve", tokenca::pki::KeyKind::Ec(tokenca::pki::Curve::P384), tokenca::node::Usage::General, false).unwrap();
+    scene.authenticate();
+    let refused = scene.node().enroll("upper", Answers::default()).unwrap_err().to_string();
+    assert!(refused.contains("EC key \"curve\" cannot decrypt"), "{refused}");
+    assert!(scene.report().requests.is_empty());
+
+    scene.lines = "eckeypair curve\nenrollment terminal".into();
+    scene.node().apply(scene.configuration()).unwrap();
+    let asked = scene.node().enroll("upper", Answers::default()).unwrap().remove(0);
+    assert_eq!(asked.phase, UpperPhase::Manual);
+    scene.restart();
+    let validity = (scene.now(), scene.now().plus(YEAR));
+    let stranger = scene.ca.ca.stranger.issue(&asked.csr, validity);
+    let refused = scene.node().import_certificate("upper", Some(stranger.der())).unwrap_err().to_string();
+    assert!(refused.contains("not issued by the CA of the trustpoint"), "{refused}");
+    let ca = scene.ca.ca.ca.certificate.der().to_vec();
+    let refused = scene.node().import_certificate("upper", Some(&ca)).unwrap_err().to_string();
+    assert!(refused.contains("not for a key that this trustpoint has asked for"), "{refused}");
+    let issued = scene.ca.ca.ca.issue(&asked.csr, validity);
+    let pem = tokenca::pki::archive::pem::write_certificate(issued.der());
+    scene.node().import_certificate("upper", Some(pem.as_bytes())).unwrap();
+    assert_eq!(scene.own(TrustedKind::Own), issued);
+    let refused = scene.node().import_certificate("upper", Some(pem.as_bytes())).unwrap_err().to_string();
+    assert!(refused.contains("has asked for no certificate"), "{refused}");
+}
+
+/// By files beside each other, as IOS names them; the certificates are on the token as well.
+fn enrolment_by_files(dir: &Path) {
+    let scene = Scene::new(dir, "rsakeypair pair 2048 2048\nenrollment url nvram:gate pem\nstorage usbtoken0:");
+    let state = scene.dir.join("state");
+    std::fs::write(state.join("gate.ca"), scene.ca.ca.ca.certificate.der()).unwrap();
+    scene.authenticate();
+    let asked = scene.node().enroll("upper", Answers::default()).unwrap();
+    let files: Vec<_> = asked.iter().map(|request| request.file.clone().unwrap()).collect();
+    assert_eq!(files, ["nvram:gate-sign.req", "nvram:gate-encr.req"]);
+    for usage in ["sign", "encr"] {
+        let text = std::fs::read_to_string(state.join(format!("gate-{usage}.req"))).unwrap();
+        assert!(text.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{text}");
+        let csr = tokenca::pki::archive::pem::der_of(&text, tokenca::pki::archive::pem::REQUEST).unwrap();
+        let issued = scene.ca.ca.ca.issue(&csr, (scene.now(), scene.now().plus(YEAR)));
+        std::fs::write(state.join(format!("gate-{usage}.crt")), issued.der()).unwrap();
+    }
+    assert_eq!(scene.node().import_certificate("upper", None).unwrap().len(), 2);
+    let (sign, encrypt) = (scene.own(TrustedKind::Own), scene.own(TrustedKind::OwnEncryption));
+    let key = &scene.node().keys().unwrap()[0];
+    let beside = scene.node().certificates_of(key).unwrap();
+    assert_eq!(beside.len(), 2, "in the database and on the token: {beside:?}");
+    assert_ne!(sign.public_key(), encrypt.public_key());
+}
+
+/// What was begun is taken back, and the key that was made for it goes.
+fn a_request_is_taken_back(dir: &Path) {
+    let scene = Scene::new(dir, "");
+    scene.authenticate();
+    scene.ca.ca.will(Answer::Pend);
+    scene.enroll();
+    let refused = scene.node().enroll("upper", Answers::default()).unwrap_err().to_string();
+    assert!(refused.contains("has asked for a certificate already"), "{refused}");
+    assert_eq!(scene.node().cancel_enrollment("upper").unwrap(), 1);
+    assert_eq!(scene.node().cancel_enrollment("upper").unwrap(), 0);
+    assert!(scene.keys().is_empty());
+    scene.later(DAY);
+    assert_eq!(scene.seen().len(), 1);
+}
+
+/// A CA that takes connections and says nothing keeps only its own trustpoint waiting.
+fn a_silent_ca_keeps_nobody_waiting(dir: &Path) {
+    let mut scene = Scene::new(dir, "");
+    scene.authenticate();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/scep", silent.local_addr().unwrap());
+    let other = format!("crypto pki trustpoint silent\n enrollment url {url}\n rsakeypair silent 2048\n");
+    let configuration = scene.configuration().edited(&other).unwrap();
+    scene.node().apply(configuration).unwrap();
+    let der = scene.ca.ca.ca.certificate.der().to_vec();
+    let offered = scene.node().authenticate("silent", Some(&der)).unwrap();
+    scene.node().accept(offered).unwrap();
+    std::thread::scope(|scope| {
+        let node = scene.node();
+        let asked = scope.spawn(|| node.enroll("silent", Answers::default()).unwrap());
+        scene.enroll();
+        scene.own(TrustedKind::Own);
+        assert!(!asked.join().unwrap()[0].granted);
+    });
+    // The process ends in time, too.
+    let began = std::time::Instant::now();
+    scene.node = None;
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+}
