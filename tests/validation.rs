@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 use tokenca::config::Configuration;
 use tokenca::node::{How, Invalid, Node, Validated};
+use tokenca::pki::archive::pem;
 use tokenca::pki::{Certificate, Time};
 
 use support::fileservers::{self, FileServer};
@@ -324,6 +325,28 @@ fn every_ca_of_the_path_is_asked_about() {
     Judge::new(&pki, "", "").refuses(&chain, "the certificate of cn=sub, serial number 0xC9, was revoked");
 }
 
+/// Only the CA itself is known by its fingerprint: whoever stands between may put another above it.
+#[test]
+fn a_ca_above_the_authenticated_one_is_trusted_with_nothing() {
+    let pki = OpensslPki::new();
+    pki.root("root", "/CN=root");
+    pki.issue("sub", "/CN=sub", "root", CA, &[]);
+    for (name, issuer) in [("r1", "sub"), ("r2", "root")] {
+        pki.issue(name, &format!("/CN={name}"), issuer, DEVICE, &[]);
+    }
+    let judge =
+        Judge::new(&pki, "", "crypto pki trustpoint below\n enrollment terminal\n revocation-check none\n");
+    let pem: String =
+        ["sub", "root"].map(|name| pem::write_certificate(pki.certificate(name).der())).concat();
+    let offered = judge.node.authenticate("below", Some(pem.as_bytes())).unwrap();
+    assert_eq!(offered.certificates.chain(), [pki.certificate("root")]);
+    judge.node.accept(offered).unwrap();
+    let check = |name: &str| judge.node.check_peer("below", &pki.certificates(&[name]), judge.node.now());
+    assert_eq!(check("r1").unwrap().path.certificates().len(), 2);
+    let refused = check("r2").unwrap_err().to_string();
+    assert!(refused.contains("its issuer cn=root is not known here"), "{refused}");
+}
+
 #[test]
 fn directories_have_crls() {
     let pki = OpensslPki::new();
@@ -540,6 +563,22 @@ fn operators_ask_a_server_about_certificates() {
         .says("cn=r1 was asked about: the certificate server \"mycs\"");
     validate("mycs nvram:r2.pem").exited(1).says("no such file");
     validate("other").exited(1).says("% there is no trustpoint \"other\"");
+
+    // Whoever has used the key of the CA has not put the certificate on record.
+    device(&ca, "r2");
+    validate("mycs nvram:r2.pem").success();
+    for (change, number) in [("UPDATE certificates SET der = x'3000'", 2), ("DELETE FROM certificates", 3)] {
+        let file = if number == 2 { "r1" } else { "r2" };
+        let database = rusqlite::Connection::open(ca.state().join("tokenca.db")).unwrap();
+        let saved = format!("CREATE TABLE saved AS SELECT * FROM certificates WHERE serial = x'010{number}'");
+        database.execute_batch(&format!("{saved}; {change} WHERE serial = x'010{number}'")).unwrap();
+        validate(&format!("mycs nvram:{file}.pem"))
+            .exited(1)
+            .says("the certificate server \"mycs\" has not issued this certificate");
+        let restore = "INSERT OR REPLACE INTO certificates SELECT * FROM saved; DROP TABLE saved";
+        database.execute_batch(restore).unwrap();
+        validate(&format!("mycs nvram:{file}.pem")).success();
+    }
 
     // The server's own database knows at once.
     ca.exec("crypto pki server mycs revoke 0x2");

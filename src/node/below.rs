@@ -269,7 +269,8 @@ pub(super) fn above(store: &dyn Store, label: &str) -> Result<Option<CaCertifica
     if certificates.is_empty() {
         return Ok(None);
     }
-    let sorted = CaCertificates::sorted(certificates);
+    // As an RA's is on record what was accepted as that.
+    let sorted = CaCertificates::sorted(certificates).map(CaCertificates::with_unmarked);
     sorted.map(Some).map_err(|error| NodeError::Refused(error.to_string()))
 }
 

@@ -53,8 +53,8 @@ pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
 pub use trustpoints::{
-    Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
-    UpperRequestReport, Verdict,
+    Answers, Identity, Offered, OfferedRegistrar, TimerKind, TimerReport, TrustedReport, TrustpointReport,
+    Trustpoints, UpperRequestReport, Verdict,
 };
 pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokenca::config::Configuration;
 use tokenca::http::{Limits, Server};
-use tokenca::node::{Node, ServerStatus};
+use tokenca::node::{Node, NodeError, ServerStatus};
 use tokenca::pki::{Certificate, Time};
 use tokio::runtime::Runtime;
 
@@ -89,7 +89,13 @@ impl World {
             Configuration::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", host.name));
         let clock = self.clock.clone();
         let time = Arc::new(move || Time::from_unix(clock.load(Ordering::SeqCst)));
-        let node = Node::start_by(host.state.clone(), configuration, time).expect("the node starts");
+        // What ran there before may be going yet: dropped by the connection that had it last.
+        let node = until("the state directory is free", || {
+            match Node::start_by(host.state.clone(), configuration.clone(), time.clone()) {
+                Err(NodeError::Refused(_)) => None,
+                started => Some(started.expect("the node starts")),
+            }
+        });
         let limits = Limits { body: 65536, rate: Some(0) };
         let server = self.runtime.block_on(Server::start(host.address, limits, node.clone()));
         let server = server.unwrap_or_else(|error| panic!("{} at {}: {error}", host.name, host.address));

@@ -8,7 +8,7 @@ use crate::node::{Node, NodeError};
 use crate::pki::crl::Crl;
 use crate::pki::path::Rules;
 use crate::pki::{Certificate, Name, Standing, Time, hex};
-use crate::store::{CrlOrigin, FetchedCrl, Role, StoreError};
+use crate::store::{CrlOrigin, FetchedCrl, Record, Role, StoreError};
 
 use super::error::Failure;
 use super::fetch::fetch;
@@ -78,7 +78,7 @@ pub fn standing(
     issuer: &Certificate,
     rules: &Rules,
 ) -> Result<(Standing, How), Arc<Failure>> {
-    if let Some(found) = of_a_server(node, certificate, issuer).map_err(Failure::from)? {
+    if let Some(found) = of_a_server(node, certificate, issuer)? {
         return Ok(found);
     }
     let AtHand { source, crl } = match at_hand(node, issuer, rules).map_err(Failure::from)? {
@@ -102,22 +102,28 @@ pub fn request(
     fetch_from_any(node, trust, certificate, issuer, rules)
 }
 
-/// What a certificate server of this host says, that has issued it: its database is newer than any CRL.
+/// What a certificate server of this host says, whose key has signed it: its database is newer than any CRL. What it
+/// has no record of, or of that number another one, it has not issued, whoever used its key.
 fn of_a_server(
     node: &Node,
     certificate: &Certificate,
     issuer: &Certificate,
-) -> Result<Option<(Standing, How)>, NodeError> {
+) -> Result<Option<(Standing, How)>, Failure> {
     for label in node.servers() {
-        let authorities = node.store.authorities(&label)?;
+        let authorities = node.store.authorities(&label).map_err(NodeError::from)?;
         let is_issuer = |authority: &crate::store::Authority| {
             let ours = Certificate::parse(&authority.certificate);
             authority.role == Role::Ca && ours.is_ok_and(|ours| ours.public_key() == issuer.public_key())
         };
-        if authorities.iter().any(is_issuer) {
-            let record = node.store.record(&label, certificate.serial())?;
-            let revoked = record.and_then(|record| record.revocation);
-            let standing = revoked.map_or(Standing::Good, |revocation| Standing::Revoked {
+        if let Some(authority) = authorities.iter().find(|authority| is_issuer(authority)) {
+            let record = node.store.record(&label, certificate.serial()).map_err(NodeError::from)?;
+            let is_this = |record: &Record| match &record.der {
+                Some(der) => der == certificate.der(),
+                // Of a CA that was taken over the number may be all that is known.
+                None => record.authority == Some(authority.id),
+            };
+            let record = record.filter(is_this).ok_or_else(|| Failure::NotIssued(label.clone()))?;
+            let standing = record.revocation.map_or(Standing::Good, |revocation| Standing::Revoked {
                 at: revocation.at,
                 reason: revocation.reason,
             });
