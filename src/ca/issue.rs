@@ -5,7 +5,7 @@ use std::fmt;
 use crate::pki::profile::Requested;
 use crate::pki::tbs::{self, Template};
 use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time, hex};
-use crate::policy::{self, Approved, Authorization, Examined};
+use crate::policy::{self, Approved, Authorization, Examined, Refusal};
 use crate::store::{
     self, Class, Cost, Enrollment, Intent, Issued, NewEnrollment, NewIntent, Reuse, State, StoreError,
     Submission, Submitted,
@@ -96,7 +96,7 @@ impl Ca {
         self.gate.pass()?;
         let enrollment = self.store.enrollment(&self.label, id)?.ok_or(StoreError::NotFound)?;
         let csr = Csr::parse(&enrollment.csr)?.verify()?;
-        let approved = policy::operator_grants(csr, &self.settings.rules)?;
+        let approved = policy::operator_grants(csr, &self.rules(enrollment.authority)?)?;
         tracing::debug!(target: "CRYPTO_CS", "Granting enrollment request {id}");
         let prepared = self.prepare(&approved, self.issuer(enrollment.authority)?, now)?;
         let recorded = prepared.record(self, Some((id, State::Pending)))?;
@@ -202,6 +202,10 @@ impl Ca {
 
     fn prepare(&self, approved: &Approved, issuer: &Issuer, now: Time) -> Result<Prepared, CaError> {
         let requested: &Requested = approved.examined().requested();
+        // Also for whoever has judged it by the certificate of another authority.
+        if requested.authority.is_some() && issuer.path_len() == Some(0) {
+            return Err(Refusal::PathLength.into());
+        }
         let lifetime = issuer.granted_lifetime(&self.settings);
         let (not_before, not_after) = issuer.validity(lifetime, now)?;
         let template = requested.template(&issuer.facts(&self.settings), not_before, not_after);

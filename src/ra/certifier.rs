@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::ca::{Application, Ca, CaError, Meter, Ours, Outcome, Settings};
 use crate::pki::{Certificate, Serial, Time};
-use crate::policy::{Approved, Examined};
+use crate::policy::{Approved, Examined, Rules};
 use crate::store;
 
 use super::told::Refused;
@@ -17,6 +17,9 @@ pub trait Certifier: Send + Sync {
 
     /// What is configured.
     fn settings(&self) -> &Settings;
+
+    /// By which rules requests to this authority of the store, that which acts when `None`, are judged.
+    fn rules(&self, authority: Option<u64>) -> Result<Rules, CaError>;
 
     /// Certificates of CAs: of that which issues, then of those above it, so far as they are known. Never empty.
     fn certificates(&self) -> &[Certificate];
@@ -97,6 +100,10 @@ impl Certifier for Ca {
 
     fn settings(&self) -> &Settings {
         self.settings()
+    }
+
+    fn rules(&self, authority: Option<u64>) -> Result<Rules, CaError> {
+        self.rules(authority)
     }
 
     fn certificates(&self) -> &[Certificate] {

@@ -209,6 +209,10 @@ impl Certifier for Elsewhere {
         &self.settings
     }
 
+    fn rules(&self, _: Option<u64>) -> Result<policy::Rules, CaError> {
+        Ok(self.settings.rules)
+    }
+
     fn certificates(&self) -> &[Certificate] {
         &self.chain
     }

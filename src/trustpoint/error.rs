@@ -33,11 +33,16 @@ pub enum ClientError {
         temporary: bool,
     },
     /// An answer that is no certificates.
-    #[error("no certificates can be read: {0}")]
+    #[error(
+        "there is no certificate in it: that of the CA or of the trustpoint was expected, as PEM, base64 or DER"
+    )]
     NoCertificates(DecodeError),
     /// Certificates, but not that of a CA.
     #[error("there is no CA certificate among those given")]
     NoCa,
+    /// What the CA calls its next certificate cannot be that.
+    #[error("the next CA certificate is not accepted: {0}")]
+    NotNext(&'static str),
     /// What came back is no reply of SCEP, or nobody signed it who may.
     #[error("the reply is not accepted: {0}")]
     Reply(#[from] DecodeError),

@@ -41,6 +41,11 @@ impl Party {
         Self { key, certificate }
     }
 
+    /// What this CA makes of a template.
+    pub fn certify(&self, template: &tbs::Template) -> Certificate {
+        sign(&self.key, &template.finalize(&serial()).unwrap())
+    }
+
     /// The certificate that this CA gives for a request.
     pub fn issue(&self, csr: &[u8], validity: (Time, Time)) -> Certificate {
         let csr = Csr::parse(csr).unwrap().verify().unwrap();
@@ -96,6 +101,8 @@ pub struct FakeCa {
     pub ca: Party,
     /// The next one, once there is.
     pub next: Mutex<Option<Party>>,
+    /// What GetNextCACert is answered with instead.
+    pub next_answer: Mutex<Option<Vec<u8>>>,
     /// Another of the same name.
     pub stranger: Party,
     pub answer: Mutex<Answer>,
@@ -137,6 +144,7 @@ impl FakeCa {
         Self {
             ca: Party::root("cn=fake, o=Test", validity),
             next: Mutex::default(),
+            next_answer: Mutex::default(),
             stranger: Party::root("cn=fake, o=Test", validity),
             answer: Mutex::default(),
             capabilities: Mutex::new(Some("AES\nPOSTPKIOperation\nRenewal\nSHA-256\n".into())),
@@ -150,6 +158,11 @@ impl FakeCa {
     /// From now on answers so.
     pub fn will(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// From now on answers GetNextCACert with this.
+    pub fn will_answer_next(&self, octets: Vec<u8>) {
+        *self.next_answer.lock().unwrap() = Some(octets);
     }
 
     /// From now on says this of itself.
@@ -171,6 +184,9 @@ impl FakeCa {
                 None => (404, b"no such thing".to_vec()),
             },
             Some(Operation::GetCaCert) => (200, self.ca.certificate.der().to_vec()),
+            Some(Operation::GetNextCaCert) if self.next_answer.lock().unwrap().is_some() => {
+                (200, self.next_answer.lock().unwrap().clone().unwrap_or_default())
+            }
             Some(Operation::GetNextCaCert) => match &*self.next.lock().unwrap() {
                 Some(next) => {
                     let certificates = [next.certificate.der()];
@@ -191,6 +207,21 @@ impl FakeCa {
                 }
             }
             _ => (400, b"what?".to_vec()),
+        }
+    }
+
+    /// Answers a form with a PKCS#10 in it, as CAs without SCEP do.
+    fn certify(&self, form: &[u8]) -> (u16, Vec<u8>) {
+        let form = String::from_utf8_lossy(form);
+        let value = |name| operation::parameter(&form, name);
+        let csr = value("CertReq").and_then(|text| operation::message_from_query(&text));
+        match (value("reqtype").as_deref(), value("code").as_deref(), csr) {
+            (Some("PKCS10"), Some("4711"), Some(csr)) => {
+                let now = *self.now.lock().unwrap();
+                let issued = self.ca.issue(&csr, (now, now.plus(*self.lifetime.lock().unwrap())));
+                (200, tokenca::pki::archive::pem::write_certificate(issued.der()).into_bytes())
+            }
+            _ => (403, b"who are you?".to_vec()),
         }
     }
 
@@ -358,7 +389,11 @@ fn serve(ca: &FakeCa, stream: TcpStream) {
         let _ = reader.read_exact(&mut body);
         body
     });
-    let (status, body) = ca.answer(query, body);
+    let (status, body) = match target.split('?').next() {
+        Some("/cacert.der") => (200, ca.ca.certificate.der().to_vec()),
+        Some("/certreq.asp") => ca.certify(&body.unwrap_or_default()),
+        _ => ca.answer(query, body),
+    };
     let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     let _ = (&stream).write_all(&[head.as_bytes(), &body].concat());
 }

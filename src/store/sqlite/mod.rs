@@ -87,6 +87,10 @@ impl Store for Sqlite {
         self.write("prepare", move |db| authorities::prepare(db, authority))
     }
 
+    fn replace_next(&self, authority: NewAuthority, replaces: u64) -> Result<Authority, StoreError> {
+        self.write("replace the next", move |db| authorities::replace_next(db, authority, replaces))
+    }
+
     fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError> {
         let server = server.to_owned();
         self.write("activate", move |db| authorities::activate(db, &server))
