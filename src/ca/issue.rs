@@ -110,19 +110,23 @@ impl Ca {
         Ok(self.store.advance(&self.label, id, State::Pending, State::Denied, Some("rejected"), now)?)
     }
 
-    /// What became of the request that a poll asks about: the newest one of this transaction that was made
-    /// by this key. `None` when there is none.
+    /// What became of the request that a poll asks about: the newest one of this transaction that was made by
+    /// this key, of those to this authority where there are such. `None` when there is none.
     pub fn poll(
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        match self.store.enrollment_of(&self.label, transaction, signer_key)? {
-            Some(enrollment) => self.outcome(enrollment, None, meter, now).map(Some),
-            None => Ok(None),
-        }
+        // A device may have one transaction for its key with either CA.
+        let (asked, unnamed) = (authority.unwrap_or(self.authority()), authority.is_none());
+        let found = match self.store.enrollment_to(&self.label, transaction, signer_key, asked, unnamed)? {
+            Some(found) => Some(found),
+            None => self.store.enrollment_of(&self.label, transaction, signer_key)?,
+        };
+        found.map(|enrollment| self.outcome(enrollment, None, meter, now)).transpose()
     }
 
     /// Finishes what a crash or a lost token has left: signs the same bytes again and keeps them. Returns

@@ -51,11 +51,13 @@ pub trait Certifier: Send + Sync {
     /// Keeps a request that is cryptographically invalid, for the operator to see. Returns its ReqID.
     fn keep_malformed(&self, csr: &[u8], source: &str, reason: &str, now: Time) -> Result<u64, CaError>;
 
-    /// What became of the newest request of this transaction that was made by this key. `None` when there is none.
+    /// What became of the newest request of this transaction that was made by this key, to this authority where
+    /// the poll is not to whichever acts. `None` when there is none.
     fn poll(
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError>;
@@ -148,10 +150,11 @@ impl Certifier for Ca {
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        self.poll(transaction, signer_key, meter, now)
+        self.poll(transaction, signer_key, authority, meter, now)
     }
 
     fn grant(&self, id: u64, meter: &Meter, now: Time) -> Result<Outcome, CaError> {

@@ -285,6 +285,7 @@ impl Certifier for Elsewhere {
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        _: Option<u64>,
         _: &Meter,
         _: Time,
     ) -> Result<Option<Outcome>, CaError> {

@@ -184,7 +184,8 @@ impl Ra {
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
-                let outcome = self.certifier.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                let outcome =
+                    self.certifier.poll(signed.transaction_id().as_bytes(), &key, authority, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
             }
             Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),

@@ -128,6 +128,16 @@ pub trait Store: Send + Sync {
         signer_key: &[u8; 32],
     ) -> Result<Option<Enrollment>, StoreError>;
 
+    /// The same among those that ask this authority: that name it, or, when `unnamed`, whichever acts.
+    fn enrollment_to(
+        &self,
+        server: &str,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        authority: u64,
+        unnamed: bool,
+    ) -> Result<Option<Enrollment>, StoreError>;
+
     /// Enrollments with a ReqID above `after`, ascending, at most `limit`.
     fn enrollments(&self, server: &str, after: u64, limit: usize) -> Result<Vec<Enrollment>, StoreError>;
 

@@ -109,6 +109,7 @@ suite! {
         a_submission_pends,
         request_numbers_count_per_server_and_never_return,
         a_transaction_is_found_by_identifier_and_key,
+        a_transaction_may_ask_two_authorities,
         an_issue_is_recorded_with_its_intent,
         a_repetition_is_known,
         a_repetition_of_an_authorized_one_gets_its_intent,

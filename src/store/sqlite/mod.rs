@@ -137,6 +137,19 @@ impl Store for Sqlite {
         self.read("enrollment_of", |db| enrollments::of_transaction(db, server, transaction, signer_key))
     }
 
+    fn enrollment_to(
+        &self,
+        server: &str,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        authority: u64,
+        unnamed: bool,
+    ) -> Result<Option<Enrollment>, StoreError> {
+        self.read("enrollment_to", |db| {
+            enrollments::to_authority(db, server, transaction, signer_key, authority, unnamed)
+        })
+    }
+
     fn enrollments(&self, server: &str, after: u64, limit: usize) -> Result<Vec<Enrollment>, StoreError> {
         self.read("enrollments", |db| enrollments::page(db, server, after, limit))
     }
