@@ -144,7 +144,7 @@ fn the_usual_clients_fetch_over_both_versions() {
     let all = ca.json("show crypto pki certificates");
     let pem = fs::read_to_string(scene.pem()).expect("the certificate");
     assert_eq!(all[0]["pem"].as_str().map(str::trim), Some(pem.trim()));
-    assert_eq!(all[1]["server"], "mycs");
+    assert_eq!(all[1]["trustpoints"][0], "mycs");
     // Its key is on the token and cannot leave it.
     let key = key_on_token(ca, Some(trustpoint));
     assert!(key.contains("sensitive") && key.contains("never extractable"), "{key}");

@@ -438,6 +438,57 @@ fn enrolment_by_files(dir: &Path) {
     assert_ne!(sign.public_key(), encrypt.public_key());
 }
 
+/// A CA without SCEP is asked by the commands of a profile, the first time and again.
+fn enrolment_by_profile(dir: &Path) {
+    let scene = Scene::new(dir, "enrollment profile web\nauto-enroll 50");
+    let profile = format!(
+        "crypto pki profile enrollment web\n authentication url http://{0}\n authentication command GET /cacert.der\n \
+         enrollment url http://{0}\n enrollment command POST /certreq.asp reqtype=PKCS10&code=$P1&CertReq=$REQ\n",
+        scene.ca.address
+    );
+    let asking = format!("{profile} parameter 1 prompt What is the code?\n");
+    scene.node().apply(scene.configuration().edited(&asking).unwrap()).unwrap();
+    scene.authenticate();
+    let answers = |code: &str| Answers {
+        parameters: [(1, code.to_owned().into())].into_iter().collect(),
+        ..Answers::default()
+    };
+    let request = scene.node().enroll("upper", answers("wrong")).unwrap().remove(0);
+    assert!(request.error.unwrap().contains("403"));
+    scene.node().cancel_enrollment("upper").unwrap();
+    assert!(scene.node().enroll("upper", answers("4711")).unwrap()[0].granted);
+    let first = scene.own(TrustedKind::Own);
+    scene.later(YEAR / 3 * 2);
+    assert_eq!(scene.own(TrustedKind::Own), first, "nobody is there to be asked");
+    let known = format!("{profile} parameter 1 value 4711\n");
+    scene.node().apply(scene.configuration().edited(&known).unwrap()).unwrap();
+    scene.tick();
+    assert_ne!(scene.own(TrustedKind::Own), first);
+}
+
+/// The first request may be signed with the certificate of another trustpoint; a proxy may be on the way.
+fn a_certificate_of_another_ca_is_shown_through_a_proxy(dir: &Path) {
+    let scene = Scene::new(dir, "");
+    scene.authenticate();
+    scene.enroll();
+    let own = scene.own(TrustedKind::Own);
+    let second = Served::new(FakeCa::new());
+    let (proxy, connected) = connect_proxy();
+    let section = format!(
+        "crypto pki trustpoint second\n enrollment url {}\n enrollment credential upper\n rsakeypair second 2048\n \
+         enrollment http-proxy 127.0.0.1 {proxy}\n",
+        second.url()
+    );
+    scene.node().apply(scene.configuration().edited(&section).unwrap()).unwrap();
+    let offered = scene.node().authenticate("second", None).unwrap();
+    scene.node().accept(offered).unwrap();
+    let reports = scene.node().enroll("second", Answers::default()).unwrap();
+    assert!(reports[0].granted, "{reports:?}");
+    let seen = second.ca.seen().remove(0);
+    assert_eq!((seen.kind, seen.signer), (MessageType::PkcsReq, own));
+    assert!(connected.load(Ordering::Acquire) >= 3, "GetCACert, GetCACaps and the request");
+}
+
 /// What was begun is taken back, and the key that was made for it goes.
 fn a_request_is_taken_back(dir: &Path) {
     let scene = Scene::new(dir, "");
@@ -478,4 +529,36 @@ fn a_silent_ca_keeps_nobody_waiting(dir: &Path) {
     assert!(began.elapsed() < Duration::from_secs(15));
 }
 
+}
+
+/// A proxy that connects to whatever it is asked for, on its port; and how often it was.
+fn connect_proxy() -> (u16, Arc<AtomicU64>) {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, count) = (listener.local_addr().unwrap().port(), Arc::<AtomicU64>::default());
+    let counted = count.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut first = String::new();
+            reader.read_line(&mut first).unwrap();
+            let target = first.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap();
+            let server = TcpStream::connect(target).unwrap();
+            let mut line = String::from("x");
+            while !line.trim().is_empty() {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            (&client).write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            counted.fetch_add(1, Ordering::AcqRel);
+            let (mut there, mut back) = (server.try_clone().unwrap(), client);
+            std::thread::spawn(move || std::io::copy(&mut reader, &mut there));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &server, &mut back);
+                let _ = back.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    (port, count)
 }

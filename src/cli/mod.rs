@@ -37,6 +37,7 @@ mod source;
 mod startup;
 mod terminal;
 mod tokens;
+mod trustpoints;
 mod validate;
 
 use std::io;
@@ -275,7 +276,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         copy::COMMANDS,
         terminal::COMMANDS,
     ];
-    Table::new(files.into_iter().flatten())
+    Table::new(files.into_iter().flatten().chain(trustpoints::commands()))
 });
 
 #[cfg(test)]

@@ -499,9 +499,10 @@ fn after_do(line: &str) -> Option<&str> {
     first.eq_ignore_ascii_case("do").then(|| rest.trim_start())
 }
 
-/// Whether the line may be an exec command in configuration mode as well.
+/// Whether the line may be an exec command in configuration mode as well: `crypto …` and `no crypto …`.
 fn is_for_both(line: &str) -> bool {
-    let first = line.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+    let mut words = line.split_whitespace().skip_while(|word| word.eq_ignore_ascii_case("no"));
+    let first = words.next().unwrap_or_default().to_ascii_lowercase();
     first.len() >= 2 && "crypto".starts_with(&first)
 }
 

@@ -175,16 +175,18 @@ impl Files {
     }
 
     /// Asks an HTTP server by GET, or by POST when something is `posted`, for protocols that are spoken over
-    /// HTTP. The body of the answer has `limit` octets at most.
+    /// HTTP. The body of the answer has `limit` octets at most. `proxy`, host and port, connects to the server
+    /// where it is given.
     pub fn exchange(
         &self,
         url: &FileUrl,
         posted: Option<Posted<'_>>,
         limit: u64,
+        proxy: Option<(&str, u16)>,
     ) -> Result<Exchanged, FileError> {
         self.at(url, None, |place| match place {
             Where::Remote(remote) if remote.is_web() => {
-                remote.web().exchange(remote.url, remote.login, posted, limit)
+                remote.web().exchange(remote.url, remote.login, posted, limit, proxy)
             }
             _ => Err(Fault::Unsupported("only servers at http:// and https:// are asked so")),
         })

@@ -2,7 +2,7 @@
 //!
 //! A PUT carries its length, so a server has the whole file or refuses it. Certificates of servers are checked
 //! against the CAs that this host trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise) and those of
-//! [`Places`]. Proxies are not used.
+//! [`Places`]. A proxy is used only by who names one.
 
 use std::error::Error as _;
 use std::fmt;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
-use ureq::Agent;
 use ureq::http::{Method, Request, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Proxy};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -47,6 +47,8 @@ struct Asked<'a> {
     body: Option<(&'a str, &'a [u8])>,
     /// Octets of the answer's body, at most.
     limit: u64,
+    /// Host and port of a proxy that connects to the server (CONNECT, RFC 9110, 9.3.6).
+    proxy: Option<(&'a str, u16)>,
 }
 
 impl Web {
@@ -109,7 +111,7 @@ impl Web {
         body: Option<&[u8]>,
     ) -> Result<Answer, Fault> {
         let body = body.map(|octets| (content_type(url.path()), octets));
-        self.carry(Asked { method, url, login, body, limit: MAX_OCTETS })
+        self.carry(Asked { method, url, login, body, limit: MAX_OCTETS, proxy: None })
     }
 
     /// GET, or POST of what is `posted`, and the answer, whatever the status.
@@ -119,16 +121,22 @@ impl Web {
         login: Option<&Login>,
         posted: Option<Posted<'_>>,
         limit: u64,
+        proxy: Option<(&str, u16)>,
     ) -> Result<Exchanged, Fault> {
         let method = if posted.is_some() { Method::POST } else { Method::GET };
         let body = posted.map(|posted| (posted.content_type, posted.octets));
         let Answer { status, said, content_type, body } =
-            self.carry(Asked { method, url, login, body, limit })?;
+            self.carry(Asked { method, url, login, body, limit, proxy })?;
         Ok(Exchanged { status, said, content_type, body })
     }
 
     fn carry(&self, asked: Asked<'_>) -> Result<Answer, Fault> {
-        let Asked { method, url, login, body, limit } = asked;
+        let Asked { method, url, login, body, limit, proxy } = asked;
+        let wrong = |error: ureq::Error| Fault::Protocol(format!("the proxy: {error}"));
+        let proxy = proxy
+            .map(|(host, port)| Proxy::new(&format!("http://{host}:{port}")))
+            .transpose()
+            .map_err(wrong)?;
         let redirects = if method == Method::GET { MAX_REDIRECTS } else { 0 };
         // What was asked for over TLS does not come from elsewhere in clear.
         let only_tls = url.scheme() == "https";
@@ -148,6 +156,7 @@ impl Web {
                     .configure_request(request)
                     .max_redirects(redirects)
                     .https_only(only_tls)
+                    .proxy(proxy)
                     .build();
                 self.agent.run(request)
             }
@@ -158,6 +167,7 @@ impl Web {
                     .configure_request(request)
                     .max_redirects(redirects)
                     .https_only(only_tls)
+                    .proxy(proxy)
                     .build();
                 self.agent.run(request)
             }

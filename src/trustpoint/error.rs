@@ -33,7 +33,9 @@ pub enum ClientError {
         temporary: bool,
     },
     /// An answer that is no certificates.
-    #[error("no certificates can be read: {0}")]
+    #[error(
+        "there is no certificate in it: that of the CA or of the trustpoint was expected, as PEM, base64 or DER"
+    )]
     NoCertificates(DecodeError),
     /// Certificates, but not that of a CA.
     #[error("there is no CA certificate among those given")]

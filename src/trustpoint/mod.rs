@@ -12,5 +12,5 @@ mod upper;
 
 pub use certificates::{CaCertificates, certificates};
 pub use error::ClientError;
-pub use transport::Transport;
+pub use transport::{Proxied, Transport};
 pub use upper::{Answered, ClientRequest, Upper};

@@ -1,5 +1,7 @@
 //! The way to a server.
 
+use std::sync::Arc;
+
 use crate::files::{Exchanged, FileError, FileUrl, Files, Posted};
 
 /// HTTP as a SCEP client needs it.
@@ -11,7 +13,23 @@ pub trait Transport: Send + Sync {
 
 impl Transport for Files {
     fn exchange(&self, url: &FileUrl, posted: Option<Posted<'_>>) -> Result<Exchanged, FileError> {
-        Files::exchange(self, url, posted, MAX_ANSWER)
+        Files::exchange(self, url, posted, MAX_ANSWER, None)
+    }
+}
+
+/// The same through a proxy that connects to the server.
+pub struct Proxied {
+    /// The way to the proxy.
+    pub files: Arc<Files>,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Transport for Proxied {
+    fn exchange(&self, url: &FileUrl, posted: Option<Posted<'_>>) -> Result<Exchanged, FileError> {
+        self.files.exchange(url, posted, MAX_ANSWER, Some((&self.host, self.port)))
     }
 }
 

@@ -210,6 +210,21 @@ impl FakeCa {
         }
     }
 
+    /// Answers a form with a PKCS#10 in it, as CAs without SCEP do.
+    fn certify(&self, form: &[u8]) -> (u16, Vec<u8>) {
+        let form = String::from_utf8_lossy(form);
+        let value = |name| operation::parameter(&form, name);
+        let csr = value("CertReq").and_then(|text| operation::message_from_query(&text));
+        match (value("reqtype").as_deref(), value("code").as_deref(), csr) {
+            (Some("PKCS10"), Some("4711"), Some(csr)) => {
+                let now = *self.now.lock().unwrap();
+                let issued = self.ca.issue(&csr, (now, now.plus(*self.lifetime.lock().unwrap())));
+                (200, tokenca::pki::archive::pem::write_certificate(issued.der()).into_bytes())
+            }
+            _ => (403, b"who are you?".to_vec()),
+        }
+    }
+
     fn operate(&self, message: &[u8], posted: bool) -> (u16, Vec<u8>) {
         let answer = *self.answer.lock().unwrap();
         if let Answer::Status(status) = answer {
@@ -374,7 +389,11 @@ fn serve(ca: &FakeCa, stream: TcpStream) {
         let _ = reader.read_exact(&mut body);
         body
     });
-    let (status, body) = ca.answer(query, body);
+    let (status, body) = match target.split('?').next() {
+        Some("/cacert.der") => (200, ca.ca.certificate.der().to_vec()),
+        Some("/certreq.asp") => ca.certify(&body.unwrap_or_default()),
+        _ => ca.answer(query, body),
+    };
     let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     let _ = (&stream).write_all(&[head.as_bytes(), &body].concat());
 }

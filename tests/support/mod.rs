@@ -19,10 +19,12 @@ pub mod openssl_pki;
 pub mod opinion;
 pub mod responder;
 pub mod scepclient;
+pub mod scepserver;
 pub mod shell;
 pub mod softhsm;
 pub mod strongswan;
 pub mod wire;
+pub mod world;
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -41,20 +41,20 @@ impl Start<'_> {
         };
         let token = self.around.tokens.get(Some(&authority.token))?;
         let key = token.key(&authority.key_label)?;
-        // Those above may roll over at another time; who fetches this trusts them already.
-        let above = ca.certificates()[1..].iter();
-        let mut certificates = vec![issuer.certificate().der().to_vec()];
-        certificates.extend(above.map(|ca| ca.der().to_vec()));
+        let own = issuer.certificate().der().to_vec();
         let signer = Responder { certificate: ca.certificate().clone(), key: ca.key().clone() };
         let place = self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, issuer));
         let Some(place) = place else {
-            let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
+            let certificate = usable_for_scep(issuer.certificate(), false)?;
+            let decrypter = responder(certificate, key);
+            let certificates = std::iter::once(own).chain(self.above_next()?).collect();
             return Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
-        // The CA first: it is what is asked for.
-        certificates.extend([decrypt.0.der().to_vec(), sign.0.der().to_vec()]);
+        // As GetCACert has them, but the CA first: it is what is asked for.
+        let mut certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
+        certificates.extend(self.above_next()?);
         let decrypter = responder(decrypt.0, decrypt.1);
         Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))
     }

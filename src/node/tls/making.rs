@@ -33,6 +33,20 @@ impl Making {
 
     /// The certificate that is kept, if it still fits, else a new one; and the key, which works.
     pub fn identity(&self, wanted: &Wanted, now: Time) -> Result<(Certificate, TokenKey), NodeError> {
+        self.found_or_made(wanted, now, false)
+    }
+
+    /// A new certificate in place of the one that is kept; the key stays, when there is one.
+    pub fn renew(&self, wanted: &Wanted, now: Time) -> Result<(), NodeError> {
+        self.found_or_made(wanted, now, true).map(drop)
+    }
+
+    fn found_or_made(
+        &self,
+        wanted: &Wanted,
+        now: Time,
+        anew: bool,
+    ) -> Result<(Certificate, TokenKey), NodeError> {
         let mut kept = self.store.trusted(&wanted.trustpoint)?;
         kept.retain(|kept| kept.kind == TrustedKind::Own);
         let newest = kept.last();
@@ -49,7 +63,7 @@ impl Making {
             }
         };
         let certificate = newest.and_then(|kept| Certificate::parse(&kept.der).ok());
-        let certificate = match certificate.filter(|c| wanted.is_met_by(c, key.public_key(), now)) {
+        let certificate = match certificate.filter(|c| !anew && wanted.is_met_by(c, key.public_key(), now)) {
             Some(certificate) => certificate,
             None => {
                 let certificate = self.make(wanted, &key, now)?;

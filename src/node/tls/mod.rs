@@ -88,6 +88,16 @@ impl Node {
         Ok(kept.pop().map(|kept| (label.to_owned(), kept.der)))
     }
 
+    /// Makes the certificate of the self-signed trustpoint of this name anew, for the same key
+    /// (`crypto pki enroll`). Whoever trusted the old one has to trust this one.
+    pub fn renew_self_signed(&self, trustpoint: &str) -> Result<(), NodeError> {
+        let configuration = self.configuration();
+        let wanted = Wanted::of(&configuration, &self.token_set());
+        let wanted = wanted.filter(|wanted| wanted.trustpoint == trustpoint);
+        let none = || NodeError::NotFound(format!("trustpoint \"{trustpoint}\" is not self-signed"));
+        self.tls.renew(&wanted.ok_or_else(none)?, self.now())
+    }
+
     /// Where HTTPS is listened for, when it is.
     pub fn https_address(&self) -> Option<SocketAddr> {
         self.tls.status().address
@@ -185,6 +195,17 @@ impl Tls {
             // What has failed is in the log and the report.
             let _ = self.prepare(now);
         }
+    }
+
+    /// Makes another certificate in place of the one that is kept, and serves with it where HTTPS is served.
+    fn renew(&self, wanted: &Wanted, now: Time) -> Result<(), NodeError> {
+        {
+            let _preparing = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.making.renew(wanted, now)?;
+        }
+        // What fails from here on is tried again, and is in the report.
+        let _ = self.prepare(now);
+        Ok(())
     }
 
     /// Makes ready what HTTPS is served with. The error is for the operator.

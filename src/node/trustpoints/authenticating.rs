@@ -10,6 +10,7 @@ use crate::trustpoint::CaCertificates;
 
 use super::super::NodeError;
 use super::held::{Held, kept};
+use super::making::Answers;
 use super::upkeep::Found;
 use super::wanted::Method;
 use super::work::{Work, WorkError};
@@ -111,6 +112,7 @@ impl Work {
         let now = self.now();
         held.ca.is_none()
             && self.is_automatic()
+            && self.wanted.authentication.is_automatic()
             && self.wanted.fingerprint.is_some()
             && found.authentication.is_none_or(|at| at <= now)
     }
@@ -124,20 +126,49 @@ impl Work {
         }
     }
 
+    /// RA certificates end before that of their CA: takes those that the server has now, if it has the same CA.
+    /// What cannot be fetched stays as it is: the request that comes next says why.
+    pub fn refresh_registrars(&self, held: Held, method: &Method) -> Result<Held, NodeError> {
+        let (Some(known), Method::Scep(_)) = (&held.ca, method) else { return Ok(held) };
+        if known.registrars().is_empty() {
+            return Ok(held);
+        }
+        let fetched = self.upper(method)?.ca_certificates();
+        let Ok(fetched) = fetched.inspect_err(|error| {
+            tracing::debug!(trustpoint = self.label(), error = chain(error), "no RA certificates");
+        }) else {
+            return Ok(held);
+        };
+        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+            return Ok(held);
+        }
+        let registrars =
+            kept(self.label(), &fetched, false).into_iter().filter(|c| c.kind == TrustedKind::Ra);
+        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars.collect())?;
+        tracing::info!(trustpoint = self.label(), "the RA has other certificates");
+        self.held()
+    }
+
     fn fetch_ca(&self) -> Result<CaCertificates, WorkError> {
         if let Some(root) = &self.wanted.root {
             return self
                 .read_ca(&FileUrl::parse(root).map_err(|error| NodeError::Refused(error.to_string()))?);
         }
-        match &self.wanted.method {
-            Method::Scep(_) => Ok(self.upper()?.ca_certificates()?),
+        let method = &self.wanted.authentication;
+        match method {
+            Method::Scep(_) => Ok(self.upper(method)?.ca_certificates()?),
             Method::Files { url, .. } => self.read_ca(&self.file(url, ".ca")?),
+            Method::Command { .. } => {
+                self.by_command(method, &Answers::default(), None, |task, transport| {
+                    task.ca_certificates(transport)
+                })
+            }
             Method::Terminal => Err(NodeError::Refused(
                 "the CA certificate is pasted: give it, as trustpoints with `enrollment terminal` need"
                     .into(),
             )
             .into()),
-            Method::Profile(_) | Method::None => Err(NodeError::Refused(format!(
+            Method::None => Err(NodeError::Refused(format!(
                 "trustpoint {} does not say where its CA is\nhint: `enrollment url` or `enrollment terminal`",
                 self.label()
             ))

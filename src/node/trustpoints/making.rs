@@ -3,7 +3,7 @@
 //! What is going to be made is on record first: a crash leaves a key that is found again by its label, never one
 //! that nobody knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -28,6 +28,8 @@ pub struct Answers {
     pub serial_number: Option<bool>,
     /// The address in the subject.
     pub ip_address: Option<std::net::IpAddr>,
+    /// What the parameters of an enrolment profile stand for that are asked for, by number.
+    pub parameters: BTreeMap<u8, SecretString>,
 }
 
 impl Work {
@@ -67,8 +69,13 @@ impl Work {
         let key = self.request_key(request, kind)?;
         let subject = self.subject(answers)?;
         let before = self.before(held, request.kind);
-        let scep = matches!(self.wanted.method, Method::Scep(_));
-        let (signer, signer_key) = match before {
+        let method = self.method(held, request.kind);
+        let scep = matches!(method, Method::Scep(_));
+        let credential = match (scep, before, &self.wanted.credential) {
+            (true, None, Some(label)) => Some(self.credential(label)?),
+            _ => None,
+        };
+        let (signer, signer_key) = match before.or(credential.as_ref()) {
             _ if !scep => (Vec::new(), None),
             Some(own) => {
                 let key = self.key_of(own)?;
@@ -86,11 +93,10 @@ impl Work {
                 (signer.der().to_vec(), Some(place(&key)))
             }
         };
-        // Who has a certificate needs no password: RFC 8894, 2.4.
-        let challenge = match (&answers.password, before) {
-            (Some(password), _) => Some(password.clone()),
-            (None, None) => self.wanted.challenge(&self.vault)?,
-            (None, Some(_)) => None,
+        // Renewals too, which RFC 8894, 2.4 does not ask it of: there are CAs that do.
+        let challenge = match &answers.password {
+            Some(password) => Some(password.clone()),
+            None => self.wanted.challenge(&self.vault)?,
         };
         let challenge = challenge.as_ref().map(ExposeSecret::expose_secret);
         let extensions = self.wanted.extensions(request.kind, key.public_key().kind())?;
@@ -105,13 +111,20 @@ impl Work {
             }
         };
         let made = UpperRequest {
-            phase: if scep { UpperPhase::Sending } else { UpperPhase::Manual },
+            phase: match method {
+                Method::Scep(_) | Method::Command { .. } => UpperPhase::Sending,
+                Method::Files { .. } | Method::Terminal | Method::None => UpperPhase::Manual,
+            },
             csr: self.seal(&csr, challenge.is_some()),
             transaction,
             signer,
             signer_key,
             tries: 0,
-            next_try: self.now(),
+            // A command may need answers that only the one has who begins it.
+            next_try: match method {
+                Method::Command { .. } => request.next_try,
+                _ => self.now(),
+            },
             ..request.clone()
         };
         self.advance(request, made)
@@ -165,6 +178,19 @@ impl Work {
         let now = TrustedKind::OWN.into_iter().find(|now| !now.is_next() && now.next() == kind.next());
         let own = held.own(now?)?;
         own.certificate.is_valid_at(self.now()).then_some(own)
+    }
+
+    /// The certificate of another trustpoint, with which the first request is signed (`enrollment credential`): the
+    /// CA knows who asks by what another CA has said.
+    fn credential(&self, label: &str) -> Result<OwnCertificate, NodeError> {
+        let held = Held::of(self.store.as_ref(), label)?;
+        let own = held.own(TrustedKind::Own).filter(|own| own.certificate.is_valid_at(self.now()));
+        own.cloned().ok_or_else(|| {
+            NodeError::Refused(format!(
+                "trustpoint {label}, with whose certificate requests of {} are signed, has no valid one",
+                self.label()
+            ))
+        })
     }
 
     /// The subject of a request.

@@ -4,7 +4,7 @@
 use crate::pki::archive::pem;
 use crate::pki::{Certificate, Csr, Name};
 use crate::store::{TrustedKind, UpperRequest};
-use crate::trustpoint::CaCertificates;
+use crate::trustpoint::{CaCertificates, ClientError};
 
 use super::super::NodeError;
 use super::held::Held;
@@ -14,7 +14,8 @@ use super::work::Work;
 impl Work {
     /// Writes a request where the configuration says. The file's name, when there is one.
     pub fn hand_out(&self, request: &UpperRequest) -> Result<Option<String>, NodeError> {
-        let Method::Files { url, pem: bounded } = &self.wanted.method else { return Ok(None) };
+        let held = self.held()?;
+        let Method::Files { url, pem: bounded } = self.method(&held, request.kind) else { return Ok(None) };
         let file = self.file(url, &self.ending(request.kind, "req"))?;
         let text = pem::write(pem::REQUEST, &self.csr(request)?);
         let text = match bounded {
@@ -44,7 +45,7 @@ impl Work {
             Some(octets) => brought.extend(read(octets)?),
             None => {
                 for request in &waiting {
-                    brought.extend(read(&self.read_back(request)?)?);
+                    brought.extend(read(&self.read_back(&held, request)?)?);
                 }
             }
         }
@@ -76,8 +77,8 @@ impl Work {
         format!("{usage}.{extension}")
     }
 
-    fn read_back(&self, request: &UpperRequest) -> Result<Vec<u8>, NodeError> {
-        let Method::Files { url, .. } = &self.wanted.method else {
+    fn read_back(&self, held: &Held, request: &UpperRequest) -> Result<Vec<u8>, NodeError> {
+        let Method::Files { url, .. } = self.method(held, request.kind) else {
             return Err(NodeError::Refused(format!(
                 "the certificate is pasted: give it, as trustpoint {} has no files",
                 self.label()
@@ -105,5 +106,6 @@ impl Work {
 }
 
 fn read(octets: &[u8]) -> Result<Vec<Certificate>, NodeError> {
-    crate::trustpoint::certificates(octets).map_err(|error| NodeError::Refused(error.to_string()))
+    crate::trustpoint::certificates(octets)
+        .map_err(|error| NodeError::Refused(ClientError::NoCertificates(error).to_string()))
 }

@@ -77,7 +77,7 @@ impl Node {
                  authenticate {trustpoint}`"
             )));
         }
-        if let Method::Profile(_) | Method::None = work.wanted.method {
+        if let Method::None = work.wanted.method {
             return Err(NodeError::Refused(format!(
                 "trustpoint {trustpoint} does not say how to enrol\nhint: `enrollment url` or `enrollment terminal`"
             )));
@@ -114,6 +114,12 @@ impl Node {
             reports.push(report);
         }
         if made.iter().any(|request| request.phase == UpperPhase::Sending) {
+            for (request, kind) in made.iter().zip(kinds) {
+                if let Method::Command { .. } = work.method(&held, *kind) {
+                    // Here: what the operator has answered is not kept.
+                    work.pursue_with(request.clone(), &answers)?;
+                }
+            }
             self.trustpoints.upkeep_of(trustpoint);
             self.trustpoints.settle(trustpoint, PATIENCE);
             let after = work.held()?;
@@ -342,7 +348,7 @@ impl Trustpoints {
     /// The CA of this trustpoint, once it is authenticated; for those who ask it on behalf of others.
     pub fn upper(&self, label: &str) -> Result<(Upper, Option<CaCertificates>), NodeError> {
         let work = self.work(label)?;
-        Ok((work.upper()?, work.held()?.ca))
+        Ok((work.upper(&work.wanted.method)?, work.held()?.ca))
     }
 
     /// The node ends: those at work finish their step, if their CA lets them, and begin no other.

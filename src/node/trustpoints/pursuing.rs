@@ -10,26 +10,31 @@ use crate::trustpoint::{Answered, ClientRequest, Upper};
 use super::super::NodeError;
 use super::held::Held;
 use super::making::Answers;
-use super::wanted::Purpose;
+use super::wanted::{Method, Purpose};
 use super::work::{Work, WorkError};
 
 impl Work {
     /// Does the next step of a request, and notes what came of it. Errors are those of the database: whatever
     /// else goes wrong is noted in the request, and tried again.
     pub fn pursue(&self, request: UpperRequest) -> Result<(), NodeError> {
-        match self.step(&request) {
+        self.pursue_with(request, &Answers::default())
+    }
+
+    /// The same with what an operator has answered.
+    pub fn pursue_with(&self, request: UpperRequest, answers: &Answers) -> Result<(), NodeError> {
+        match self.step(&request, answers) {
             Ok(()) => Ok(()),
             Err(WorkError::Node(error @ NodeError::Store(_))) => Err(error),
             Err(error) => self.note_failure(&request, &error),
         }
     }
 
-    fn step(&self, request: &UpperRequest) -> Result<(), WorkError> {
+    fn step(&self, request: &UpperRequest, answers: &Answers) -> Result<(), WorkError> {
         let held = self.held()?;
         let made;
         let request = match request.phase {
             UpperPhase::Making => {
-                made = self.make(&held, request, &Answers::default())?;
+                made = self.make(&held, request, answers)?;
                 &made
             }
             _ => request,
@@ -37,7 +42,9 @@ impl Work {
         if !matches!(request.phase, UpperPhase::Sending | UpperPhase::Pending) {
             return Ok(());
         }
-        let answer = match self.ask(&held, request) {
+        let method = self.method(&held, request.kind).clone();
+        let held = self.refresh_registrars(held, &method)?;
+        let answer = match self.ask(&held, request, answers) {
             Ok(answer) => answer,
             // Noted where it happened: the request may have been made only now.
             Err(WorkError::Node(error @ NodeError::Store(_))) => return Err(error.into()),
@@ -63,23 +70,30 @@ impl Work {
     }
 
     /// Asks the CA for the certificate of a request.
-    fn ask(&self, held: &Held, request: &UpperRequest) -> Result<Answered, WorkError> {
+    fn ask(&self, held: &Held, request: &UpperRequest, answers: &Answers) -> Result<Answered, WorkError> {
         let missing = || NodeError::Refused("the CA of the trustpoint is not authenticated".into());
         let to = held.ca_for(request.kind).ok_or_else(missing)?;
         let trusted: Vec<_> = held.ca.iter().chain(&held.next_ca).collect();
         let csr = self.csr(request)?;
         let parsed = Csr::parse(&csr).map_err(|error| NodeError::Refused(error.to_string()))?;
+        let method = self.method(held, request.kind);
+        if let Method::Command { .. } = method {
+            let issued = self.by_command(method, answers, Some(&csr), |task, transport| {
+                task.enroll(transport, to, parsed.public_key())
+            })?;
+            return Ok(Answered::Issued(issued));
+        }
         let signer = super::super::server::parse(&request.signer)?;
         let (token, label) = request.signer_key.as_ref().ok_or_else(missing)?;
         let key = self.key(token, label)?;
-        let upper = self.upper()?;
+        let upper = self.upper(method)?;
         let capabilities = upper.capabilities()?;
         let (kind, content) = match request.phase {
             UpperPhase::Pending => {
                 let issuer = to.ca().subject_raw();
                 (MessageType::CertPoll, client::issuer_and_subject(issuer, parsed.subject_raw()))
             }
-            _ => (self.message_type(&signer, &capabilities), csr),
+            _ => (message_type(held, &signer, &capabilities), csr),
         };
         let asked = ClientRequest {
             kind,
@@ -93,14 +107,6 @@ impl Work {
             wanted: Some(parsed.public_key()),
         };
         Ok(Upper::send_as(&upper, &asked, &capabilities)?)
-    }
-
-    /// A request signed by a certificate of the CA is a renewal, where the CA knows the word.
-    fn message_type(&self, signer: &Certificate, capabilities: &Capabilities) -> MessageType {
-        match !signer.is_self_issued() && capabilities.has("Renewal") {
-            true => MessageType::RenewalReq,
-            false => MessageType::PkcsReq,
-        }
     }
 
     /// Keeps what was issued, in place of what was there; then goes what nobody needs any more.
@@ -245,6 +251,15 @@ impl Work {
             Lead::Before(before) => certificate.not_after().minus(before),
             Lead::Never => return None,
         })
+    }
+}
+
+/// A request signed by a certificate of the CA is a renewal, where the CA knows the word.
+fn message_type(held: &Held, signer: &Certificate, capabilities: &Capabilities) -> MessageType {
+    let mut cas = held.ca.iter().chain(&held.next_ca);
+    match cas.any(|ca| ca.check_issued(signer).is_ok()) && capabilities.has("Renewal") {
+        true => MessageType::RenewalReq,
+        false => MessageType::PkcsReq,
     }
 }
 

@@ -17,7 +17,7 @@ use super::work::Work;
 pub struct TrustpointReport {
     /// Name.
     pub name: String,
-    /// Where it enrols: a URL, `terminal`, the name of a profile; none where nobody has said.
+    /// Where it enrols: a URL, or `terminal`; none where nobody has said.
     pub enrollment: Option<String>,
     /// Whether it enrols by SCEP.
     pub scep: bool,
@@ -152,7 +152,7 @@ impl Work {
         let enrollment = match &self.wanted.method {
             Method::Scep(url) | Method::Files { url, .. } => Some(url.clone()),
             Method::Terminal => Some("terminal".to_owned()),
-            Method::Profile(name) => Some(format!("profile {name}")),
+            Method::Command { url, .. } => Some(url.clone()),
             Method::None => None,
         };
         Ok(TrustpointReport {

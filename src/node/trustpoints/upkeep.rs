@@ -14,7 +14,6 @@ use crate::store::{StoreError, TrustedKind, UpperPhase};
 
 use super::super::NodeError;
 use super::held::{Held, OwnCertificate, goes_on, kept};
-use super::wanted::Method;
 use super::work::{Work, WorkError};
 
 /// What a round of upkeep has found out for the next one.
@@ -148,7 +147,7 @@ impl Work {
     fn look_for_next_ca(&self, held: &Held) -> Result<(), NodeError> {
         let Some(ca) = held.ca.as_ref() else { return Ok(()) };
         let ask = || -> Result<_, WorkError> {
-            let upper = self.upper()?;
+            let upper = self.upper(self.method(held, TrustedKind::NextOwn))?;
             match upper.capabilities()?.has("GetNextCACert") {
                 true => Ok(upper.next_ca_certificates(ca)?),
                 false => Ok(None),
@@ -181,7 +180,8 @@ impl Work {
 
     /// Whether certificates are got without the operator.
     pub fn is_automatic(&self) -> bool {
-        self.wanted.lead.is_some() && matches!(self.wanted.method, Method::Scep(_))
+        let wanted = &self.wanted;
+        wanted.lead.is_some() && wanted.method.is_automatic() && wanted.again.is_automatic()
     }
 
     /// Somebody else has changed a request meanwhile: there is nothing left to do for this one.

@@ -1,5 +1,6 @@
 //! What a trustpoint is to do, by the configuration.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use secrecy::SecretString;
 use x509_cert::ext::pkix::KeyUsages;
 
 use crate::config::{
-    CertificateUse, Configuration, EnrollmentMethod, EnrollmentUrl, Fingerprint, Fqdn, KeyPair, Password,
-    RequestAddress, ServerMode, TrustpointSection, Vault,
+    CertificateUse, Configuration, EnrollmentMethod, EnrollmentUrl, Fingerprint, Fqdn, KeyPair, Parameter,
+    Password, ProfileStep, ProfileWay, RequestAddress, ServerMode, TrustpointSection, Vault,
 };
 use crate::pki::extension::{self, Purpose as CertificatePurpose};
 use crate::pki::{Curve, Hash, KeyKind, Name};
@@ -23,8 +24,16 @@ use super::super::NodeError;
 pub struct Wanted {
     /// Its name.
     pub label: String,
-    /// How certificates are got.
+    /// How the CA certificate is got.
+    pub authentication: Method,
+    /// How the first certificates are got.
     pub method: Method,
+    /// How the next ones are got.
+    pub again: Method,
+    /// The trustpoint whose certificate signs the first request.
+    pub credential: Option<String>,
+    /// Host and port of the proxy on the way to the CA.
+    pub proxy: Option<(String, u16)>,
     /// Time between two tries.
     pub retry_period: Duration,
     /// How often it is tried.
@@ -69,8 +78,15 @@ pub enum Method {
     },
     /// By paste.
     Terminal,
-    /// As an enrolment profile of this name says.
-    Profile(String),
+    /// By a command of an enrolment profile.
+    Command {
+        /// The server.
+        url: String,
+        /// What is sent there.
+        command: String,
+        /// What `$P1` and the like stand for.
+        parameters: BTreeMap<u8, Parameter>,
+    },
     /// Nobody has said.
     None,
 }
@@ -138,16 +154,27 @@ impl Wanted {
             Some(ServerMode::SubCs) => Purpose::Authority,
             Some(ServerMode::Ra { .. }) => Purpose::Registrar,
         };
-        let method = match &section.enrollment.method {
+        let profile = match &section.enrollment.method {
             Some(EnrollmentMethod::SelfSigned) => return None,
-            Some(EnrollmentMethod::Url { url: EnrollmentUrl::Scep(url), .. }) => Method::Scep(url.clone()),
-            Some(EnrollmentMethod::Url { url: EnrollmentUrl::Files(url), pem }) => {
-                Method::Files { url: url.clone(), pem: *pem }
-            }
-            Some(EnrollmentMethod::Terminal { .. }) => Method::Terminal,
-            Some(EnrollmentMethod::Profile(name)) => Method::Profile(name.clone()),
-            None => Method::None,
+            Some(EnrollmentMethod::Profile(name)) => configuration.profiles.get(name),
+            _ => None,
         };
+        let [authentication, method, again] = match (&section.enrollment.method, profile) {
+            (_, Some(profile)) => [&profile.authentication, &profile.enrollment, &profile.again()]
+                .map(|step| Method::of_profile(step, &profile.parameters)),
+            (Some(EnrollmentMethod::Url { url: EnrollmentUrl::Scep(url), .. }), _) => {
+                [const { Method::None }; 3].map(|_| Method::Scep(url.clone()))
+            }
+            (Some(EnrollmentMethod::Url { url: EnrollmentUrl::Files(url), pem }), _) => {
+                [const { Method::None }; 3].map(|_| Method::Files { url: url.clone(), pem: *pem })
+            }
+            (Some(EnrollmentMethod::Terminal { .. }), _) => {
+                [Method::Terminal, Method::Terminal, Method::Terminal]
+            }
+            _ => [Method::None, Method::None, Method::None],
+        };
+        let credential = section.enrollment.credential.clone();
+        let credential = credential.or_else(|| profile.and_then(|profile| profile.credential.clone()));
         let mut request = Subject::of(configuration, section);
         if let (Purpose::Authority, Some(server)) = (purpose, server) {
             // The issuer's name and nothing else: it stands in every certificate below.
@@ -163,7 +190,11 @@ impl Wanted {
         let legacy = section.legacy;
         Some(Self {
             label: label.to_owned(),
+            authentication,
             method,
+            again,
+            credential,
+            proxy: section.enrollment.proxy.as_ref().map(|proxy| (proxy.host.clone(), proxy.port)),
             retry_period: section.enrollment.retry_after(),
             retry_count: section.enrollment.retry_count,
             purpose,
@@ -192,9 +223,10 @@ impl Wanted {
         }
     }
 
-    /// Whether the next certificate waits until the server of the same name takes it.
+    /// Whether the next certificate waits until the server of the same name takes it: a CA changes its key only
+    /// when its certificate ends.
     pub fn keeps_next(&self) -> bool {
-        self.purpose != Purpose::Device
+        self.purpose == Purpose::Authority
     }
 
     /// The challenge password, opened.
@@ -243,6 +275,33 @@ impl Wanted {
         let refused = |error: der::Error| NodeError::Refused(format!("subject-alt-name: {error}"));
         all.extend(extension::host_names(&self.request.alt_names, &[]).map_err(refused)?);
         all.iter().map(|extension| extension.to_der().map_err(refused)).collect()
+    }
+}
+
+impl Method {
+    /// What a task of a profile says.
+    fn of_profile(step: &ProfileStep, parameters: &BTreeMap<u8, Parameter>) -> Self {
+        match (&step.way, &step.command) {
+            (Some(ProfileWay::Terminal { .. }), _) => Self::Terminal,
+            (Some(ProfileWay::Url(url)), Some(command)) => {
+                let (url, command) = (url.clone(), command.clone());
+                Self::Command { url, command, parameters: parameters.clone() }
+            }
+            (Some(ProfileWay::Url(url)), None) if url.starts_with("http") => Self::Scep(url.clone()),
+            (Some(ProfileWay::Url(url)), None) => Self::Files { url: url.clone(), pem: false },
+            (None, _) => Self::None,
+        }
+    }
+
+    /// Whether it needs nobody: SCEP, and commands that ask for no parameter.
+    pub fn is_automatic(&self) -> bool {
+        match self {
+            Self::Scep(_) => true,
+            Self::Command { parameters, .. } => {
+                parameters.values().all(|parameter| matches!(parameter, Parameter::Value(_)))
+            }
+            Self::Files { .. } | Self::Terminal | Self::None => false,
+        }
     }
 }
 

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::Vault;
+use secrecy::SecretString;
+
+use crate::config::{Parameter, Vault};
 use crate::files::{FileUrl, Files};
 use crate::pki::Time;
-use crate::store::{Store, TrustedCertificate, UpperRequest};
+use crate::store::{Store, TrustedCertificate, TrustedKind, UpperRequest};
 use crate::token::TokenKey;
-use crate::trustpoint::{ClientError, Upper};
+use crate::trustpoint::profile::{Task, Values};
+use crate::trustpoint::{ClientError, Proxied, Transport, Upper};
 
 use super::super::NodeError;
 use super::super::clock::Clock;
 use super::super::tokens::Tokens;
 use super::held::{Held, OwnCertificate};
+use super::making::Answers;
 use super::wanted::{Method, Wanted};
 
 /// One trustpoint, as it was configured when the work began.
@@ -75,16 +79,53 @@ impl Work {
         Held::of(self.store.as_ref(), self.label())
     }
 
-    /// The CA, where it speaks SCEP.
-    pub fn upper(&self) -> Result<Upper, NodeError> {
-        let Method::Scep(url) = &self.wanted.method else {
+    /// The CA as this method reaches it, where that is SCEP.
+    pub fn upper(&self, method: &Method) -> Result<Upper, NodeError> {
+        let Method::Scep(url) = method else {
             return Err(NodeError::Refused(format!(
                 "trustpoint {} has no SCEP server\nhint: `enrollment url http://…` names one",
                 self.label()
             )));
         };
-        let upper = Upper::new(url, self.files.clone());
+        let upper = Upper::new(url, self.transport());
         Ok(upper.identified(self.label()).hashing(self.wanted.hash).allowing(self.wanted.allowed))
+    }
+
+    /// The way to the CA.
+    pub fn transport(&self) -> Arc<dyn Transport> {
+        match self.wanted.proxy.clone() {
+            Some((host, port)) => Arc::new(Proxied { files: self.files.clone(), host, port }),
+            None => self.files.clone(),
+        }
+    }
+
+    /// How a certificate of this kind is got: as the first one, or as the next ones are.
+    pub fn method(&self, held: &Held, kind: TrustedKind) -> &Method {
+        match self.before(held, kind) {
+            Some(_) => &self.wanted.again,
+            None => &self.wanted.method,
+        }
+    }
+
+    /// Asks by a command of an enrolment profile what `ask` says.
+    pub fn by_command<T>(
+        &self,
+        method: &Method,
+        answers: &Answers,
+        request: Option<&[u8]>,
+        ask: impl FnOnce(&Task<'_>, &dyn Transport) -> Result<T, ClientError>,
+    ) -> Result<T, WorkError> {
+        let Method::Command { url, command, parameters } = method else {
+            return Err(NodeError::Refused("there is no command to send".into()).into());
+        };
+        let value = |(number, parameter): (&u8, &Parameter)| match parameter {
+            Parameter::Value(value) => Some((*number, SecretString::from(value.clone()))),
+            Parameter::Prompt(_) => answers.parameters.get(number).map(|value| (*number, value.clone())),
+        };
+        let parameters = parameters.iter().filter_map(value).collect();
+        let fqdn = self.wanted.request.fqdn.as_deref().unwrap_or(self.label());
+        let values = Values { parameters: &parameters, request, pem: false, fqdn };
+        Ok(ask(&Task { url, command, values: &values }, self.transport().as_ref())?)
     }
 
     /// The key with this label on this token.

@@ -42,7 +42,7 @@ pub fn fetch(
 fn web(files: &Files, url: &str) -> Result<Vec<u8>, Failure> {
     let parsed = FileUrl::parse(url)
         .map_err(|error| Failure::Node(crate::node::NodeError::Refused(error.to_string())))?;
-    let answer = files.exchange(&parsed, None, MAX_CRL)?;
+    let answer = files.exchange(&parsed, None, MAX_CRL, None)?;
     if !(200..300).contains(&answer.status) {
         return Err(Failure::Status { url: url.to_owned(), said: answer.said });
     }

@@ -16,15 +16,25 @@ use super::revocation::How;
 use super::sources::{Source, sources};
 use super::trust::Trust;
 
-/// What is remembered of CRLs beside the database, by the fingerprint of the key that signs them.
+/// A CRL that was read, and where it came from.
+#[derive(Clone)]
+pub struct AtHand {
+    pub source: Source,
+    pub crl: Arc<Crl>,
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo of the key that signs a CRL.
+type Signer = [u8; 32];
+
+/// What is remembered of CRLs beside the database.
 #[derive(Default)]
 pub struct Kept {
     /// Those in use, read.
-    read: Mutex<HashMap<[u8; 32], (CrlOrigin, Arc<Crl>)>>,
+    read: Mutex<HashMap<Signer, AtHand>>,
     /// What could not be fetched, and when: a CRL by its key in hex, a responder by its URL.
     failed: Mutex<HashMap<String, (Time, Arc<Failure>)>>,
     /// One fetches a CRL, others wait for it.
-    fetching: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
+    fetching: Mutex<HashMap<Signer, Arc<Mutex<()>>>>,
 }
 
 impl Kept {
@@ -44,19 +54,19 @@ impl Kept {
         }
     }
 
-    fn take_turn(&self, key: [u8; 32]) -> Arc<Mutex<()>> {
+    fn take_turn(&self, key: Signer) -> Arc<Mutex<()>> {
         let mut fetching = lock(&self.fetching);
         // Whoever waits for a turn holds it as well.
         fetching.retain(|_, turn| Arc::strong_count(turn) > 1);
         fetching.entry(key).or_default().clone()
     }
 
-    fn put(&self, origin: CrlOrigin, crl: &Arc<Crl>) {
+    fn put(&self, key: Signer, crl: AtHand) {
         let mut read = lock(&self.read);
         if read.len() >= MAX_READ {
             read.clear();
         }
-        read.insert(origin.issuer_key, (origin, crl.clone()));
+        read.insert(key, crl);
     }
 }
 
@@ -71,22 +81,22 @@ pub fn standing(
     if let Some(found) = of_a_server(node, certificate, issuer)? {
         return Ok(found);
     }
-    let (source, crl) = match at_hand(node, issuer, rules).map_err(Failure::from)? {
+    let AtHand { source, crl } = match at_hand(node, issuer, rules).map_err(Failure::from)? {
         Some(found) => found,
         None => fetched(node, trust, certificate, issuer, rules)?,
     };
-    let next_update = crl.next_update();
-    Ok((crl.standing(certificate.serial()), How::Crl { source, next_update }))
+    let how = How::Crl { source: source.to_string(), next_update: crl.next_update() };
+    Ok((crl.standing(certificate.serial()), how))
 }
 
-/// Fetches the CRL of the CA that issued this certificate, whatever is at hand. Its source.
+/// Fetches the CRL of `issuer`, which issued this certificate, whatever is at hand.
 pub fn request(
     node: &Node,
     trust: &Trust,
     certificate: Option<&Certificate>,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(Source, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let turn = node.checks.kept.take_turn(issuer.public_key().fingerprint());
     let _mine = lock(&turn);
     fetch_from_any(node, trust, certificate, issuer, rules)
@@ -124,27 +134,25 @@ fn of_a_server(
 }
 
 /// One that was fetched before and still holds.
-fn at_hand(
-    node: &Node,
-    issuer: &Certificate,
-    rules: &Rules,
-) -> Result<Option<(String, Arc<Crl>)>, NodeError> {
+fn at_hand(node: &Node, issuer: &Certificate, rules: &Rules) -> Result<Option<AtHand>, NodeError> {
     let key = issuer.public_key().fingerprint();
     let read = lock(&node.checks.kept.read).get(&key).cloned();
-    let (origin, crl) = match read {
+    let found = match read {
         Some(read) => read,
         None => {
             let Some(FetchedCrl { origin, der }) = node.store.fetched_crl(&key)? else { return Ok(None) };
-            // It was read when it was kept.
-            let Ok(crl) = Crl::parse(der) else { return Ok(None) };
-            let crl = Arc::new(crl);
-            node.checks.kept.put(origin.clone(), &crl);
-            (origin, crl)
+            // Both were read when it was kept.
+            let (Some(source), Ok(crl)) = (Source::parse(&origin.source), Crl::parse(der)) else {
+                return Ok(None);
+            };
+            let found = AtHand { source, crl: Arc::new(crl) };
+            node.checks.kept.put(key, found.clone());
+            found
         }
     };
     // Another trustpoint may have let a weak digest pass, and may know the issuer by another certificate.
-    let holds = crl.check_current(rules.now).is_ok() && crl.check_issuer(issuer, rules).is_ok();
-    Ok(holds.then_some((origin.source, crl)))
+    let holds = found.crl.check_current(rules.now).is_ok() && found.crl.check_issuer(issuer, rules).is_ok();
+    Ok(holds.then_some(found))
 }
 
 fn fetched(
@@ -153,7 +161,7 @@ fn fetched(
     certificate: &Certificate,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(String, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let key = issuer.public_key().fingerprint();
     let turn = node.checks.kept.take_turn(key);
     let _mine = lock(&turn);
@@ -166,8 +174,7 @@ fn fetched(
         return Err(failure);
     }
     let fetched = fetch_from_any(node, trust, Some(certificate), issuer, rules);
-    let (source, crl) = fetched.inspect_err(|failure| node.checks.kept.note(&what, rules.now, failure))?;
-    Ok((source.to_string(), crl))
+    fetched.inspect_err(|failure| node.checks.kept.note(&what, rules.now, failure))
 }
 
 /// From the first place that has one that counts.
@@ -177,13 +184,13 @@ fn fetch_from_any(
     certificate: Option<&Certificate>,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(Source, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let known = node.store.fetched_crl(&issuer.public_key().fingerprint()).ok().flatten();
     let mut failures = Vec::new();
     for source in sources(trust, certificate, issuer, known.as_ref().map(|known| &*known.origin.source)) {
         let fetched = fetch(node, trust, certificate, &source);
         match fetched.and_then(|der| keep(node, der, &source, issuer, rules)) {
-            Ok(crl) => return Ok((source, crl)),
+            Ok(crl) => return Ok(AtHand { source, crl }),
             Err(failure) => failures.push(Arc::new(failure)),
         }
     }
@@ -230,7 +237,7 @@ fn keep(
         origin.next_update
     );
     let crl = Arc::new(crl);
-    node.checks.kept.put(origin, &crl);
+    node.checks.kept.put(origin.issuer_key, AtHand { source: source.clone(), crl: crl.clone() });
     Ok(crl)
 }
 

@@ -65,7 +65,7 @@ fn ask(
     let posted = Posted { content_type: REQUEST_TYPE, octets: &octets };
     let parsed = FileUrl::parse(url).map_err(|error| NodeError::Refused(error.to_string()))?;
     let files = node.checks.files(node.files());
-    let answer = files.exchange(&parsed, Some(posted), MAX_ANSWER)?;
+    let answer = files.exchange(&parsed, Some(posted), MAX_ANSWER, None)?;
     if !(200..300).contains(&answer.status) {
         return Err(Failure::Status { url: url.to_owned(), said: answer.said });
     }

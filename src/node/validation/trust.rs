@@ -15,7 +15,7 @@ pub struct Trust {
     /// That CA, those above it and its RAs, as they were shown with it. Nobody has looked at the fingerprints of
     /// those above: they may help to find a path, and no path ends with them.
     pub shown: Option<CaCertificates>,
-    /// Its own.
+    /// Its own, those for signatures first.
     pub own: Vec<Own>,
     pub checking: Checking,
     pub legacy: Legacy,
@@ -61,17 +61,27 @@ impl Trust {
                 trust.own.push(Own { certificate, key });
             }
         }
-        let authenticated = trust.shown.iter().map(CaCertificates::ca);
-        trust
-            .anchors
-            .extend(authenticated.filter(|ca| !trust.anchors.contains(ca)).cloned().collect::<Vec<_>>());
-        for trusted in node.store.trusted(label)?.into_iter().filter(|t| t.kind == TrustedKind::Own) {
+        if let Some(shown) = &trust.shown
+            && !trust.anchors.contains(shown.ca())
+        {
+            trust.anchors.push(shown.ca().clone());
+        }
+        let mut encryption = Vec::new();
+        for trusted in node.store.trusted(label)? {
             let certificate = server::parse(&trusted.der)?;
-            if !trust.own.iter().any(|own| own.certificate == certificate) {
+            let is_known = trust.own.iter().any(|own| own.certificate == certificate);
+            let own = |certificate| {
                 let key = trusted.key_label.map(|label| (trusted.token, label));
-                trust.own.push(Own { certificate, key });
+                Own { certificate, key }
+            };
+            match trusted.kind {
+                TrustedKind::Own if !is_known => trust.own.push(own(certificate)),
+                TrustedKind::OwnEncryption => encryption.push(own(certificate)),
+                // What is next is nobody's yet.
+                _ => {}
             }
         }
+        trust.own.append(&mut encryption);
         Ok(trust)
     }
 
