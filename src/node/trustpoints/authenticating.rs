@@ -139,7 +139,9 @@ impl Work {
         }) else {
             return Ok(held);
         };
-        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+        // Those that nothing marks as an RA's are for the operator to accept.
+        let has_others = !fetched.registrars().is_empty() && fetched.registrars() != known.registrars();
+        if fetched.ca() != known.ca() || !has_others {
             return Ok(held);
         }
         let registrars =
