@@ -55,7 +55,7 @@ impl Work {
         Ok(self.offer(certificates))
     }
 
-    /// Trusts a CA from now on. Refused when the trustpoint has another.
+    /// Trusts a CA from now on. Refused when the trustpoint has another that has not ended.
     pub fn accept(&self, offered: &Offered) -> Result<(), NodeError> {
         if offered.verdict == Verdict::Differs {
             return Err(NodeError::Refused(format!(
@@ -65,7 +65,8 @@ impl Work {
         }
         let held = self.held()?;
         let ca = offered.certificates.ca();
-        if held.ca.as_ref().is_some_and(|known| known.ca() != ca) {
+        let now = self.now();
+        if held.ca.as_ref().is_some_and(|known| known.ca() != ca && now <= known.ca().not_after()) {
             return Err(NodeError::Refused(format!(
                 "Please delete your existing CA certificate first.\nhint: `no crypto pki trustpoint {}` does, with \
                  everything that came from it",
