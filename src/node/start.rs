@@ -145,7 +145,17 @@ impl Start<'_> {
             algorithms(self.section),
             Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
         )?;
-        Ok(Started { acting: Acting::Ca(ca), ra, next_trouble, notes })
+        Ok(Started { acting: Acting::Ca(ca), ra: self.vouched(ra), next_trouble, notes })
+    }
+
+    /// Asks the trustpoints of `grant auto trustpoint` about holders of other CAs' certificates.
+    pub(super) fn vouched(&self, ra: Ra) -> Ra {
+        let trustpoints = self.section.grant_trustpoints.clone();
+        if trustpoints.is_empty() {
+            return ra;
+        }
+        let peers = self.around.peers.clone();
+        ra.vouched_by(Box::new(move |certificates, now| peers.vouch(&trustpoints, certificates, now)))
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.

@@ -46,17 +46,14 @@ impl Start<'_> {
         let Some(place) = self.separate(&token, &key) else {
             let certificate = usable_for_scep(issuer.certificate(), false)?;
             let decrypter = responder(certificate, key);
-            return Ok(Some(NextKeys {
-                authority: authority.id,
-                signer,
-                decrypter,
-                certificates: vec![own],
-            }));
+            let certificates = std::iter::once(own).chain(self.above_next()?).collect();
+            return Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
         // As GetCACert has them, but the CA first: it is what is asked for.
-        let certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
+        let mut certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
+        certificates.extend(self.above_next()?);
         let decrypter = responder(decrypt.0, decrypt.1);
         Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))
     }
