@@ -373,6 +373,36 @@ fn the_ca_is_followed_when_it_rolls_over(dir: &Path) {
     assert_eq!(scene.keys(), ["upper#2"]);
 }
 
+/// An RA may have another certificate later; somebody else with a certificate of the CA is no RA for that.
+fn an_ra_is_known_by_its_name(dir: &Path) {
+    let scene = Scene::new(dir, "");
+    let validity = (scene.now(), scene.now().plus(YEAR));
+    let certificate = |subject: &str| {
+        let name = tokenca::pki::Name::parse(subject).unwrap();
+        let key = support::keys::TestKey::new();
+        let csr = tokenca::scep::client::csr(&name, &key, Hash::Sha256, None, &[]).unwrap();
+        scene.ca.ca.ca.issue(&csr, validity)
+    };
+    let offers = |certificates: &[&Certificate]| {
+        *scene.ca.ca.registrars.lock().unwrap() = certificates.iter().copied().cloned().collect();
+        scene.later(Duration::from_secs(60));
+    };
+    let registrars = || -> Vec<Vec<u8>> {
+        let all = scene.report().authorities.into_iter();
+        all.filter(|ca| ca.kind == TrustedKind::Ra).map(|ca| ca.der).collect()
+    };
+    let [first, second, device] = ["cn=gate,ou=ioscs RA", "cn=gate,ou=ioscs RA", "cn=r7"].map(certificate);
+    scene.ca.ca.will(Answer::Status(503));
+    offers(&[&first]);
+    scene.authenticate();
+    scene.enroll();
+    assert_eq!(registrars(), [first.der()]);
+    offers(&[&device]);
+    assert_eq!(registrars(), [first.der()]);
+    offers(&[&device, &second]);
+    assert_eq!(registrars(), [second.der()]);
+}
+
 /// The operator may have it followed by hand, too.
 fn the_ca_is_followed_by_hand(dir: &Path) {
     let now = Time::now();

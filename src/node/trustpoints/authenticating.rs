@@ -143,9 +143,18 @@ impl Work {
         if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
             return Ok(held);
         }
-        let registrars =
-            kept(self.label(), &fetched, false).into_iter().filter(|c| c.kind == TrustedKind::Ra);
-        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars.collect())?;
+        // Every device of the CA has a certificate that it has signed. Only those of the names that were there when
+        // the CA was accepted are an RA's: they decrypt passwords.
+        let names: Vec<_> = known.registrars().iter().map(Certificate::subject_raw).collect();
+        let is_known = |der: &[u8]| Certificate::parse(der).is_ok_and(|c| names.contains(&c.subject_raw()));
+        let registrars: Vec<_> = kept(self.label(), &fetched, false)
+            .into_iter()
+            .filter(|c| c.kind == TrustedKind::Ra && is_known(&c.der))
+            .collect();
+        if registrars.is_empty() {
+            return Ok(held);
+        }
+        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars)?;
         tracing::info!(trustpoint = self.label(), "the RA has other certificates");
         self.held()
     }

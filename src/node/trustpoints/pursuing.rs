@@ -177,7 +177,10 @@ impl Work {
         let said = chain(error);
         let tries = request.tries + 1;
         // What is no answer of SCEP may be another's, on the way: it does not end the request.
-        let may_heal = error.is_temporary() || matches!(error, WorkError::Client(_));
+        let may_heal = match error {
+            WorkError::Client(error) => !error.needs_operator(),
+            WorkError::Node(_) => error.is_temporary(),
+        };
         if !may_heal || self.is_last(tries) {
             return self.note_end(request, said);
         }
