@@ -109,20 +109,21 @@ impl Start<'_> {
             // Upkeep tries again, and tells it where everybody looks.
             tracing::warn!(server = self.label, error = %chain(&error), "what was begun could not be finished");
         }
-        let mut keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
-            Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
-            None => {
-                let certificate = usable_for_scep(ca.certificate(), taken_over)?;
-                let signer = Arc::new(key.clone().with_priority(Priority::Reply));
-                Keys {
-                    signer: Responder { certificate: certificate.clone(), key: signer },
-                    decrypter: Responder { certificate, key: Arc::new(key) },
-                    separate: false,
-                    next: None,
-                    fetches: self.fetches.clone(),
+        let mut keys =
+            match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, ca.active())) {
+                Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
+                None => {
+                    let certificate = usable_for_scep(ca.certificate(), taken_over)?;
+                    let signer = Arc::new(key.clone().with_priority(Priority::Reply));
+                    Keys {
+                        signer: Responder { certificate: certificate.clone(), key: signer },
+                        decrypter: Responder { certificate, key: Arc::new(key) },
+                        separate: false,
+                        next: None,
+                        fetches: self.fetches.clone(),
+                    }
                 }
-            }
-        };
+            };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
         }
