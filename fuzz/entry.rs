@@ -7,7 +7,12 @@ use secrecy::SecretString;
 use tokenca::pki::archive::ios::{ClockTime, Cnm, FileName, read_ser, write_ser};
 use tokenca::pki::archive::{Archive, pem};
 use tokenca::pki::ber::{self, Element, Limits};
-use tokenca::pki::{Certificate, Csr, DecryptionKey, KeyError, KeyTransport, PrivateKey, PublicKey};
+use tokenca::pki::crl::{Crl, places};
+use tokenca::pki::ocsp::{Question, responders};
+use tokenca::pki::path::{Path, Rules};
+use tokenca::pki::{
+    Certificate, Csr, DecryptionKey, KeyError, KeyTransport, Name, PrivateKey, PublicKey, Serial, Time,
+};
 use tokenca::scep::{AlgorithmPolicy, CertRep, Envelope, PkiMessage, Recipient, SignedData, operation};
 use zeroize::Zeroizing;
 
@@ -65,6 +70,29 @@ pub fn scep(data: &[u8]) {
     if let Ok(query) = std::str::from_utf8(data) {
         let _ = operation::message_from_query(query);
         let _ = operation::parameter(query, "operation").map(|text| operation::Operation::from_text(&text));
+    }
+}
+
+/// What a certificate is checked with: a CRL, an OCSP response, the certificate itself and one above it.
+pub fn revocation(data: &[u8]) {
+    let ca = ca();
+    let rules = Rules::at(Time::from_unix(1_800_000_000));
+    if let Ok(crl) = Crl::parse(data.to_vec()) {
+        assert_eq!(crl.entries().count() as u64, crl.len());
+        let _ =
+            (crl.check_issuer(&ca, &rules), crl.check_current(rules.now), crl.standing(&Serial::from(17)));
+    }
+    let _ = Question::new(&ca, &ca, None).answer(data, &rules);
+    if let Ok(certificate) = Certificate::parse(data) {
+        let question = Question::new(&certificate, &ca, Some([7; 32])).to_der();
+        assert!(ber::parse(&question, &Limits::MESSAGE).is_ok());
+        let _ = (places(&certificate), responders(&certificate));
+        let _ = Name::from_der(certificate.subject_raw()).to_directory();
+        let both = [certificate.clone(), ca];
+        for anchors in [&both[..1], &both[1..]] {
+            let _ = Path::find(&certificate, &both, anchors, &rules);
+            let _ = Path::find(&both[1], &both, anchors, &rules);
+        }
     }
 }
 

@@ -49,6 +49,7 @@ fn separate_scep_keys_are_told_with_the_ca() {
     let (ca_file, ra_file) = (dir.path().join("ca.pem"), dir.path().join("ra.pem"));
     std::fs::write(&ca_file, pem("CERTIFICATE", certs.ca.der())).expect("a file");
     for ra in [&certs.decrypter, &certs.signer] {
+        assert_eq!(ra.extensions().purposes(), [tokenca::pki::extension::CMC_RA]);
         ra.verify_signed_by(certs.ca.public_key()).expect("the CA has signed it");
         std::fs::write(&ra_file, pem("CERTIFICATE", ra.der())).expect("a file");
         opinion::lint_certificate(&ra_file);

@@ -22,6 +22,11 @@ fn scep() {
 }
 
 #[test]
+fn revocation() {
+    run("revocation", entry::revocation);
+}
+
+#[test]
 fn archive() {
     run("archive", entry::archive);
 }
@@ -30,7 +35,7 @@ fn archive() {
 fn run(target: &str, entry: fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut ran = 0;
-    let seeds = ["ber", "csr", "scep", "archive"].map(|target| format!("fuzz/seeds/{target}"));
+    let seeds = ["ber", "csr", "scep", "revocation", "archive"].map(|target| format!("fuzz/seeds/{target}"));
     let vectors = ["tests/vectors/scep", "tests/vectors/ios"].map(str::to_owned);
     for folder in seeds.iter().chain(&vectors) {
         for file in fs::read_dir(root.join(folder)).unwrap() {

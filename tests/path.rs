@@ -112,6 +112,10 @@ fn only_a_ca_issues() {
     pki.issue("old", "/CN=old", "root", "", &[]);
     pki.issue("below-old", "/CN=below-old", "old", NAMELESS, &[]);
     judge(&pki, "below-old", &["old"], &["root"], &Rules::at(now()), Err("it has no extensions"));
+    // Nor does the name of the CA that signed it, which looks as if it had signed itself.
+    pki.issue("twin", "/CN=root", "root", "", &[]);
+    pki.issue("below-twin", "/CN=below-twin", "twin", NAMELESS, &[]);
+    judge(&pki, "below-twin", &["twin"], &["root"], &Rules::at(now()), Err("it has no extensions"));
     pki.issue("old-root", "/CN=old root", "old-root", "", &[]);
     pki.issue("under", "/CN=under", "old-root", NAMELESS, &[]);
     both(&pki, "under", &[], &["old-root"], now(), Ok(2));

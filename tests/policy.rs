@@ -311,6 +311,29 @@ fn the_next_certificate_of_a_ca_or_ra_is_granted_where_that_is_configured() {
         let expired = issued(csr, (-10, -1));
         assert_eq!(by(&holder(&expired, class), &yes), Is::Refused(Refusal::NotValidNow));
     }
+    // It lets no more CAs stand below it than an operator has granted.
+    let limited = |length| {
+        let purpose = Purpose::Authority { path_len: length, scep: false };
+        request("cn=sub", &[extension::basic_constraints(purpose).to_der().unwrap()])
+    };
+    for (own, held, asked, granted) in [
+        (None, Some(0), None, false),
+        (None, Some(0), Some(1), false),
+        (None, Some(1), Some(1), true),
+        (None, Some(1), Some(0), true),
+        (None, None, Some(7), true),
+        (None, None, None, true),
+        // What it asks for is cut to what the issuer may give.
+        (Some(1), Some(0), None, true),
+        (Some(2), Some(0), None, false),
+    ] {
+        let certificate = issued(&limited(held), (-10, 10));
+        let holder = holder(&certificate, Class::SubordinateCa);
+        let rules = Rules { path_len: own, ..rollover(true, false) };
+        let is = decide(&limited(asked), Intention::Renew, &holder, Challenge::Absent, &rules);
+        let expected = if granted { Is::Issued(Authorization::Rollover) } else { Is::Pending };
+        assert_eq!(is, expected, "{own:?}: {held:?} asks for {asked:?}");
+    }
     // It keeps its name.
     let certificate = issued(&request("cn=other", &[basic_constraints(true)]), (-10, 10));
     let other = holder(&certificate, Class::SubordinateCa);

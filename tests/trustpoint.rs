@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use support::fakeca::{Answer, FakeCa};
+use support::fakeca::{Answer, FakeCa, Party};
 use support::keys::{TestKey, name};
 use tokenca::pki::{Certificate, Cipher, Hash, SigningKey};
 use tokenca::scep::{AlgorithmPolicy, FailInfo, MessageType, TransactionId, certs_only, client, next_ca};
@@ -142,12 +142,31 @@ fn the_next_ca_is_believed_when_the_ca_of_now_says_so() {
     let scene = Scene::new();
     let current = CaCertificates::sorted(vec![scene.ca.ca.certificate.clone()]).unwrap();
     assert_eq!(scene.upper.next_ca_certificates(&current).unwrap(), None);
-    let now = tokenca::pki::Time::now();
-    let next = support::fakeca::Party::root("cn=fake, o=Test", (now, now));
+    let next = successor("cn=fake, o=Test", 40);
     let der = next.certificate.der().to_vec();
     *scene.ca.next.lock().unwrap() = Some(next);
     let found = scene.upper.next_ca_certificates(&current).unwrap().unwrap();
     assert_eq!(found.ca().der(), der);
+    for (next, complaint) in [
+        (successor("cn=other, o=Test", 40), "it has another name"),
+        (successor("cn=fake, o=Test", 1), "it ends no later than that of now"),
+    ] {
+        *scene.ca.next.lock().unwrap() = Some(next);
+        let said = scene.upper.next_ca_certificates(&current).unwrap_err().to_string();
+        assert!(said.contains(complaint), "{said}");
+    }
+    let own = current.ca().der();
+    scene.ca.will_answer_next(next_ca::encode(&[own], current.ca(), &scene.ca.ca.key).unwrap());
+    assert_eq!(scene.upper.next_ca_certificates(&current).unwrap(), None, "it is that of now");
+
+    // An RA may sign much, and not this.
+    let registrar = registrar(&scene.ca.ca, Mark::Purpose);
+    let with_ra = CaCertificates::sorted(vec![current.ca().clone(), registrar.certificate.clone()]).unwrap();
+    assert_eq!(with_ra.registrars(), std::slice::from_ref(&registrar.certificate));
+    scene.ca.will_answer_next(next_ca::encode(&[&der], &registrar.certificate, &registrar.key).unwrap());
+    let said = scene.upper.next_ca_certificates(&with_ra).unwrap_err().to_string();
+    assert!(said.contains("signed by somebody else"), "{said}");
+    *scene.ca.next_answer.lock().unwrap() = None;
 
     let stranger = CaCertificates::sorted(vec![scene.ca.stranger.certificate.clone()]).unwrap();
     let error = scene.upper.next_ca_certificates(&stranger).unwrap_err().to_string();
@@ -159,6 +178,74 @@ fn the_next_ca_is_believed_when_the_ca_of_now_says_so() {
     let at = spoilt.windows(4).position(|four| four == &der[100..104]).unwrap();
     spoilt[at] ^= 1;
     assert!(next_ca::decode(&spoilt, &[current.ca()]).is_err());
+}
+
+/// A CA certificate for the time after, of so many years from now.
+fn successor(subject: &str, years: u64) -> Party {
+    let now = tokenca::pki::Time::now();
+    Party::root(subject, (now, now.plus(std::time::Duration::from_secs(years * 365 * 86_400))))
+}
+
+/// What makes a certificate that of an RA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Purpose,
+    Microsoft,
+    Name,
+    None,
+}
+
+/// A key with a certificate of this CA that may sign and decrypt, with this mark or none.
+fn registrar(ca: &Party, mark: Mark) -> Party {
+    use tokenca::pki::extension::{CMC_RA, extended_key_usage};
+    let (key, now) = (TestKey::new(), tokenca::pki::Time::now());
+    let subject = name(if mark == Mark::Name { "cn=ra, ou=ioscs RA" } else { "cn=r7" });
+    let purposes = match mark {
+        Mark::Purpose => vec![CMC_RA],
+        Mark::Microsoft => vec!["1.3.6.1.4.1.311.20.2.1".parse().unwrap()],
+        Mark::Name | Mark::None => Vec::new(),
+    };
+    let template = tokenca::pki::tbs::Template {
+        algorithm: tokenca::pki::SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+        issuer: tokenca::pki::Name::from_der(ca.certificate.subject_raw()),
+        not_before: now,
+        not_after: now.plus(std::time::Duration::from_secs(86_400)),
+        subject,
+        key: SigningKey::public_key(&key).clone(),
+        extensions: extended_key_usage(&purposes).into_iter().collect(),
+    };
+    Party { certificate: ca.certify(&template), key }
+}
+
+/// Whoever stands between may add the certificate of a device, his own, to what GetCACert answers.
+#[test]
+fn a_certificate_of_the_ca_makes_nobody_an_ra() {
+    let scene = Scene::new();
+    let ca = &scene.ca.ca;
+    for mark in [Mark::Purpose, Mark::Microsoft, Mark::Name, Mark::None] {
+        let party = registrar(ca, mark);
+        let all = [ca.certificate.der(), party.certificate.der()];
+        let shown = CaCertificates::read(&certs_only(&all)).unwrap();
+        let counts = mark != Mark::None;
+        assert_eq!(shown.registrars().contains(&party.certificate), counts, "{mark:?}");
+        assert_eq!(shown.unmarked().contains(&party.certificate), !counts, "{mark:?}");
+        assert_eq!(shown.recipient().unwrap() == &party.certificate, counts, "{mark:?}");
+        assert_eq!(shown.signers().any(|signer| *signer == party.certificate), counts, "{mark:?}");
+        // `enrollment mode ra`.
+        let told = shown.with_unmarked();
+        assert_eq!((told.registrars().len(), told.unmarked().len()), (1, 0), "{mark:?}");
+        assert_eq!(told.recipient().unwrap(), &party.certificate, "{mark:?}");
+    }
+    // As our own CA marks them; what devices ask for of it they do not get.
+    use der::Encode;
+    use tokenca::pki::extension::{CMC_RA, extended_key_usage};
+    let now = tokenca::pki::Time::now();
+    let wanted = [extended_key_usage(&[CMC_RA]).unwrap().to_der().unwrap()];
+    for (subject, marked) in [("cn=ra, ou=ioscs RA", true), ("cn=r7", false)] {
+        let csr = client::csr(&name(subject), &TestKey::new(), Hash::Sha256, None, &wanted).unwrap();
+        let issued = ca.issue(&csr, (now, now));
+        assert_eq!(issued.extensions().purposes() == [CMC_RA], marked, "{subject}");
+    }
 }
 
 #[test]

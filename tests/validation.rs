@@ -14,12 +14,13 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 use tokenca::config::Configuration;
 use tokenca::node::{How, Invalid, Node, Validated};
+use tokenca::pki::archive::pem;
 use tokenca::pki::{Certificate, Time};
 
 use support::fileservers::{self, FileServer};
 use support::openssl_pki::{CA, DEVICE, OpensslPki};
 use support::responder::Responder;
-use support::{Ca, run};
+use support::{Ca, run, until};
 
 /// A node without servers that trusts the CA `root` of a PKI as its trustpoint `peers`. Its clock is moved.
 struct Judge {
@@ -154,7 +155,8 @@ fn a_crl_outlives_the_process_and_is_fetched_on_request() {
     let (state, configuration) = (judge.node.state().to_owned(), judge.node.configuration());
     let Judge { node, _state: directory, .. } = judge;
     drop(node);
-    let node = Node::start(state, configuration).unwrap();
+    // A program that another test starts has the lock of the directory until it is that program.
+    let node = until("the directory is free", || Node::start(state.clone(), configuration.clone()).ok());
     node.check_peer("peers", &peer, node.now()).unwrap();
     assert_eq!(web.asked("root.crl"), 1);
 
@@ -323,6 +325,28 @@ fn every_ca_of_the_path_is_asked_about() {
     Judge::new(&pki, "", "").refuses(&chain, "the certificate of cn=sub, serial number 0xC9, was revoked");
 }
 
+/// Only the CA itself is known by its fingerprint: whoever stands between may put another above it.
+#[test]
+fn a_ca_above_the_authenticated_one_is_trusted_with_nothing() {
+    let pki = OpensslPki::new();
+    pki.root("root", "/CN=root");
+    pki.issue("sub", "/CN=sub", "root", CA, &[]);
+    for (name, issuer) in [("r1", "sub"), ("r2", "root")] {
+        pki.issue(name, &format!("/CN={name}"), issuer, DEVICE, &[]);
+    }
+    let judge =
+        Judge::new(&pki, "", "crypto pki trustpoint below\n enrollment terminal\n revocation-check none\n");
+    let pem: String =
+        ["sub", "root"].map(|name| pem::write_certificate(pki.certificate(name).der())).concat();
+    let offered = judge.node.authenticate("below", Some(pem.as_bytes())).unwrap();
+    assert_eq!(offered.certificates.chain(), [pki.certificate("root")]);
+    judge.node.accept(offered).unwrap();
+    let check = |name: &str| judge.node.check_peer("below", &pki.certificates(&[name]), judge.node.now());
+    assert_eq!(check("r1").unwrap().path.certificates().len(), 2);
+    let refused = check("r2").unwrap_err().to_string();
+    assert!(refused.contains("its issuer cn=root is not known here"), "{refused}");
+}
+
 #[test]
 fn directories_have_crls() {
     let pki = OpensslPki::new();
@@ -378,6 +402,61 @@ fn directories_have_crls() {
     Judge::new(&pki, "", "").refuses(&one("wrong"), "it is the CRL of cn=other,o=Example");
     // What the certificate says in vain, `crl query` has.
     Judge::new(&pki, &query, "").accepts(&one("lost"));
+}
+
+#[test]
+fn directories_that_lie_are_seen_through() {
+    let pki = OpensslPki::new();
+    pki.root("root", "/CN=root");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ldap://{}/cn=root", listener.local_addr().unwrap());
+    let escaped = format!("{DEVICE}crlDistributionPoints=URI:{url}\n");
+    pki.issue("r1", "/CN=r1", "root", &escaped, &[]);
+    let peer = pki.certificates(&["r1"]);
+    let done = |code: u8, said: &str| {
+        let length = said.len() as u8;
+        let result = [&[0x0a, 1, code, 4, 0, 4, length], said.as_bytes()].concat();
+        let result = [&[0x65, result.len() as u8], &result[..]].concat();
+        [&[0x30, result.len() as u8 + 3, 2, 1, 1], &result[..]].concat()
+    };
+    // objectName, then an attribute with a value.
+    let entry = |kind: &str, value: &[u8]| {
+        let tlv = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+        let value = tlv(0x31, &tlv(4, value));
+        let attribute = tlv(0x30, &[tlv(4, kind.as_bytes()), value].concat());
+        let entry = tlv(0x64, &[tlv(4, b"cn=root"), tlv(0x30, &attribute)].concat());
+        tlv(0x30, &[&[2, 1, 1], &entry[..]].concat())
+    };
+    for (answer, why) in [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "this is not a message"),
+        (vec![], "the connection broke"),
+        (vec![0x30, 0x84, 0, 0, 1, 0, 2], "the connection broke"),
+        (vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 1], "more than 67108864 bytes"),
+        (vec![0x30, 0x80, 2, 1, 1, 0, 0], "this is not a message"),
+        (vec![0x30, 3, 2, 1, 1], "protocolOp"),
+        (vec![0x30, 5, 2, 1, 1, 0x61, 0], "protocolOp"),
+        (done(0, ""), "no such file"),
+        (done(32, ""), "no such file"),
+        (done(50, "not for you"), "access refused: result 50, not for you"),
+        (done(52, "\u{1b}[31m"), "the server answered: result 52, \\u{1b}[31m"),
+        ([entry("description", b"x"), done(0, "")].concat(), "the entry has no CRL"),
+        ([entry("certificateRevocationList", b"x"), done(0, "")].concat(), "the CRL is malformed"),
+        ([entry("CERTIFICATErevocationlist;BINARY", b"x"), done(0, "")].concat(), "the CRL is malformed"),
+        (entry("certificateRevocationList", b"x"), "the connection broke"),
+    ] {
+        let answered = std::thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 256];
+                let length = std::io::Read::read(&mut stream, &mut asked).unwrap();
+                std::io::Write::write_all(&mut stream, &answer).unwrap();
+                asked[..length].to_vec()
+            });
+            Judge::new(&pki, "", "").refuses(&peer, why);
+            server.join().unwrap()
+        });
+        assert!(answered.windows(7).any(|window| window == b"cn=root"), "{}", answered.escape_ascii());
+    }
 }
 
 #[test]
@@ -484,6 +563,22 @@ fn operators_ask_a_server_about_certificates() {
         .says("cn=r1 was asked about: the certificate server \"mycs\"");
     validate("mycs nvram:r2.pem").exited(1).says("no such file");
     validate("other").exited(1).says("% there is no trustpoint \"other\"");
+
+    // Whoever has used the key of the CA has not put the certificate on record.
+    device(&ca, "r2");
+    validate("mycs nvram:r2.pem").success();
+    for (change, number) in [("UPDATE certificates SET der = x'3000'", 2), ("DELETE FROM certificates", 3)] {
+        let file = if number == 2 { "r1" } else { "r2" };
+        let database = rusqlite::Connection::open(ca.state().join("tokenca.db")).unwrap();
+        let saved = format!("CREATE TABLE saved AS SELECT * FROM certificates WHERE serial = x'010{number}'");
+        database.execute_batch(&format!("{saved}; {change} WHERE serial = x'010{number}'")).unwrap();
+        validate(&format!("mycs nvram:{file}.pem"))
+            .exited(1)
+            .says("the certificate server \"mycs\" has not issued this certificate");
+        let restore = "INSERT OR REPLACE INTO certificates SELECT * FROM saved; DROP TABLE saved";
+        database.execute_batch(restore).unwrap();
+        validate(&format!("mycs nvram:{file}.pem")).success();
+    }
 
     // The server's own database knows at once.
     ca.exec("crypto pki server mycs revoke 0x2");

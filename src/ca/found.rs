@@ -133,10 +133,12 @@ impl Ca {
             key_label: key_label.to_owned(),
             certificate: certificate.der,
         };
-        match issuer.phase() {
-            Phase::Next => Ok(self.store.prepare(authority)?),
-            _ => Ok(self.store.install(authority, known.map(|authority| authority.id))?),
-        }
+        Ok(match (issuer.phase(), known) {
+            (Phase::Next, None) => self.store.prepare(authority)?,
+            // Its key was lost, or is that of another next CA.
+            (Phase::Next, Some(known)) => self.store.replace_next(authority, known.id)?,
+            (_, known) => self.store.install(authority, known.map(|authority| authority.id))?,
+        })
     }
 
     /// `cn=<label> SCEP signing` or `… encryption`, then the CA's name.

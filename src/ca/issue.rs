@@ -5,7 +5,7 @@ use std::fmt;
 use crate::pki::profile::Requested;
 use crate::pki::tbs::{self, Template};
 use crate::pki::{Certificate, Csr, Hash, Name, Serial, SigningKey, Time, hex};
-use crate::policy::{self, Approved, Authorization, Examined};
+use crate::policy::{self, Approved, Authorization, Examined, Refusal};
 use crate::store::{
     self, Class, Cost, Enrollment, Intent, Issued, NewEnrollment, NewIntent, Reuse, State, StoreError,
     Submission, Submitted,
@@ -96,7 +96,7 @@ impl Ca {
         self.gate.pass()?;
         let enrollment = self.store.enrollment(&self.label, id)?.ok_or(StoreError::NotFound)?;
         let csr = Csr::parse(&enrollment.csr)?.verify()?;
-        let approved = policy::operator_grants(csr, &self.settings.rules)?;
+        let approved = policy::operator_grants(csr, &self.rules(enrollment.authority)?)?;
         tracing::debug!(target: "CRYPTO_CS", "Granting enrollment request {id}");
         let prepared = self.prepare(&approved, self.issuer(enrollment.authority)?, now)?;
         let recorded = prepared.record(self, Some((id, State::Pending)))?;
@@ -110,19 +110,23 @@ impl Ca {
         Ok(self.store.advance(&self.label, id, State::Pending, State::Denied, Some("rejected"), now)?)
     }
 
-    /// What became of the request that a poll asks about: the newest one of this transaction that was made
-    /// by this key. `None` when there is none.
+    /// What became of the request that a poll asks about: the newest one of this transaction that was made by
+    /// this key, of those to this authority where there are such. `None` when there is none.
     pub fn poll(
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        match self.store.enrollment_of(&self.label, transaction, signer_key)? {
-            Some(enrollment) => self.outcome(enrollment, None, meter, now).map(Some),
-            None => Ok(None),
-        }
+        // A device may have one transaction for its key with either CA.
+        let (asked, unnamed) = (authority.unwrap_or(self.authority()), authority.is_none());
+        let found = match self.store.enrollment_to(&self.label, transaction, signer_key, asked, unnamed)? {
+            Some(found) => Some(found),
+            None => self.store.enrollment_of(&self.label, transaction, signer_key)?,
+        };
+        found.map(|enrollment| self.outcome(enrollment, None, meter, now)).transpose()
     }
 
     /// Finishes what a crash or a lost token has left: signs the same bytes again and keeps them. Returns
@@ -198,6 +202,10 @@ impl Ca {
 
     fn prepare(&self, approved: &Approved, issuer: &Issuer, now: Time) -> Result<Prepared, CaError> {
         let requested: &Requested = approved.examined().requested();
+        // Also for whoever has judged it by the certificate of another authority.
+        if requested.authority.is_some() && issuer.path_len() == Some(0) {
+            return Err(Refusal::PathLength.into());
+        }
         let lifetime = issuer.granted_lifetime(&self.settings);
         let (not_before, not_after) = issuer.validity(lifetime, now)?;
         let template = requested.template(&issuer.facts(&self.settings), not_before, not_after);

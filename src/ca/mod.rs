@@ -75,11 +75,10 @@ impl Ca {
         store: Arc<dyn Store>,
         authority: &store::Authority,
         key: Arc<dyn SigningKey>,
-        mut settings: Settings,
+        settings: Settings,
         gate: Arc<Gate>,
     ) -> Result<Self, CaError> {
         let active = Issuer::open(authority, key)?;
-        settings.rules.path_len = active.path_len();
         let certificates = vec![active.certificate().clone()];
         let (label, next, retired) = (label.to_owned(), None, Vec::new());
         Ok(Self { label, store, active, next, retired, certificates, settings, gate })
@@ -155,6 +154,11 @@ impl Ca {
     /// What is configured.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// By which rules requests to this authority, the active one when `None`, are judged.
+    pub fn rules(&self, authority: Option<u64>) -> Result<policy::Rules, CaError> {
+        Ok(policy::Rules { path_len: self.issuer(authority)?.path_len(), ..self.settings.rules })
     }
 
     /// Stops issuing: `issue` and `grant` fail with this reason, and nothing that was authorized is signed.

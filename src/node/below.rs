@@ -9,12 +9,13 @@ use crate::config::{EnrollmentMethod, EnrollmentUrl, RevocationMethod, ServerMod
 use crate::pki::{Certificate, Name, Time, path};
 use crate::ra::{Above, Elsewhere, Forwarder, Keys, Manner, Ra, Registrar, Responder};
 use crate::scep::AlgorithmPolicy;
-use crate::store::{Authority, NewAuthority, Role, Store, TrustedKind, UpperPhase};
+use crate::store::{Authority, NewAuthority, Phase, Role, Store, TrustedKind, UpperPhase};
 use crate::token::{Priority, Token, TokenKey};
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::NodeError;
-use super::server::{CertServer, parse};
+use super::rollover::NextCertificate;
+use super::server::{CertServer, Status, parse};
 use super::start::{Acting, Notes, Start, Started, algorithms, issuer_name, settings};
 
 /// A certificate of the trustpoint's own, with its key.
@@ -131,12 +132,19 @@ impl Start<'_> {
             NodeError::Io { what: format!("starting a thread for {}", self.label), source }
         })?;
         let acting = Acting::Registrar { elsewhere, forwarder };
-        Ok(Started { acting, ra, next_trouble: None, notes: Notes::default() })
+        Ok(Started { acting, ra: self.vouched(ra), next_trouble: None, notes: Notes::default() })
     }
 
     /// The certificates of the CA above.
     pub(super) fn above(&self) -> Result<CaCertificates, NodeError> {
         let found = above(self.store.as_ref(), self.label)?;
+        if found.is_none() && self.trustpoint.enrollment.method.is_none() {
+            return Err(NodeError::Refused(format!(
+                "You must specify an enrollment URL for this CA before you can authenticate it.\n\
+                 hint: \"enrollment url http://…\" or \"enrollment terminal\" in \"crypto pki trustpoint {}\"",
+                self.label
+            )));
+        }
         found.ok_or_else(|| {
             NodeError::Waiting(format!(
                 "the CA above is not known yet; \"crypto pki authenticate {0}\" gets its certificate, and so does \
@@ -144,6 +152,18 @@ impl Start<'_> {
                 self.label
             ))
         })
+    }
+
+    /// Certificates, DER, of the CAs above the next one of this CA; none above a root.
+    pub(super) fn above_next(&self) -> Result<Vec<Vec<u8>>, NodeError> {
+        if self.section.mode != ServerMode::SubCs {
+            return Ok(Vec::new());
+        }
+        let next = self.around.trustpoints.identity(self.label, true)?;
+        let ders = |ca: CaCertificates| {
+            std::iter::once(ca.ca()).chain(ca.chain()).map(|c| c.der().to_vec()).collect::<Vec<_>>()
+        };
+        Ok(next.map(|next| ders(next.ca)).unwrap_or_default())
     }
 
     fn own(&self) -> Result<Own, NodeError> {
@@ -194,8 +214,45 @@ impl Start<'_> {
 }
 
 impl CertServer {
+    /// A subordinate CA whose trustpoint has got the next certificate offers it, and keeps step with it when it
+    /// has rolled over. Each is done once: what it begins from is on record.
+    pub(super) fn tick_subordinate(&self, status: &Status, now: Time) -> Result<(), NodeError> {
+        let trustpoints = &status.around.trustpoints;
+        let Some(next) = trustpoints.identity(&self.label, true)? else { return Ok(()) };
+        let authorities = self.store.authorities(&self.label)?;
+        let known = authorities.iter().find(|a| a.certificate == next.certificate.der());
+        match known.map(|authority| authority.phase) {
+            Some(Phase::Active) => {
+                trustpoints.promote(&self.label)?;
+                // The CAs above may be others now.
+                self.restart(now)
+            }
+            Some(Phase::Next | Phase::Retired | Phase::Discarded) => Ok(()),
+            None => self.prepare_next(
+                NextCertificate {
+                    token: next.key.token().name().to_owned(),
+                    key_label: next.key.info().label.clone(),
+                    certificate: next.certificate.der().to_vec(),
+                },
+                now,
+            ),
+        }
+    }
+
     /// An RA whose trustpoint has another certificate now, renewed or of the CA's next time, starts anew with it.
-    pub(super) fn tick_registrar(&self, elsewhere: &Elsewhere, now: Time) -> Result<(), NodeError> {
+    pub(super) fn tick_registrar(
+        &self,
+        elsewhere: &Elsewhere,
+        status: &Status,
+        now: Time,
+    ) -> Result<(), NodeError> {
+        let trustpoints = &status.around.trustpoints;
+        // A shadow certificate begins when the CA of now ends.
+        if let Some(next) = trustpoints.identity(&self.label, true)?
+            && next.certificate.is_valid_at(now)
+        {
+            trustpoints.promote(&self.label)?;
+        }
         match registrar(self.store.as_ref(), &self.label)? {
             Some(held) if held != *elsewhere.registrar() => self.restart(now),
             _ => Ok(()),
@@ -211,7 +268,8 @@ pub(super) fn above(store: &dyn Store, label: &str) -> Result<Option<CaCertifica
     if certificates.is_empty() {
         return Ok(None);
     }
-    let sorted = CaCertificates::sorted(certificates);
+    // As an RA's is on record what was accepted as that.
+    let sorted = CaCertificates::sorted(certificates).map(CaCertificates::with_unmarked);
     sorted.map(Some).map_err(|error| NodeError::Refused(error.to_string()))
 }
 

@@ -22,6 +22,7 @@ mod tokens;
 mod trustpoints;
 mod validation;
 mod vault;
+mod vouch;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,8 +53,8 @@ pub use server::CertServer;
 pub use takeover::{Preview, TakeoverReport};
 pub use tls::{TlsIdentity, TlsReport};
 pub use trustpoints::{
-    Answers, Identity, Offered, TimerKind, TimerReport, TrustedReport, TrustpointReport, Trustpoints,
-    UpperRequestReport, Verdict,
+    Answers, Identity, Offered, OfferedRegistrar, TimerKind, TimerReport, TrustedReport, TrustpointReport,
+    Trustpoints, UpperRequestReport, Verdict,
 };
 pub use validation::{Asked, Checked, CrlRow, Failure, How, Invalid, Requested, Validated, Validation};
 
@@ -63,6 +64,7 @@ use surroundings::Surroundings;
 use tls::Tls;
 use tokens::Tokens;
 use validation::Checks;
+use vouch::Peers;
 
 /// One `tokenca`: a state directory, a configuration, and what runs by it.
 pub struct Node {
@@ -80,6 +82,8 @@ pub struct Node {
     on_change: Mutex<Option<Listener>>,
     /// What is remembered of CRLs and responders.
     checks: Checks,
+    /// This node, as its servers ask it.
+    peers: Peers,
     /// Of archives to be made, by the label of their server.
     passphrases: Arc<Passphrases>,
     /// Held as long as the node lives: one process per state directory.
@@ -133,10 +137,12 @@ impl Node {
             http: RwLock::default(),
             on_change: Mutex::default(),
             passphrases: Arc::default(),
+            peers: Peers::default(),
             checks: Checks::default(),
             state,
             _lock: lock,
         });
+        node.peers.are_of(&node);
         let mut configuration = configuration;
         let tokens = Tokens::default().changed_to(&configuration.tokens, &node.state);
         let files = files::of(&configuration, &node.state, &tokens, &node.vault);
@@ -215,6 +221,8 @@ impl Node {
             files: files.clone(),
             vault: self.vault.clone(),
             passphrases: self.passphrases.clone(),
+            trustpoints: self.trustpoints.clone(),
+            peers: self.peers.clone(),
             http: new.http.server || new.http.secure_server,
         };
         for (label, section) in &new.servers {
@@ -346,6 +354,8 @@ impl Node {
             tokens: Arc::new(tokens),
             vault: self.vault.clone(),
             passphrases: self.passphrases.clone(),
+            trustpoints: self.trustpoints.clone(),
+            peers: self.peers.clone(),
             http: false,
         }
     }

@@ -361,10 +361,14 @@ impl CertServer {
                 ca.recover(&Meter::new(), now).map(drop).map_err(NodeError::from),
                 ca.issue_due_crls(&Meter::new(), now).map_err(NodeError::from),
                 self.tick_rollover(ca, started, status, now),
+                match status.section.mode {
+                    ServerMode::SubCs => self.tick_subordinate(status, now),
+                    ServerMode::Root | ServerMode::Ra { .. } => Ok(()),
+                },
             ],
             Acting::Registrar { elsewhere, forwarder } => {
                 forwarder.wake();
-                vec![self.tick_registrar(elsewhere, now)]
+                vec![self.tick_registrar(elsewhere, status, now)]
             }
         };
         let before = now.minus(status.section.lifetime.enrollment_request.duration());

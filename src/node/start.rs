@@ -109,20 +109,21 @@ impl Start<'_> {
             // Upkeep tries again, and tells it where everybody looks.
             tracing::warn!(server = self.label, error = %chain(&error), "what was begun could not be finished");
         }
-        let mut keys = match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, &ca)) {
-            Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
-            None => {
-                let certificate = usable_for_scep(ca.certificate(), taken_over)?;
-                let signer = Arc::new(key.clone().with_priority(Priority::Reply));
-                Keys {
-                    signer: Responder { certificate: certificate.clone(), key: signer },
-                    decrypter: Responder { certificate, key: Arc::new(key) },
-                    separate: false,
-                    next: None,
-                    fetches: self.fetches.clone(),
+        let mut keys =
+            match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, ca.active())) {
+                Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
+                None => {
+                    let certificate = usable_for_scep(ca.certificate(), taken_over)?;
+                    let signer = Arc::new(key.clone().with_priority(Priority::Reply));
+                    Keys {
+                        signer: Responder { certificate: certificate.clone(), key: signer },
+                        decrypter: Responder { certificate, key: Arc::new(key) },
+                        separate: false,
+                        next: None,
+                        fetches: self.fetches.clone(),
+                    }
                 }
-            }
-        };
+            };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
         }
@@ -145,7 +146,17 @@ impl Start<'_> {
             algorithms(self.section),
             Manner { chain: self.section.scep.include_chain, alone: self.section.scep.ca_alone },
         )?;
-        Ok(Started { acting: Acting::Ca(ca), ra, next_trouble, notes })
+        Ok(Started { acting: Acting::Ca(ca), ra: self.vouched(ra), next_trouble, notes })
+    }
+
+    /// Asks the trustpoints of `grant auto trustpoint` about holders of other CAs' certificates.
+    pub(super) fn vouched(&self, ra: Ra) -> Ra {
+        let trustpoints = self.section.grant_trustpoints.clone();
+        if trustpoints.is_empty() {
+            return ra;
+        }
+        let peers = self.around.peers.clone();
+        ra.vouched_by(Box::new(move |certificates, now| peers.vouch(&trustpoints, certificates, now)))
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.

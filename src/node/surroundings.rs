@@ -9,6 +9,8 @@ use super::NodeError;
 use super::archive::Passphrases;
 use super::publish::{self, Place, Plan};
 use super::tokens::Tokens;
+use super::trustpoints::Trustpoints;
+use super::vouch::Peers;
 
 /// Tokens, file systems, and the vault of the configuration's passwords.
 #[derive(Clone)]
@@ -21,6 +23,10 @@ pub struct Surroundings {
     pub vault: Arc<Vault>,
     /// Typed for archives.
     pub passphrases: Arc<Passphrases>,
+    /// The trustpoints, with what they have.
+    pub trustpoints: Trustpoints,
+    /// The same, asked about others' certificates.
+    pub peers: Peers,
     /// Whether HTTP is served.
     pub http: bool,
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use der::asn1::ObjectIdentifier;
 use der::{DateTime, Decode};
-use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage};
 
 use super::algorithm::SignatureAlgorithm;
 use super::ber::{self, Element, ErrorKind, Limits, Reader, Tag};
@@ -268,6 +268,13 @@ impl Extensions {
         KeyUsage::from_der(self.value(&oid::KEY_USAGE)?).ok()
     }
 
+    /// The purposes in extendedKeyUsage (RFC 5280, 4.2.1.12); none when it is absent or broken.
+    pub fn purposes(&self) -> Vec<ObjectIdentifier> {
+        let purposes =
+            self.value(&oid::EXT_KEY_USAGE).and_then(|value| ExtendedKeyUsage::from_der(value).ok());
+        purposes.map(|purposes| purposes.0).unwrap_or_default()
+    }
+
     /// subjectKeyIdentifier (RFC 5280, 4.2.1.2): the identifier itself.
     pub fn subject_key_identifier(&self) -> Option<&[u8]> {
         let element = ber::parse(self.value(&oid::SUBJECT_KEY_IDENTIFIER)?, &Limits::MESSAGE).ok()?;
@@ -378,6 +385,7 @@ mod oid {
 
     pub const BASIC_CONSTRAINTS: ObjectIdentifier = rfc5912::ID_CE_BASIC_CONSTRAINTS;
     pub const KEY_USAGE: ObjectIdentifier = rfc5912::ID_CE_KEY_USAGE;
+    pub const EXT_KEY_USAGE: ObjectIdentifier = rfc5912::ID_CE_EXT_KEY_USAGE;
     pub const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = rfc5912::ID_CE_SUBJECT_KEY_IDENTIFIER;
     pub const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = rfc5912::ID_CE_AUTHORITY_KEY_IDENTIFIER;
     pub const SUBJECT_ALT_NAME: ObjectIdentifier = rfc5912::ID_CE_SUBJECT_ALT_NAME;

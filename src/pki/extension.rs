@@ -14,6 +14,9 @@ use x509_cert::ext::pkix::{
 
 use super::key::{KeyKind, PublicKey};
 
+/// id-kp-cmcRA (RFC 6402, 2.10): the purpose of a registration authority, also of one that speaks SCEP.
+pub const CMC_RA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.28");
+
 /// Key usage bits (RFC 5280, 4.2.1.3).
 pub type Usages = FlagSet<KeyUsages>;
 

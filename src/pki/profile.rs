@@ -109,11 +109,11 @@ impl Requested {
         self.subject.is_empty() && self.names().is_empty()
     }
 
-    /// The certificate that answers it.
+    /// The certificate that answers it. Whether the issuer may have a CA below it is asked before.
     pub fn template(&self, issuer: &IssuerFacts<'_>, not_before: Time, not_after: Time) -> Template {
         let purpose = match self.authority {
             Some(asked) => Purpose::Authority {
-                path_len: issuer.path_len_below(asked),
+                path_len: path_len_below(issuer.path_len, asked).unwrap_or(Some(0)),
                 // Its key serves SCEP, too, where it says so and can.
                 scep: matches!(self.key.kind(), KeyKind::Rsa { .. })
                     && self.usages.is_some_and(|usages| usages.contains(KeyUsages::KeyEncipherment)),
@@ -124,7 +124,12 @@ impl Requested {
             extension::basic_constraints(purpose),
             extension::key_usage(purpose.usages(self.key.kind(), self.usages)),
         ];
-        extensions.extend(extension::extended_key_usage(&self.purposes));
+        let mut purposes = self.purposes.clone();
+        if self.class() == Class::Ra {
+            // Who reads it need not go by the name.
+            purposes.push(extension::CMC_RA);
+        }
+        extensions.extend(extension::extended_key_usage(&purposes));
         if let Some(names) = &self.alt_names {
             // Critical when it is all there is: RFC 5280, 4.1.2.6. Parsed once already, in `of`.
             extensions.extend(extension::subject_alt_name(names, self.subject.is_empty()).ok().flatten());
@@ -157,16 +162,21 @@ pub struct IssuerFacts<'a> {
     pub path_len: Option<u8>,
 }
 
-impl IssuerFacts<'_> {
-    /// The pathLenConstraint of a CA below that asks for this one: below its issuer's (RFC 5280, 4.2.1.9).
-    fn path_len_below(&self, asked: Option<u8>) -> Option<u8> {
-        let longest = self.path_len.map(|own| own.saturating_sub(1));
-        match (asked, longest) {
-            (Some(asked), Some(longest)) => Some(asked.min(longest)),
-            (asked, longest) => asked.or(longest),
-        }
-    }
+/// The pathLenConstraint of a CA that asks for this one below a CA with its `own`: less than that (RFC 5280, 4.2.1.9).
+/// `Err` when no CA may stand below.
+pub fn path_len_below(own: Option<u8>, asked: Option<u8>) -> Result<Option<u8>, NoneBelow> {
+    let longest = own.map(|own| own.checked_sub(1).ok_or(NoneBelow)).transpose()?;
+    Ok(match (asked, longest) {
+        (Some(asked), Some(longest)) => Some(asked.min(longest)),
+        (asked, longest) => asked.or(longest),
+    })
+}
 
+/// A CA whose pathLenConstraint is 0 certifies no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoneBelow;
+
+impl IssuerFacts<'_> {
     /// subjectKeyIdentifier, authorityKeyIdentifier, cRLDistributionPoints.
     fn links(&self, key: &PublicKey) -> Vec<Extension> {
         let mut links =
@@ -212,6 +222,8 @@ pub fn scep_key(
 ) -> Template {
     let mut extensions =
         vec![extension::basic_constraints(purpose), extension::key_usage(purpose.usages(key.kind(), None))];
+    // By this, and not by their names, clients tell them from a device's.
+    extensions.extend(extension::extended_key_usage(&[extension::CMC_RA]));
     extensions.extend(issuer.links(key));
     Template {
         algorithm: issuer.algorithm,

@@ -1,7 +1,7 @@
 //! Decisions: pure functions from (verified request, requester, configuration, now) to
 //! [`Decision`]. Nothing is issued without the [`Approved`] that only this module makes.
 
-use crate::pki::profile::{self, Requested, RequestedError};
+use crate::pki::profile::{self, NoneBelow, Requested, RequestedError};
 use crate::pki::{Certificate, Class, Hash, PublicKey, Time, VerifiedCsr};
 
 /// What the operator configured about granting.
@@ -13,7 +13,7 @@ pub struct Rules {
     pub rollover_ca: bool,
     /// `grant auto rollover ra-cert`: the same for an RA's.
     pub rollover_ra: bool,
-    /// pathLenConstraint of the CA's own certificate: how many CAs may stand below. Not configured.
+    /// pathLenConstraint of the CA certificate that is asked: how many CAs may stand below. Not configured.
     pub path_len: Option<u8>,
     /// `crypto legacy rsa-1024`: RSA keys from 1024 bits are certified.
     pub rsa_1024: bool,
@@ -200,7 +200,7 @@ pub enum Refusal {
 /// Decides about a request at `now`.
 ///
 /// A request that asks to issue certificates itself waits, as does one that calls itself an RA; `grant auto
-/// rollover` lets those through that renew a certificate which was granted by hand. A renewal needs the
+/// rollover` lets those through that renew a certificate which was granted by hand, and ask for no longer path. A renewal needs the
 /// certificate renewed to be ours, valid and unrevoked, and keeps its names and its class. A challenge, once the
 /// server gives passwords out, must be a live one, unless the signer's certificate speaks for the request: what a
 /// device told its RA is not for the CA. What nothing authorizes follows `grant`.
@@ -232,7 +232,11 @@ pub fn decide(
     }
     let by = match (examined.class, standing) {
         _ if rules.grant == Grant::None => return Decision::Reject(Refusal::Closed),
-        (Class::SubordinateCa, Standing::Renewal) if rules.rollover_ca => Some(Authorization::Rollover),
+        (Class::SubordinateCa, Standing::Renewal)
+            if rules.rollover_ca && keeps_length(&examined, requester, rules) =>
+        {
+            Some(Authorization::Rollover)
+        }
         (Class::Ra, Standing::Renewal) if rules.rollover_ra => Some(Authorization::Rollover),
         (Class::SubordinateCa | Class::Ra, _) => None,
         (Class::Router, Standing::Renewal) => Some(Authorization::Renewal),
@@ -321,6 +325,19 @@ fn standing(examined: &Examined, requester: &Requester<'_>, now: Time) -> Result
         _ if class != examined.class => Err(Refusal::OtherClass(class, examined.class)),
         Requester::Vouched { .. } => Ok(Standing::Vouched),
         _ => Ok(Standing::Renewal),
+    }
+}
+
+/// Whether the certificate asked for would let no more CAs stand below than the one that is renewed, which an operator
+/// has granted.
+fn keeps_length(examined: &Examined, requester: &Requester<'_>, rules: &Rules) -> bool {
+    let Requester::Holder { certificate, .. } = requester else { return false };
+    let held = certificate.extensions().basic_constraints().and_then(|constraints| constraints.path_len);
+    let granted = profile::path_len_below(rules.path_len, examined.requested.authority.flatten());
+    match (held, granted) {
+        (_, Err(NoneBelow)) | (Some(_), Ok(None)) => false,
+        (None, Ok(_)) => true,
+        (Some(held), Ok(Some(granted))) => u32::from(granted) <= held,
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::ca::{Application, Ca, CaError, Meter, Ours, Outcome, Settings};
 use crate::pki::{Certificate, Serial, Time};
-use crate::policy::{Approved, Examined};
+use crate::policy::{Approved, Examined, Rules};
 use crate::store;
 
 use super::told::Refused;
@@ -17,6 +17,9 @@ pub trait Certifier: Send + Sync {
 
     /// What is configured.
     fn settings(&self) -> &Settings;
+
+    /// By which rules requests to this authority of the store, that which acts when `None`, are judged.
+    fn rules(&self, authority: Option<u64>) -> Result<Rules, CaError>;
 
     /// Certificates of CAs: of that which issues, then of those above it, so far as they are known. Never empty.
     fn certificates(&self) -> &[Certificate];
@@ -48,11 +51,13 @@ pub trait Certifier: Send + Sync {
     /// Keeps a request that is cryptographically invalid, for the operator to see. Returns its ReqID.
     fn keep_malformed(&self, csr: &[u8], source: &str, reason: &str, now: Time) -> Result<u64, CaError>;
 
-    /// What became of the newest request of this transaction that was made by this key. `None` when there is none.
+    /// What became of the newest request of this transaction that was made by this key, to this authority where
+    /// the poll is not to whichever acts. `None` when there is none.
     fn poll(
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError>;
@@ -95,6 +100,10 @@ impl Certifier for Ca {
 
     fn settings(&self) -> &Settings {
         self.settings()
+    }
+
+    fn rules(&self, authority: Option<u64>) -> Result<Rules, CaError> {
+        self.rules(authority)
     }
 
     fn certificates(&self) -> &[Certificate] {
@@ -141,10 +150,11 @@ impl Certifier for Ca {
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        authority: Option<u64>,
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        self.poll(transaction, signer_key, meter, now)
+        self.poll(transaction, signer_key, authority, meter, now)
     }
 
     fn grant(&self, id: u64, meter: &Meter, now: Time) -> Result<Outcome, CaError> {

@@ -209,6 +209,10 @@ impl Certifier for Elsewhere {
         &self.settings
     }
 
+    fn rules(&self, _: Option<u64>) -> Result<policy::Rules, CaError> {
+        Ok(self.settings.rules)
+    }
+
     fn certificates(&self) -> &[Certificate] {
         &self.chain
     }
@@ -281,6 +285,7 @@ impl Certifier for Elsewhere {
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
+        _: Option<u64>,
         _: &Meter,
         _: Time,
     ) -> Result<Option<Outcome>, CaError> {

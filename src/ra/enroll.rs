@@ -70,7 +70,8 @@ impl Ra {
         let challenge =
             look_up(self.store.as_ref(), self.certifier.label(), csr.challenge(), &subject, &identity, now)
                 .map_err(CaError::from)?;
-        match policy::decide(csr, intention, requester, challenge, &self.certifier.settings().rules, now) {
+        let rules = self.certifier.rules(application.authority)?;
+        match policy::decide(csr, intention, requester, challenge, &rules, now) {
             Decision::Issue(approved) => Ok(self.certifier.issue(approved, application, meter, now)?),
             Decision::Pend(examined) => Ok(self.certifier.pend(&examined, application, meter, now)?),
             Decision::Reject(refusal) => Err(refusal.into()),

@@ -86,6 +86,10 @@ pub struct Manner {
     pub alone: bool,
 }
 
+/// Which trustpoint accepts a certificate of another CA, the first of these, at this time; else why none does
+/// (`grant auto trustpoint`). The others came along and may lead from it to the CA.
+pub type Vouch = dyn Fn(&[Certificate], Time) -> Result<String, String> + Send + Sync;
+
 /// The registration side of one certificate server.
 pub struct Ra {
     certifier: Arc<dyn Certifier>,
@@ -97,6 +101,7 @@ pub struct Ra {
     fetches: Arc<Fetches>,
     algorithms: AlgorithmPolicy,
     manner: Manner,
+    vouch: Option<Box<Vouch>>,
     replies: Replies,
     /// Bodies that never change while it runs.
     caps: Bytes,
@@ -144,8 +149,14 @@ impl Ra {
             fetches,
             algorithms,
             manner,
+            vouch: None,
             replies: Replies::default(),
         })
+    }
+
+    /// The same; `vouch` is asked about signers that hold another CA's certificate.
+    pub fn vouched_by(self, vouch: Box<Vouch>) -> Self {
+        Self { vouch: Some(vouch), ..self }
     }
 
     /// Whether SCEP is served with other keys than the CA's.

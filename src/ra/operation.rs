@@ -184,7 +184,8 @@ impl Ra {
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
-                let outcome = self.certifier.poll(signed.transaction_id().as_bytes(), &key, meter, now)?;
+                let outcome =
+                    self.certifier.poll(signed.transaction_id().as_bytes(), &key, authority, meter, now)?;
                 done(outcome.ok_or(Refused::NoSuchRequest)?, Repeatable::No)
             }
             Request::GetCert { issuer, serial } => self.get_cert(&issuer, &serial),
@@ -226,6 +227,7 @@ impl Ra {
             Some(Ours { revoked, class, .. }) => {
                 Requester::Holder { certificate: signer, revoked: *revoked, class: *class }
             }
+            None if self.is_vouched_for(signed, now) => Requester::Vouched { certificate: signer },
             None if signer.public_key() == csr.public_key() => Requester::Itself,
             None => Requester::Stranger,
         };
@@ -238,6 +240,26 @@ impl Ra {
         };
         let outcome = self.decided(csr, intention, &requester, application, meter, now)?;
         done(outcome, Repeatable::Yes)
+    }
+
+    /// Whether a trustpoint accepts the signer. Who is self-signed is nobody's, and asked about no further.
+    fn is_vouched_for(&self, signed: &Signed, now: Time) -> bool {
+        let (signer, Some(vouch)) = (signed.signer(), &self.vouch) else { return false };
+        if signer.is_self_issued() {
+            return false;
+        }
+        let certificates: Vec<_> = std::iter::once(signer).chain(signed.others()).cloned().collect();
+        match vouch(&certificates, now) {
+            Ok(trustpoint) => {
+                tracing::debug!(target: "CRYPTO_CS", "the signer has a certificate that {trustpoint} trusts");
+                true
+            }
+            Err(why) => {
+                tracing::info!(transaction = %signed.transaction_id(), why,
+                    "the signer has a certificate of another CA, which does not count");
+                false
+            }
+        }
     }
 
     fn get_cert(&self, issuer: &[u8], serial: &Serial) -> Result<Done, Refused> {

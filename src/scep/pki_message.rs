@@ -39,6 +39,7 @@ pub struct Facts {
 pub struct Signed {
     facts: Facts,
     signer: Certificate,
+    others: Vec<Certificate>,
     envelope: Envelope,
 }
 
@@ -99,7 +100,10 @@ impl PkiMessage {
         let Self { data, envelope, mut facts } = self;
         match check(&data, &envelope, &facts, policy) {
             Ok(signer) => match envelope {
-                Ok(envelope) => Ok(Signed { facts, signer, envelope }),
+                Ok(envelope) => {
+                    let others = data.certificates.into_iter().filter(|other| *other != signer).collect();
+                    Ok(Signed { facts, signer, others, envelope })
+                }
                 Err(error) => Err(Rejected { error, facts: Some(facts) }),
             },
             Err(error) => {
@@ -206,6 +210,11 @@ impl Signed {
     /// transactionID.
     pub fn transaction_id(&self) -> &TransactionId {
         &self.facts.transaction_id
+    }
+
+    /// What certificates came beside the signer's: those of CAs above it, perhaps. Nothing is known to be true.
+    pub fn others(&self) -> &[Certificate] {
+        &self.others
     }
 
     /// The signer's certificate. Only its key is known to be true.

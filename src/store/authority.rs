@@ -40,7 +40,7 @@ pub struct Authority {
 /// ```text
 /// install ──────────────▶ Active ──activate or install of another──▶ Retired
 /// prepare ──▶ Next ──activate──┘
-///              └──discard_next──▶ Discarded
+///              └──discard_next or replace_next──▶ Discarded
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -63,6 +63,10 @@ pub trait Store: Send + Sync {
     /// role has a next one.
     fn prepare(&self, authority: NewAuthority) -> Result<Authority, StoreError>;
 
+    /// Adds a next authority in place of the one with this number, which is discarded. Not for CAs: `Conflict` when
+    /// that is one, is no next one, or has another role; `NotFound` when there is none.
+    fn replace_next(&self, authority: NewAuthority, replaces: u64) -> Result<Authority, StoreError>;
+
     /// Rolls a server over: every next authority becomes the active one, and what was active in its role is
     /// retired. Returns those that are active now, oldest first; `NotFound` when there is no next one.
     fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError>;
@@ -75,8 +79,8 @@ pub trait Store: Send + Sync {
     /// What a CA has issued, so far as it is on record and kept whole.
     fn issued_by(&self, server: &str, authority: u64) -> Result<IssuedBy, StoreError>;
 
-    /// Holders of certificates that `authority` issued in answer to enrollments, valid at `now` and not revoked,
-    /// who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
+    /// Holders of certificates that `authority` issued in answer to enrollments, or before it was taken over, valid
+    /// at `now` and not revoked, who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
     /// many there are and how many have one of `next`. At most `limit` are named.
     fn left_behind(
         &self,
@@ -122,6 +126,16 @@ pub trait Store: Send + Sync {
         server: &str,
         transaction: &[u8],
         signer_key: &[u8; 32],
+    ) -> Result<Option<Enrollment>, StoreError>;
+
+    /// The same among those that ask this authority: that name it, or, when `unnamed`, whichever acts.
+    fn enrollment_to(
+        &self,
+        server: &str,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        authority: u64,
+        unnamed: bool,
     ) -> Result<Option<Enrollment>, StoreError>;
 
     /// Enrollments with a ReqID above `after`, ascending, at most `limit`.

@@ -1,19 +1,28 @@
 //! What a CA shows of itself: its certificate, those above it, and those of its RAs (RFC 8894, 4.2.1).
 
+use der::asn1::ObjectIdentifier;
+
 use crate::pki::archive::pem;
 use crate::pki::ber::Limits;
-use crate::pki::{Certificate, KeyKind};
+use crate::pki::extension::CMC_RA;
+use crate::pki::{Certificate, KeyKind, Name};
 use crate::scep::{DecodeError, SignedData};
 
 use super::ClientError;
 
 /// The certificates of a CA, sorted out. Nothing says yet that it is the CA that is meant: that is what
 /// fingerprints are for, and they are those of [`ca`](Self::ca).
+///
+/// Fingerprints say nothing of RAs, and whoever stands between may add a certificate to an answer: that of any device
+/// of the CA, his own. So the CA must have said of an RA that it is one: by a purpose in its certificate (id-kp-cmcRA of
+/// RFC 6402, or the Certificate Request Agent of Microsoft's NDES), or by the name `ioscs RA`, which CAs of IOS and of
+/// this program grant by hand alone. Others count once somebody says so: [`with_unmarked`](Self::with_unmarked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificates {
     ca: Certificate,
     chain: Vec<Certificate>,
     registrars: Vec<Certificate>,
+    unmarked: Vec<Certificate>,
 }
 
 impl CaCertificates {
@@ -41,8 +50,17 @@ impl CaCertificates {
         {
             chain.push(above.clone());
         }
-        let registrars = others.into_iter().filter(|other| is_from(other, &ca)).collect();
-        Ok(Self { ca, chain, registrars })
+        let below = others.into_iter().filter(|other| is_from(other, &ca));
+        let (registrars, unmarked) = below.partition(is_marked);
+        Ok(Self { ca, chain, registrars, unmarked })
+    }
+
+    /// The same with everything that the CA has signed as that of an RA: the operator has said that one stands before
+    /// the CA (`enrollment mode ra`), or whoever may say so has sorted the certificates before.
+    #[must_use]
+    pub fn with_unmarked(mut self) -> Self {
+        self.registrars.append(&mut self.unmarked);
+        self
     }
 
     /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
@@ -60,7 +78,12 @@ impl CaCertificates {
         &self.chain
     }
 
-    /// Those of RAs, in the order in which they came.
+    /// Certificates that the CA has signed and that may be an RA's, though nothing in them says so. Nobody trusts them.
+    pub fn unmarked(&self) -> &[Certificate] {
+        &self.unmarked
+    }
+
+    /// Those of RAs, in the order in which they came, marked ones first.
     pub fn registrars(&self) -> &[Certificate] {
         &self.registrars
     }
@@ -135,6 +158,13 @@ fn is_ca(certificate: &Certificate) -> bool {
     }
 }
 
+/// Whether the CA says of this certificate that it is an RA's.
+fn is_marked(certificate: &Certificate) -> bool {
+    let purposes = certificate.extensions().purposes();
+    let registers = purposes.iter().any(|purpose| [CMC_RA, CERTIFICATE_REQUEST_AGENT].contains(purpose));
+    registers || Name::from_der(certificate.subject_raw()).is_ios_ra()
+}
+
 fn is_from(certificate: &Certificate, issuer: &Certificate) -> bool {
     certificate.issuer_raw() == issuer.subject_raw()
         && certificate.verify_signed_by(issuer.public_key()).is_ok()
@@ -143,3 +173,6 @@ fn is_from(certificate: &Certificate, issuer: &Certificate) -> bool {
 fn above<'c>(certificate: &Certificate, cas: &'c [Certificate]) -> Option<&'c Certificate> {
     cas.iter().filter(|_| !certificate.is_self_issued()).find(|ca| is_from(certificate, ca))
 }
+
+/// szOID_ENROLLMENT_AGENT of Microsoft, in both RA certificates of NDES.
+const CERTIFICATE_REQUEST_AGENT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.1");

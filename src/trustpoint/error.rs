@@ -40,6 +40,9 @@ pub enum ClientError {
     /// Certificates, but not that of a CA.
     #[error("there is no CA certificate among those given")]
     NoCa,
+    /// What the CA calls its next certificate cannot be that.
+    #[error("the next CA certificate is not accepted: {0}")]
+    NotNext(&'static str),
     /// What came back is no reply of SCEP, or nobody signed it who may.
     #[error("the reply is not accepted: {0}")]
     Reply(#[from] DecodeError),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::files::{Exchanged, FileUrl, Posted};
-use crate::pki::{Certificate, Cipher, DecryptionKey, Hash, KeyTransport, PublicKey, SigningKey};
+use crate::pki::{Certificate, Cipher, DecryptionKey, Hash, KeyTransport, Name, PublicKey, SigningKey};
 use crate::scep::client::{self, Parties, Style};
 use crate::scep::{
     self, AlgorithmPolicy, Capabilities, CertRep, FailInfo, MessageType, PkiStatus, TransactionId, next_ca,
@@ -110,8 +110,8 @@ impl Upper {
         CaCertificates::read(&self.get("GetCACert", self.identifier.as_deref())?.body)
     }
 
-    /// GetNextCACert: the certificates of the time after `current`, which has signed them. None when the server
-    /// has none, or does not know the operation.
+    /// GetNextCACert: the certificates of the time after `current`, whose CA has signed them: an RA may not (RFC 8894,
+    /// 4.7.1), or it could name any CA at all. None when the server has none yet, or does not know the operation.
     pub fn next_ca_certificates(
         &self,
         current: &CaCertificates,
@@ -120,8 +120,23 @@ impl Upper {
             Err(ClientError::Status { temporary: false, .. }) => return Ok(None),
             answer => answer?,
         };
-        let trusted: Vec<&Certificate> = current.signers().collect();
-        CaCertificates::sorted(next_ca::decode(&answer.body, &trusted)?).map(Some)
+        // What the CA has signed beside its next certificate is that of its RA.
+        let next = CaCertificates::sorted(next_ca::decode(&answer.body, &[current.ca()])?)?.with_unmarked();
+        // Some servers answer with what everybody has until there is another.
+        if next.ca() == current.ca() {
+            return Ok(None);
+        }
+        let name = |ca: &CaCertificates| Name::from_der(ca.ca().subject_raw());
+        if !name(&next).matches(&name(current)) {
+            return Err(ClientError::NotNext("it has another name"));
+        }
+        if !next.ca().extensions().basic_constraints().is_some_and(|constraints| constraints.ca) {
+            return Err(ClientError::NotNext("it is not that of a CA"));
+        }
+        if next.ca().not_after() <= current.ca().not_after() {
+            return Err(ClientError::NotNext("it ends no later than that of now"));
+        }
+        Ok(Some(next))
     }
 
     /// Sends a request and reads the answer. What comes back was signed by one of `trusted` for this request, and

@@ -20,7 +20,7 @@ fn nothing_is_issued_while_it_is_suspended() {
     let ca = lab.ca();
     suspended(ca.issue(approved("CN=r1"), application("CN=r1"), &meter, NOW));
     suspended(ca.grant(waiting, &meter, NOW));
-    suspended(ca.poll(b"CN=lost", &device, &meter, NOW));
+    suspended(ca.poll(b"CN=lost", &device, None, &meter, NOW));
     assert_eq!(ca.recover(&meter, NOW).unwrap(), 0);
     assert_eq!(lab.store.last_serial(LABEL).unwrap(), last);
     assert_eq!(lab.store.enrollments(LABEL, 0, 10).unwrap().len(), 3);
@@ -28,7 +28,7 @@ fn nothing_is_issued_while_it_is_suspended() {
 
     // The rest goes on.
     pend(&lab, "CN=r2");
-    let polled = ca.poll(b"CN=before", &device, &meter, NOW).unwrap();
+    let polled = ca.poll(b"CN=before", &device, None, &meter, NOW).unwrap();
     assert_eq!(issued(Ok(polled.expect("it was granted"))), before);
     ca.revoke(before.serial(), 1, NOW).unwrap();
     assert_eq!(ca.issue_crl(&meter, NOW).unwrap().number, 1);

@@ -209,6 +209,43 @@ fn one_key_that_is_away_keeps_no_other_list_back() {
     assert!(lab.opened().issue_due_crls(&meter, NOW).is_ok());
 }
 
+/// A CA below another may get another pathLenConstraint with its next certificate.
+#[test]
+fn each_key_says_whether_a_ca_may_stand_below() {
+    use der::Encode;
+    use tokenca::pki::extension::{Purpose, basic_constraints};
+    use tokenca::policy::Refusal;
+    let authority = |path_len| basic_constraints(Purpose::Authority { path_len, scep: false });
+    let sub = || {
+        let asked = [authority(None).to_der().unwrap()];
+        let csr = client::csr(&name("CN=sub"), DEVICE_KEY.as_ref(), Hash::Sha256, None, &asked).unwrap();
+        Csr::parse(&csr).and_then(Csr::verify).unwrap()
+    };
+    let lab = Lab::founded(settings());
+    let (begin, algorithm) = (NOW.plus(DAY * 1095), SignatureAlgorithm::RsaPkcs1(Hash::Sha256));
+    let validity = (begin, begin.plus(DAY * 1095));
+    let mut template = profile::root(&name(CA_NAME), NEXT_KEY.public_key(), true, algorithm, validity);
+    template.extensions[0] = authority(Some(0));
+    let next = lab.store.prepare(NewAuthority {
+        server: LABEL.into(),
+        role: Role::Ca,
+        token: "usbtoken0".into(),
+        key_label: "mycs#2".into(),
+        certificate: signed(&template, 77, &CA_KEY),
+    });
+    let (next, ca, meter) = (next.unwrap().id, lab.opened(), Meter::new());
+    assert_eq!(ca.rules(None).unwrap().path_len, None);
+    let rules = ca.rules(Some(next)).unwrap();
+    assert_eq!(rules.path_len, Some(0));
+    assert!(matches!(policy::operator_grants(sub(), &rules), Err(Refusal::PathLength)));
+    // Also when it was judged by the rules of the other one.
+    let approved = || policy::operator_grants(sub(), &ca.rules(None).unwrap()).unwrap();
+    let refused = ca.issue(approved(), application_to("CN=sub", next), &meter, NOW);
+    assert!(matches!(refused, Err(CaError::Refused(Refusal::PathLength))), "{refused:?}");
+    let sub = issued(ca.issue(approved(), application("CN=sub"), &meter, NOW));
+    assert_eq!(sub.extensions().basic_constraints().unwrap().path_len, None);
+}
+
 #[test]
 fn keys_for_scep_have_a_next_certificate_too() {
     let lab = Lab::founded(settings());
@@ -228,6 +265,14 @@ fn keys_for_scep_have_a_next_certificate_too() {
     assert!(next.verify_signed_by(NEXT_KEY.public_key()).is_ok());
     // Found again, and moved with the CA; nothing is certified anew.
     assert_eq!(certify(&lab, Phase::Next).1, id);
+    // One whose key is lost is certified anew, once.
+    let (key, ca) = (TestKey::new(), lab.opened());
+    let anew = || ca.certify_scep_key(ca.next().unwrap(), Role::RaSign, &key, place, &meter, NOW).unwrap().id;
+    let id = anew();
+    assert_eq!(anew(), id);
+    let next = lab.store.authorities(LABEL).unwrap().into_iter().find(|a| a.id == id).unwrap();
+    assert_eq!(Certificate::parse(&next.certificate).unwrap().public_key(), key.public_key());
+    let (_, id) = certify(&lab, Phase::Next);
     lab.store.activate(LABEL).unwrap();
     assert_eq!(certify(&lab, Phase::Active).1, id);
 

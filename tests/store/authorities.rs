@@ -70,6 +70,22 @@ pub fn a_next_authority_waits_and_takes_over(db: &dyn Database) {
     assert_eq!(phases, [[Phase::Retired; 3], [Phase::Active; 3]].concat());
 }
 
+pub fn a_next_authority_of_scep_may_be_replaced(db: &dyn Database) {
+    let store = db.open();
+    let ca = store.prepare(new_authority(Role::Ca, 1)).unwrap();
+    let old = store.prepare(new_authority(Role::RaSign, 2)).unwrap();
+    let acting = store.install(new_authority(Role::RaSign, 3), None).unwrap();
+    for (role, replaced) in [(Role::Ca, &ca), (Role::RaDecrypt, &old), (Role::RaSign, &acting)] {
+        assert_conflict(store.replace_next(new_authority(role, 4), replaced.id));
+    }
+    assert_not_found(store.replace_next(new_authority(Role::RaSign, 4), 999));
+    let new = store.replace_next(new_authority(Role::RaSign, 4), old.id).unwrap();
+    assert_eq!(new.phase, Phase::Next);
+    let discarded = Authority { phase: Phase::Discarded, ..old };
+    assert_eq!(store.authorities(CA).unwrap(), [ca, discarded.clone(), acting, new]);
+    assert_conflict(store.replace_next(new_authority(Role::RaSign, 5), discarded.id));
+}
+
 pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     let store = db.open();
     let taken_back = Revocation { at: NOW, reason: 5 };
@@ -166,6 +182,36 @@ pub fn who_would_be_left_behind_is_known(db: &dyn Database) {
     assert_eq!(left(10), expected);
     assert_eq!(left(2), LeftBehind { subjects: names(&["CN=a", "CN=b"]), ..expected });
     assert_eq!(store.left_behind(OTHER, ca, next, NOW, 10).unwrap(), LeftBehind::default());
+}
+
+pub fn devices_of_an_adopted_ca_may_be_left_behind(db: &dyn Database) {
+    let store = db.open();
+    let known = |n: u64, subject: Option<&str>, der: bool| Adopted {
+        serial: Serial::from(n),
+        der: der.then(|| vec![0x30, n as u8]),
+        subject: subject.map(str::to_owned),
+        key: Some([n as u8; 32]),
+        not_before: Some(NOW),
+        not_after: Some(NOW.plus(DAY * 9)),
+        revocation: None,
+    };
+    let (authority, last_serial) = (new_authority(Role::Ca, 1), Serial::from(9));
+    let own = Adopted { der: Some(authority.certificate.clone()), ..known(1, Some("CN=ca"), true) };
+    let revocation = Some(Revocation { at: NOW, reason: 1 });
+    let certificates = vec![
+        own,
+        known(2, Some("CN=whole"), true),
+        known(3, Some("CN=named"), false),
+        known(4, None, false),
+        Adopted { revocation, ..known(5, Some("CN=revoked"), true) },
+        Adopted { not_after: Some(NOW.minus(HOUR)), ..known(6, Some("CN=expired"), true) },
+    ];
+    let adoption = Adoption { authority, certificates, last_serial, crl: None, now: NOW };
+    let ca = store.adopt(adoption).unwrap().id;
+    let next = store.prepare(new_authority(Role::Ca, 2)).unwrap().id;
+    let left = store.left_behind(CA, ca, next, NOW, 10).unwrap();
+    let subjects = ["CN=named", "CN=whole"].map(String::from).to_vec();
+    assert_eq!(left, LeftBehind { missing: 2, ready: 0, subjects });
 }
 
 fn submit_for(store: &dyn Store, n: u64, authority: u64) -> Result<Submitted, StoreError> {

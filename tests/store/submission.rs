@@ -73,6 +73,26 @@ pub fn a_transaction_is_found_by_identifier_and_key(db: &dyn Database) {
     assert_eq!(store.enrollment_of(OTHER, b"t", &digest(7)).unwrap(), None);
 }
 
+pub fn a_transaction_may_ask_two_authorities(db: &dyn Database) {
+    let store = db.open();
+    let with = |n, authority| {
+        let new =
+            NewEnrollment { transaction: b"t".to_vec(), signer_key: digest(7), authority, ..request(n) };
+        store.submit(new).unwrap().enrollment
+    };
+    let (next, acting) = (with(1, Some(2)), with(2, None));
+    let find = |authority, unnamed| store.enrollment_to(CA, b"t", &digest(7), authority, unnamed).unwrap();
+    assert_eq!(find(2, false), Some(next.clone()));
+    assert_eq!(find(1, true), Some(acting.clone()));
+    assert_eq!(find(1, false), None);
+    // The other acts now: the newest of those that it answers.
+    assert_eq!(find(2, true), Some(acting));
+    let newest = with(3, Some(2));
+    assert_eq!(find(2, true), Some(newest));
+    assert_eq!(store.enrollment_to(CA, b"t", &digest(8), 2, true).unwrap(), None);
+    assert_eq!(store.enrollment_to(OTHER, b"t", &digest(7), 2, true).unwrap(), None);
+}
+
 pub fn an_issue_is_recorded_with_its_intent(db: &dyn Database) {
     let store = db.open();
     let ca = store.install(new_authority(Role::Ca, 1), None).unwrap();

@@ -41,6 +41,11 @@ impl Party {
         Self { key, certificate }
     }
 
+    /// What this CA makes of a template.
+    pub fn certify(&self, template: &tbs::Template) -> Certificate {
+        sign(&self.key, &template.finalize(&serial()).unwrap())
+    }
+
     /// The certificate that this CA gives for a request.
     pub fn issue(&self, csr: &[u8], validity: (Time, Time)) -> Certificate {
         let csr = Csr::parse(csr).unwrap().verify().unwrap();
@@ -96,6 +101,8 @@ pub struct FakeCa {
     pub ca: Party,
     /// The next one, once there is.
     pub next: Mutex<Option<Party>>,
+    /// What GetNextCACert is answered with instead.
+    pub next_answer: Mutex<Option<Vec<u8>>>,
     /// Another of the same name.
     pub stranger: Party,
     pub answer: Mutex<Answer>,
@@ -137,6 +144,7 @@ impl FakeCa {
         Self {
             ca: Party::root("cn=fake, o=Test", validity),
             next: Mutex::default(),
+            next_answer: Mutex::default(),
             stranger: Party::root("cn=fake, o=Test", validity),
             answer: Mutex::default(),
             capabilities: Mutex::new(Some("AES\nPOSTPKIOperation\nRenewal\nSHA-256\n".into())),
@@ -150,6 +158,11 @@ impl FakeCa {
     /// From now on answers so.
     pub fn will(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    /// From now on answers GetNextCACert with this.
+    pub fn will_answer_next(&self, octets: Vec<u8>) {
+        *self.next_answer.lock().unwrap() = Some(octets);
     }
 
     /// From now on says this of itself.
@@ -171,6 +184,9 @@ impl FakeCa {
                 None => (404, b"no such thing".to_vec()),
             },
             Some(Operation::GetCaCert) => (200, self.ca.certificate.der().to_vec()),
+            Some(Operation::GetNextCaCert) if self.next_answer.lock().unwrap().is_some() => {
+                (200, self.next_answer.lock().unwrap().clone().unwrap_or_default())
+            }
             Some(Operation::GetNextCaCert) => match &*self.next.lock().unwrap() {
                 Some(next) => {
                     let certificates = [next.certificate.der()];

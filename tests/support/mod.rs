@@ -24,6 +24,7 @@ pub mod shell;
 pub mod softhsm;
 pub mod strongswan;
 pub mod wire;
+pub mod world;
 
 use std::fs::OpenOptions;
 use std::io::Write;

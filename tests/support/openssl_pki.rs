@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use tokenca::pki::Certificate;
+use tokenca::pki::archive::pem;
 
 use super::{Ran, run};
 
@@ -80,18 +81,9 @@ impl OpensslPki {
 
     /// The certificate of this name.
     pub fn certificate(&self, name: &str) -> Certificate {
-        let der = self.text(&format!("{name}.der"));
-        run(Command::new("openssl").args([
-            "x509",
-            "-in",
-            &self.text(&format!("{name}.pem")),
-            "-outform",
-            "DER",
-            "-out",
-            &der,
-        ]))
-        .success();
-        Certificate::parse(&fs::read(der).expect("it was written")).expect("OpenSSL makes certificates")
+        let text = fs::read_to_string(self.file(&format!("{name}.pem"))).expect("it was issued");
+        let der = pem::certificates(&text).expect("OpenSSL writes PEM").remove(0);
+        Certificate::parse(&der).expect("OpenSSL makes certificates")
     }
 
     pub fn certificates(&self, names: &[&str]) -> Vec<Certificate> {

@@ -44,6 +44,9 @@ impl Strongswan {
         if device.file("ra.pem").exists() {
             (device.encrypt, device.verify) = ra_files(device.dir.path());
             device.other = Some("ca.pem".to_owned());
+        } else if let Some(lowest) = lowest_ca(device.dir.path()) {
+            (device.encrypt, device.verify) = (lowest.clone(), lowest);
+            device.other = Some("ca.pem".to_owned());
         }
         device
     }
@@ -134,6 +137,14 @@ impl Waiting<'_> {
 pub const DN: &str = "C=US, O=Example, CN=sw1.example.com";
 /// The DNS name.
 pub const SAN: &str = "sw1.example.com";
+
+/// Of several CA certificates `ca*.pem`, of which `ca.pem` is the root's: that of the CA below.
+fn lowest_ca(dir: &Path) -> Option<String> {
+    let entries = fs::read_dir(dir).expect("its own directory");
+    let mut names =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("its own name"));
+    names.find(|name| name.starts_with("ca") && name.ends_with(".pem") && name != "ca.pem")
+}
 
 /// Of the RA certificates `ra*.pem`: that for encryption, that for signatures.
 fn ra_files(dir: &Path) -> (String, String) {

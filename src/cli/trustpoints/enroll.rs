@@ -60,6 +60,9 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         return self_signed(node, call, &label);
     }
     check(node, &label)?;
+    let profile = super::profile(section, &configuration)?;
+    let parameters =
+        profile.map(|profile| questions::parameters(call, profile)).transpose()?.unwrap_or_default();
     let answered = questions::ask(call, section, &configuration)?;
     let parameters = match super::profile(section, &configuration)? {
         Some(profile) if way == Way::Sent => questions::parameters(call, profile)?,

@@ -145,8 +145,8 @@ pub(super) const LINES: &[Line<TrustpointSection>] = &[
     Line {
         words: "match certificate <map> [allow expired-certificate] [skip revocation-check]",
         no: Some("match certificate <map>"),
-        about: "Takes only certificates that one of these maps matches; what a map matches may be expired, or is \
-                not asked about",
+        about: "Takes only certificates that this map, or that of another such line, matches; a line with `allow` or \
+                `skip` turns nobody away and only excuses those that its map matches",
         help: &[
             ("match", "Which certificates are taken"),
             ("certificate", "Those that a map matches"),

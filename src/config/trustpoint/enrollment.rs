@@ -14,7 +14,8 @@ use super::TrustpointSection;
 pub struct Enrollment {
     /// How certificates are got; of several lines the last one counts.
     pub method: Option<EnrollmentMethod>,
-    /// `enrollment mode ra`: an RA stands before the CA. Whether one does is found out in any case.
+    /// `enrollment mode ra`: an RA stands before the CA, also where nothing marks its certificate as that of one.
+    /// Those that are marked are found out in any case.
     pub registrar: bool,
     /// `enrollment retry period`: minutes between two tries.
     pub retry_period: u32,
@@ -180,7 +181,8 @@ pub(super) const LINES: &[Line<TrustpointSection>] = &[
     Line {
         words: "enrollment mode ra",
         no: Some("enrollment mode [ra]"),
-        about: "Says that an RA stands before the CA; which is found out in any case",
+        about: "Says that an RA stands before the CA. Needed where nothing marks the certificate of the RA as one; then \
+                every certificate that comes with that of the CA and is from it counts as an RA's",
         help: &[("enrollment", ENROLLMENT), ("mode", "What stands before the CA"), ("ra", "An RA")],
         run: |trustpoint, verb, _| {
             trustpoint.enrollment.registrar = verb == Verb::Set;

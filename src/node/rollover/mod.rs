@@ -223,14 +223,15 @@ impl CertServer {
                 token.delete(&discarded.key_label)?;
             }
         }
-        // A plan that was given up stays on record until its key is gone.
         let Some(plan) = Plan::read(self.store.as_ref(), &self.label)? else { return Ok(()) };
-        let Some(active) = self.authority()? else { return Ok(()) };
-        if !self.is_cancelled(&parse(&active.certificate)?)? {
-            return Ok(());
-        }
-        let is_used = |a: &Authority| a.token == plan.token && a.key_label == plan.key_label;
-        if !authorities.iter().any(is_used) {
+        let is_its = |a: &Authority| a.token == plan.token && a.key_label == plan.key_label;
+        // One that has become an authority is done, and that was not noted any more.
+        if !authorities.iter().any(is_its) {
+            let Some(active) = self.authority()? else { return Ok(()) };
+            if !self.is_cancelled(&parse(&active.certificate)?)? {
+                return Ok(());
+            }
+            // One that was given up stays on record until its key is gone.
             let token = tokens.get(Some(&plan.token))?;
             if token.find(&plan.key_label)?.is_some() {
                 token.delete(&plan.key_label)?;

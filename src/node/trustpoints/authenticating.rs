@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::files::FileUrl;
-use crate::pki::{Hash, Name, chain, hex};
+use crate::pki::{Certificate, Hash, Name, chain, hex};
 use crate::store::TrustedKind;
 use crate::trustpoint::CaCertificates;
 
@@ -28,8 +28,30 @@ pub struct Offered {
     pub fingerprint_sha1: String,
     /// SHA-256 of the CA certificate, hex.
     pub fingerprint_sha256: String,
+    /// Those that will count as RAs: that fingerprint says nothing of them.
+    pub registrars: Vec<OfferedRegistrar>,
+    /// Those that may be RAs' and will not count, as neither they nor the configuration say so.
+    pub unmarked: Vec<OfferedRegistrar>,
     /// What the configured fingerprint says.
     pub verdict: Verdict,
+}
+
+/// A certificate that was offered beside that of the CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OfferedRegistrar {
+    /// Its subject, as IOS writes it.
+    pub subject: String,
+    /// SHA-256 of the certificate, hex.
+    pub fingerprint_sha256: String,
+}
+
+impl OfferedRegistrar {
+    fn of(certificate: &Certificate) -> Self {
+        Self {
+            subject: Name::from_der(certificate.subject_raw()).to_string(),
+            fingerprint_sha256: hex(&Hash::Sha256.digest(&[certificate.der()])),
+        }
+    }
 }
 
 /// Whether a CA certificate is the one that was configured.
@@ -52,7 +74,10 @@ impl Work {
             Some(octets) => CaCertificates::read(octets).map_err(|error| refused(error.into()))?,
             None => self.fetch_ca().map_err(refused)?,
         };
-        Ok(self.offer(certificates))
+        Ok(self.offer(match self.wanted.registrar {
+            true => certificates.with_unmarked(),
+            false => certificates,
+        }))
     }
 
     /// Trusts a CA from now on. Refused when the trustpoint has another.
@@ -101,6 +126,29 @@ impl Work {
         }
     }
 
+    /// RA certificates end before that of their CA: takes those that the server has now, if it has the same CA.
+    /// What cannot be fetched stays as it is: the request that comes next says why.
+    pub fn refresh_registrars(&self, held: Held, method: &Method) -> Result<Held, NodeError> {
+        let (Some(known), Method::Scep(_)) = (&held.ca, method) else { return Ok(held) };
+        if known.registrars().is_empty() {
+            return Ok(held);
+        }
+        let fetched = self.upper(method)?.ca_certificates();
+        let Ok(fetched) = fetched.inspect_err(|error| {
+            tracing::debug!(trustpoint = self.label(), error = chain(error), "no RA certificates");
+        }) else {
+            return Ok(held);
+        };
+        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+            return Ok(held);
+        }
+        let registrars =
+            kept(self.label(), &fetched, false).into_iter().filter(|c| c.kind == TrustedKind::Ra);
+        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars.collect())?;
+        tracing::info!(trustpoint = self.label(), "the RA has other certificates");
+        self.held()
+    }
+
     fn fetch_ca(&self) -> Result<CaCertificates, WorkError> {
         if let Some(root) = &self.wanted.root {
             return self
@@ -146,6 +194,8 @@ impl Work {
             fingerprint_md5: of(Hash::Md5),
             fingerprint_sha1: of(Hash::Sha1),
             fingerprint_sha256: of(Hash::Sha256),
+            registrars: certificates.registrars().iter().map(OfferedRegistrar::of).collect(),
+            unmarked: certificates.unmarked().iter().map(OfferedRegistrar::of).collect(),
             verdict,
             certificates,
         }

@@ -46,7 +46,8 @@ impl Held {
         }
         let sorted = |certificates: Vec<Certificate>| match certificates.is_empty() {
             true => Ok(None),
-            false => CaCertificates::sorted(certificates).map(Some),
+            // As an RA's is on record what was accepted as that.
+            false => CaCertificates::sorted(certificates).map(|sorted| Some(sorted.with_unmarked())),
         };
         let sorted =
             |certificates| sorted(certificates).map_err(|error| NodeError::Refused(error.to_string()));

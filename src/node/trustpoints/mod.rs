@@ -41,7 +41,7 @@ use super::clock::Clock;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
-pub use authenticating::{Offered, Verdict};
+pub use authenticating::{Offered, OfferedRegistrar, Verdict};
 pub use making::Answers;
 pub use report::{TimerKind, TimerReport, TrustedReport, TrustpointReport, UpperRequestReport};
 

@@ -42,6 +42,8 @@ impl Work {
         if !matches!(request.phase, UpperPhase::Sending | UpperPhase::Pending) {
             return Ok(());
         }
+        let method = self.method(&held, request.kind).clone();
+        let held = self.refresh_registrars(held, &method)?;
         let answer = match self.ask(&held, request, answers) {
             Ok(answer) => answer,
             // Noted where it happened: the request may have been made only now.

@@ -52,6 +52,8 @@ pub struct Wanted {
     pub fingerprint: Option<Fingerprint>,
     /// Where the CA certificate is read from, when not where requests go.
     pub root: Option<String>,
+    /// Whether an RA stands before the CA that its certificate does not mark as one (`enrollment mode ra`).
+    pub registrar: bool,
     /// Of requests.
     pub hash: Hash,
     /// What replies may use.
@@ -202,6 +204,7 @@ impl Wanted {
             challenge: section.request.password.clone(),
             fingerprint: section.fingerprint.clone(),
             root: section.root.clone(),
+            registrar: section.enrollment.registrar,
             hash: section.hash(),
             allowed: AlgorithmPolicy { legacy_des: legacy.des, legacy_md5: legacy.md5 },
             lead,

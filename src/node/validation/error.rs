@@ -160,6 +160,11 @@ pub enum Failure {
     /// The responder does not know the certificate.
     #[error("{0}: the OCSP responder does not know the certificate")]
     Unknown(String),
+    /// The certificate server of this host, whose key has signed it, knows no such certificate.
+    #[error(
+        "the certificate server \"{0}\" has not issued this certificate, though it is signed with its key"
+    )]
+    NotIssued(String),
     /// A key, a certificate or the database of this host.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -172,10 +177,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether a responder was reached that does not know the certificate.
+    /// Whether a responder was reached, or the issuer itself, that does not know the certificate.
     pub fn is_unknown(&self) -> bool {
         match self {
-            Self::Unknown(_) => true,
+            Self::Unknown(_) | Self::NotIssued(_) => true,
             Self::Several(all) => all.iter().any(|failure| failure.is_unknown()),
             _ => false,
         }

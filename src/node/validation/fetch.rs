@@ -64,7 +64,10 @@ fn scep(
     let key = node.token_set().find_key(token.as_deref(), label)?;
     let (_, key) = key.ok_or(Failure::NoCrlPlace)?;
     let failed = |error| Failure::Scep { url: url.to_owned(), error };
-    let ca = CaCertificates::sorted(trust.above(own)).map_err(failed)?;
+    let ca = match &trust.shown {
+        Some(shown) => shown.clone(),
+        None => CaCertificates::sorted(trust.above(own)).map_err(failed)?,
+    };
     let upper = Upper::new(url, files)
         .identified(&trust.label)
         .allowing(AlgorithmPolicy { legacy_md5: trust.legacy.md5, ..AlgorithmPolicy::default() });

@@ -8,7 +8,7 @@ use crate::node::{Node, NodeError};
 use crate::pki::crl::Crl;
 use crate::pki::path::Rules;
 use crate::pki::{Certificate, Name, Standing, Time, hex};
-use crate::store::{CrlOrigin, FetchedCrl, Role, StoreError};
+use crate::store::{CrlOrigin, FetchedCrl, Record, Role, StoreError};
 
 use super::error::Failure;
 use super::fetch::fetch;
@@ -16,15 +16,25 @@ use super::revocation::How;
 use super::sources::{Source, sources};
 use super::trust::Trust;
 
-/// What is remembered of CRLs beside the database, by the fingerprint of the key that signs them.
+/// A CRL that was read, and where it came from.
+#[derive(Clone)]
+pub struct AtHand {
+    pub source: Source,
+    pub crl: Arc<Crl>,
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo of the key that signs a CRL.
+type Signer = [u8; 32];
+
+/// What is remembered of CRLs beside the database.
 #[derive(Default)]
 pub struct Kept {
     /// Those in use, read.
-    read: Mutex<HashMap<[u8; 32], (CrlOrigin, Arc<Crl>)>>,
+    read: Mutex<HashMap<Signer, AtHand>>,
     /// What could not be fetched, and when: a CRL by its key in hex, a responder by its URL.
     failed: Mutex<HashMap<String, (Time, Arc<Failure>)>>,
     /// One fetches a CRL, others wait for it.
-    fetching: Mutex<HashMap<[u8; 32], Arc<Mutex<()>>>>,
+    fetching: Mutex<HashMap<Signer, Arc<Mutex<()>>>>,
 }
 
 impl Kept {
@@ -44,19 +54,19 @@ impl Kept {
         }
     }
 
-    fn take_turn(&self, key: [u8; 32]) -> Arc<Mutex<()>> {
+    fn take_turn(&self, key: Signer) -> Arc<Mutex<()>> {
         let mut fetching = lock(&self.fetching);
         // Whoever waits for a turn holds it as well.
         fetching.retain(|_, turn| Arc::strong_count(turn) > 1);
         fetching.entry(key).or_default().clone()
     }
 
-    fn put(&self, origin: CrlOrigin, crl: &Arc<Crl>) {
+    fn put(&self, key: Signer, crl: AtHand) {
         let mut read = lock(&self.read);
         if read.len() >= MAX_READ {
             read.clear();
         }
-        read.insert(origin.issuer_key, (origin, crl.clone()));
+        read.insert(key, crl);
     }
 }
 
@@ -68,46 +78,52 @@ pub fn standing(
     issuer: &Certificate,
     rules: &Rules,
 ) -> Result<(Standing, How), Arc<Failure>> {
-    if let Some(found) = of_a_server(node, certificate, issuer).map_err(Failure::from)? {
+    if let Some(found) = of_a_server(node, certificate, issuer)? {
         return Ok(found);
     }
-    let (source, crl) = match at_hand(node, issuer, rules).map_err(Failure::from)? {
+    let AtHand { source, crl } = match at_hand(node, issuer, rules).map_err(Failure::from)? {
         Some(found) => found,
         None => fetched(node, trust, certificate, issuer, rules)?,
     };
-    let next_update = crl.next_update();
-    Ok((crl.standing(certificate.serial()), How::Crl { source, next_update }))
+    let how = How::Crl { source: source.to_string(), next_update: crl.next_update() };
+    Ok((crl.standing(certificate.serial()), how))
 }
 
-/// Fetches the CRL of the CA that issued this certificate, whatever is at hand. Its source.
+/// Fetches the CRL of `issuer`, which issued this certificate, whatever is at hand.
 pub fn request(
     node: &Node,
     trust: &Trust,
     certificate: Option<&Certificate>,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(Source, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let turn = node.checks.kept.take_turn(issuer.public_key().fingerprint());
     let _mine = lock(&turn);
     fetch_from_any(node, trust, certificate, issuer, rules)
 }
 
-/// What a certificate server of this host says, that has issued it: its database is newer than any CRL.
+/// What a certificate server of this host says, whose key has signed it: its database is newer than any CRL. What it
+/// has no record of, or of that number another one, it has not issued, whoever used its key.
 fn of_a_server(
     node: &Node,
     certificate: &Certificate,
     issuer: &Certificate,
-) -> Result<Option<(Standing, How)>, NodeError> {
+) -> Result<Option<(Standing, How)>, Failure> {
     for label in node.servers() {
-        let authorities = node.store.authorities(&label)?;
+        let authorities = node.store.authorities(&label).map_err(NodeError::from)?;
         let is_issuer = |authority: &crate::store::Authority| {
             let ours = Certificate::parse(&authority.certificate);
             authority.role == Role::Ca && ours.is_ok_and(|ours| ours.public_key() == issuer.public_key())
         };
-        if authorities.iter().any(is_issuer) {
-            let record = node.store.record(&label, certificate.serial())?;
-            let revoked = record.and_then(|record| record.revocation);
-            let standing = revoked.map_or(Standing::Good, |revocation| Standing::Revoked {
+        if let Some(authority) = authorities.iter().find(|authority| is_issuer(authority)) {
+            let record = node.store.record(&label, certificate.serial()).map_err(NodeError::from)?;
+            let is_this = |record: &Record| match &record.der {
+                Some(der) => der == certificate.der(),
+                // Of a CA that was taken over the number may be all that is known.
+                None => record.authority == Some(authority.id),
+            };
+            let record = record.filter(is_this).ok_or_else(|| Failure::NotIssued(label.clone()))?;
+            let standing = record.revocation.map_or(Standing::Good, |revocation| Standing::Revoked {
                 at: revocation.at,
                 reason: revocation.reason,
             });
@@ -118,27 +134,25 @@ fn of_a_server(
 }
 
 /// One that was fetched before and still holds.
-fn at_hand(
-    node: &Node,
-    issuer: &Certificate,
-    rules: &Rules,
-) -> Result<Option<(String, Arc<Crl>)>, NodeError> {
+fn at_hand(node: &Node, issuer: &Certificate, rules: &Rules) -> Result<Option<AtHand>, NodeError> {
     let key = issuer.public_key().fingerprint();
     let read = lock(&node.checks.kept.read).get(&key).cloned();
-    let (origin, crl) = match read {
+    let found = match read {
         Some(read) => read,
         None => {
             let Some(FetchedCrl { origin, der }) = node.store.fetched_crl(&key)? else { return Ok(None) };
-            // It was read when it was kept.
-            let Ok(crl) = Crl::parse(der) else { return Ok(None) };
-            let crl = Arc::new(crl);
-            node.checks.kept.put(origin.clone(), &crl);
-            (origin, crl)
+            // Both were read when it was kept.
+            let (Some(source), Ok(crl)) = (Source::parse(&origin.source), Crl::parse(der)) else {
+                return Ok(None);
+            };
+            let found = AtHand { source, crl: Arc::new(crl) };
+            node.checks.kept.put(key, found.clone());
+            found
         }
     };
     // Another trustpoint may have let a weak digest pass, and may know the issuer by another certificate.
-    let holds = crl.check_current(rules.now).is_ok() && crl.check_issuer(issuer, rules).is_ok();
-    Ok(holds.then_some((origin.source, crl)))
+    let holds = found.crl.check_current(rules.now).is_ok() && found.crl.check_issuer(issuer, rules).is_ok();
+    Ok(holds.then_some(found))
 }
 
 fn fetched(
@@ -147,7 +161,7 @@ fn fetched(
     certificate: &Certificate,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(String, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let key = issuer.public_key().fingerprint();
     let turn = node.checks.kept.take_turn(key);
     let _mine = lock(&turn);
@@ -160,8 +174,7 @@ fn fetched(
         return Err(failure);
     }
     let fetched = fetch_from_any(node, trust, Some(certificate), issuer, rules);
-    let (source, crl) = fetched.inspect_err(|failure| node.checks.kept.note(&what, rules.now, failure))?;
-    Ok((source.to_string(), crl))
+    fetched.inspect_err(|failure| node.checks.kept.note(&what, rules.now, failure))
 }
 
 /// From the first place that has one that counts.
@@ -171,13 +184,13 @@ fn fetch_from_any(
     certificate: Option<&Certificate>,
     issuer: &Certificate,
     rules: &Rules,
-) -> Result<(Source, Arc<Crl>), Arc<Failure>> {
+) -> Result<AtHand, Arc<Failure>> {
     let known = node.store.fetched_crl(&issuer.public_key().fingerprint()).ok().flatten();
     let mut failures = Vec::new();
     for source in sources(trust, certificate, issuer, known.as_ref().map(|known| &*known.origin.source)) {
         let fetched = fetch(node, trust, certificate, &source);
         match fetched.and_then(|der| keep(node, der, &source, issuer, rules)) {
-            Ok(crl) => return Ok((source, crl)),
+            Ok(crl) => return Ok(AtHand { source, crl }),
             Err(failure) => failures.push(Arc::new(failure)),
         }
     }
@@ -224,7 +237,7 @@ fn keep(
         origin.next_update
     );
     let crl = Arc::new(crl);
-    node.checks.kept.put(origin, &crl);
+    node.checks.kept.put(origin.issuer_key, AtHand { source: source.clone(), crl: crl.clone() });
     Ok(crl)
 }
 

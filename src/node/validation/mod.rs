@@ -77,7 +77,8 @@ impl Node {
             return Err(Invalid::NotAuthenticated(trust.label.clone()));
         }
         let rules = Rules { now, legacy: trust.legacy, expired: exceptions.expired };
-        let path = Path::find(certificate, others, anchors, &rules)?;
+        let others = [others, trust.helpers()].concat();
+        let path = Path::find(certificate, &others, anchors, &rules)?;
         let asked = revocation::check(self, trust, &path, &rules, exceptions.unasked)?;
         Ok(Validated { path, asked })
     }

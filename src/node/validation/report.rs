@@ -8,9 +8,10 @@ use crate::pki::path::Rules;
 use crate::pki::{Certificate, Name};
 use crate::trustpoint::CaCertificates;
 
+use super::kept::{self, AtHand};
 use super::sources::Source;
 use super::trust::Trust;
-use super::{Exceptions, Invalid, Validated, kept};
+use super::{Exceptions, Invalid, Validated};
 
 /// What became of certificates that were to be validated.
 #[derive(Clone, Debug, Serialize)]
@@ -142,7 +143,7 @@ impl Node {
             let fetched = kept::request(self, &trust, issued.next(), issuer, &rules);
             let issuer = Name::from_der(issuer.subject_raw()).to_string();
             requested.push(match fetched {
-                Ok((source, crl)) => Requested {
+                Ok(AtHand { source, crl }) => Requested {
                     issuer,
                     source: Some(source.to_string()),
                     entries: Some(crl.len()),

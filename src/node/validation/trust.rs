@@ -1,17 +1,21 @@
 //! What a trustpoint trusts, and what it has itself.
 
 use crate::config::Checking;
-use crate::node::{Node, NodeError, server};
+use crate::node::{Node, NodeError, below, server};
 use crate::pki::Certificate;
 use crate::pki::path::Legacy;
 use crate::store::{Phase, Role, TrustedKind};
+use crate::trustpoint::CaCertificates;
 
 /// A trustpoint as a judge of certificates. That of a certificate server trusts the server's CA as well.
 pub struct Trust {
     pub label: String,
-    /// Certificates of CAs.
+    /// The CA that was authenticated; of a certificate server its own as well.
     pub anchors: Vec<Certificate>,
-    /// Its own.
+    /// That CA, those above it and its RAs, as they were shown with it. Nobody has looked at the fingerprints of
+    /// those above: they may help to find a path, and no path ends with them.
+    pub shown: Option<CaCertificates>,
+    /// Its own, those for signatures first.
     pub own: Vec<Own>,
     pub checking: Checking,
     pub legacy: Legacy,
@@ -39,6 +43,7 @@ impl Trust {
         let mut trust = Self {
             label: label.to_owned(),
             anchors: Vec::new(),
+            shown: below::above(node.store.as_ref(), label)?,
             own: Vec::new(),
             scep: section.enrollment.scep_url().map(str::to_owned),
             checking: section.checking,
@@ -56,18 +61,32 @@ impl Trust {
                 trust.own.push(Own { certificate, key });
             }
         }
+        let authenticated = trust.shown.iter().map(CaCertificates::ca);
+        trust
+            .anchors
+            .extend(authenticated.filter(|ca| !trust.anchors.contains(ca)).cloned().collect::<Vec<_>>());
+        let mut encryption = Vec::new();
         for trusted in node.store.trusted(label)? {
             let certificate = server::parse(&trusted.der)?;
+            let is_known = trust.own.iter().any(|own| own.certificate == certificate);
+            let own = |certificate| {
+                let key = trusted.key_label.map(|label| (trusted.token, label));
+                Own { certificate, key }
+            };
             match trusted.kind {
-                TrustedKind::Ca if !trust.anchors.contains(&certificate) => trust.anchors.push(certificate),
-                TrustedKind::Own if !trust.own.iter().any(|own| own.certificate == certificate) => {
-                    let key = trusted.key_label.map(|label| (trusted.token, label));
-                    trust.own.push(Own { certificate, key });
-                }
+                TrustedKind::Own if !is_known => trust.own.push(own(certificate)),
+                TrustedKind::OwnEncryption => encryption.push(own(certificate)),
+                // What is next is nobody's yet.
                 _ => {}
             }
         }
+        trust.own.append(&mut encryption);
         Ok(trust)
+    }
+
+    /// Certificates that may help to find a path and prove nothing.
+    pub fn helpers(&self) -> &[Certificate] {
+        self.shown.as_ref().map(CaCertificates::chain).unwrap_or_default()
     }
 
     /// The CAs that may stand above this certificate of its own: a root stands for itself, while a subordinate CA,

@@ -206,7 +206,7 @@ fn check(path: &[&Certificate], rules: &Rules) -> Result<(), PathError> {
         if at == 0 {
             break;
         }
-        authority(certificate).map_err(PathFault::NotACa).or_else(fail)?;
+        authority(certificate, is_anchor).map_err(PathFault::NotACa).or_else(fail)?;
         if !is_anchor && !is_own {
             allowed = match allowed {
                 Some((0, by)) => {
@@ -249,10 +249,11 @@ fn extensions(certificate: &Certificate) -> Result<(), PathFault> {
     }
 }
 
-/// Whether it may issue certificates; says why not. Those of version 1 say nothing: an anchor may be one.
-fn authority(certificate: &Certificate) -> Result<(), &'static str> {
+/// Whether it may issue certificates; says why not. Those of version 1 say nothing: an anchor may be one, since whoever
+/// trusts it has said so, and no other (RFC 5280, 6.1.4 (k)).
+fn authority(certificate: &Certificate, is_anchor: bool) -> Result<(), &'static str> {
     match certificate.extensions().basic_constraints() {
-        _ if certificate.version() < 3 && certificate.is_self_issued() => return Ok(()),
+        _ if certificate.version() < 3 && is_anchor && certificate.is_self_issued() => return Ok(()),
         _ if certificate.version() < 3 => return Err("it has no extensions"),
         Some(constraints) if constraints.ca => {}
         Some(_) => return Err("basicConstraints says so"),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
-use crate::store::{Authority, NewAuthority, Phase, Revocation, StoreError};
+use crate::store::{Authority, NewAuthority, Phase, Revocation, Role, StoreError};
 
 use super::certificates;
 use super::rows::{Count, Fail, change, every, first, int};
@@ -13,8 +13,7 @@ pub(super) fn list(db: &Connection, server: &str) -> Result<Vec<Authority>, Fail
 
 pub(super) fn install(db: &Connection, new: NewAuthority, replaces: Option<u64>) -> Result<Authority, Fail> {
     if let Some(old) = replaces {
-        let sql = "SELECT * FROM authorities WHERE server = ?1 AND id = ?2";
-        let old = first(db, sql, (&new.server, int(old)), authority)?.ok_or(StoreError::NotFound)?;
+        let old = one(db, &new.server, old)?;
         if !old.is_active() || old.role != new.role {
             return Err(StoreError::Conflict.into());
         }
@@ -24,6 +23,16 @@ pub(super) fn install(db: &Connection, new: NewAuthority, replaces: Option<u64>)
 }
 
 pub(super) fn prepare(db: &Connection, new: NewAuthority) -> Result<Authority, Fail> {
+    add(db, new, Phase::Next)
+}
+
+pub(super) fn replace_next(db: &Connection, new: NewAuthority, replaces: u64) -> Result<Authority, Fail> {
+    let old = one(db, &new.server, replaces)?;
+    // What a CA has signed would have to go with it.
+    if old.phase != Phase::Next || old.role != new.role || old.role == Role::Ca {
+        return Err(StoreError::Conflict.into());
+    }
+    move_to(db, &old, Phase::Discarded)?;
     add(db, new, Phase::Next)
 }
 
@@ -72,6 +81,11 @@ fn add(db: &Connection, new: NewAuthority, phase: Phase) -> Result<Authority, Fa
                VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING *";
     let row = (&new.server, new.role, &new.token, &new.key_label, phase, &new.certificate);
     Ok(first(db, sql, row, authority)?.ok_or(StoreError::Conflict)?)
+}
+
+fn one(db: &Connection, server: &str, id: u64) -> Result<Authority, Fail> {
+    let sql = "SELECT * FROM authorities WHERE server = ?1 AND id = ?2";
+    Ok(first(db, sql, (server, int(id)), authority)?.ok_or(StoreError::NotFound)?)
 }
 
 fn in_phase(db: &Connection, server: &str, phase: Phase) -> Result<Vec<Authority>, Fail> {

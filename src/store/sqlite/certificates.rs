@@ -365,13 +365,14 @@ const KEPT_LAST: &str = "SELECT max(kept_order) FROM certificates
 const ISSUED_BY: &str = "SELECT count(*), count(enrollment), max(not_after) FROM certificates
     WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL";
 
-/// Who holds a certificate of one authority, and whether also one of another.
+/// Who holds a certificate of one authority, and whether also one of another. Of a CA that was taken over nobody
+/// knows what answered an enrollment, nor every certificate whole.
 const HOLDERS: &str = "SELECT DISTINCT subject, subject IN (
         SELECT subject FROM certificates
         WHERE server = ?1 AND authority = ?3 AND kept IS NOT NULL AND revoked IS NULL)
     FROM certificates
-    WHERE server = ?1 AND authority = ?2 AND kept IS NOT NULL AND revoked IS NULL AND enrollment IS NOT NULL
-        AND not_after >= ?4
+    WHERE server = ?1 AND authority = ?2 AND revoked IS NULL AND not_after >= ?4 AND subject IS NOT NULL
+        AND (kept IS NOT NULL AND enrollment IS NOT NULL OR adopted IS NOT NULL)
     ORDER BY subject";
 
 const REVISION: &str = "SELECT revision FROM counters WHERE server = ?1";

@@ -91,6 +91,17 @@ pub(super) fn of_transaction(
     first(db, OF_TRANSACTION, (server, signer_key, transaction), enrollment)
 }
 
+pub(super) fn to_authority(
+    db: &Connection,
+    server: &str,
+    transaction: &[u8],
+    signer_key: &[u8; 32],
+    authority: u64,
+    unnamed: bool,
+) -> Result<Option<Enrollment>, Fail> {
+    first(db, TO_AUTHORITY, (server, signer_key, transaction, int(authority), unnamed), enrollment)
+}
+
 pub(super) fn page(db: &Connection, server: &str, after: u64, limit: usize) -> Result<Vec<Enrollment>, Fail> {
     every(db, PAGE, (server, int(after), int(limit as u64)), enrollment)
 }
@@ -293,6 +304,10 @@ const FIND: &str = "SELECT * FROM enrollments WHERE server = ?1 AND id = ?2";
 const OF_TRANSACTION: &str = "SELECT * FROM enrollments
     WHERE server = ?1 AND signer_key = ?2 AND transact = ?3 ORDER BY id DESC LIMIT 1";
 
+const TO_AUTHORITY: &str = "SELECT * FROM enrollments
+    WHERE server = ?1 AND signer_key = ?2 AND transact = ?3 AND coalesce(authority = ?4, ?5)
+    ORDER BY id DESC LIMIT 1";
+
 const PAGE: &str = "SELECT * FROM enrollments WHERE server = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
 
 const PENDING: &str = "SELECT pending FROM counters WHERE server = ?1";
@@ -311,4 +326,5 @@ const REPEATED: &str = "SELECT * FROM enrollments AS e
     ORDER BY id DESC LIMIT 1";
 
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[FIND, OF_TRANSACTION, PAGE, PENDING, FORGET_MALFORMED, REPEATED];
+pub(super) const PER_REQUEST: &[&str] =
+    &[FIND, OF_TRANSACTION, TO_AUTHORITY, PAGE, PENDING, FORGET_MALFORMED, REPEATED];

@@ -87,6 +87,10 @@ impl Store for Sqlite {
         self.write("prepare", move |db| authorities::prepare(db, authority))
     }
 
+    fn replace_next(&self, authority: NewAuthority, replaces: u64) -> Result<Authority, StoreError> {
+        self.write("replace the next", move |db| authorities::replace_next(db, authority, replaces))
+    }
+
     fn activate(&self, server: &str) -> Result<Vec<Authority>, StoreError> {
         let server = server.to_owned();
         self.write("activate", move |db| authorities::activate(db, &server))
@@ -131,6 +135,19 @@ impl Store for Sqlite {
         signer_key: &[u8; 32],
     ) -> Result<Option<Enrollment>, StoreError> {
         self.read("enrollment_of", |db| enrollments::of_transaction(db, server, transaction, signer_key))
+    }
+
+    fn enrollment_to(
+        &self,
+        server: &str,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        authority: u64,
+        unnamed: bool,
+    ) -> Result<Option<Enrollment>, StoreError> {
+        self.read("enrollment_to", |db| {
+            enrollments::to_authority(db, server, transaction, signer_key, authority, unnamed)
+        })
     }
 
     fn enrollments(&self, server: &str, after: u64, limit: usize) -> Result<Vec<Enrollment>, StoreError> {
