@@ -261,8 +261,8 @@ impl Start<'_> {
     }
 
     /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
-    fn granted_without_scep(&self, token: &Token, ca: &Ca) -> Option<String> {
-        let usage = ca.certificate().extensions().key_usage();
+    pub(super) fn granted_without_scep(&self, token: &Token, issuer: &Issuer) -> Option<String> {
+        let usage = issuer.certificate().extensions().key_usage();
         let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
         (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
     }
