@@ -1,6 +1,5 @@
 //! `crypto pki enroll` and `crypto pki import … certificate`: a trustpoint's own certificate.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -64,10 +63,6 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     let parameters =
         profile.map(|profile| questions::parameters(call, profile)).transpose()?.unwrap_or_default();
     let answered = questions::ask(call, section, &configuration)?;
-    let parameters = match super::profile(section, &configuration)? {
-        Some(profile) if way == Way::Sent => questions::parameters(call, profile)?,
-        _ => BTreeMap::new(),
-    };
     let display = match way {
         Way::Terminal => {
             let yes = call.options.yes || call.options.json;
