@@ -64,10 +64,10 @@ fn a_trustpoint_enrols_as_its_profile_says() {
     let device = device(&ca, " parameter 1 prompt Authorization code:\n");
     let asked = device.typed("crypto pki authenticate Entrust", "yes\n").success();
     asked.says("Fingerprint SHA256:").says("Trustpoint CA certificate accepted.");
-    // Password, serial number, address, parameter, and whether to send it.
-    let denied = device.typed("crypto pki enroll Entrust", "\nno\nno\nguess\nyes\n").success();
+    // Parameter, password, serial number, address, and whether to send it.
+    let denied = device.typed("crypto pki enroll Entrust", "guess\n\nno\nno\nyes\n").success();
     denied.says("Authorization code:").says("403");
-    let granted = device.typed("crypto pki enroll Entrust", "\nno\nno\nletmein\nyes\n").success();
+    let granted = device.typed("crypto pki enroll Entrust", "letmein\n\nno\nno\nyes\n").success();
     granted.says("The certificate was received from the Certificate Authority.");
     let shown = device.exec("show crypto pki certificates Entrust");
     assert!(shown.contains("Subject:\n    hostname=r1.example.com\n"), "{shown}");

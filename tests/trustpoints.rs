@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::fakeca::{Answer, FakeCa, Party, Seen, Served};
 use support::softhsm;
 use tokenca::config::Configuration;
-use tokenca::node::{Answers, Node, TrustpointReport, Verdict};
+use tokenca::node::{Answers, Node, OfferedRegistrar, TrustpointReport, Verdict};
 use tokenca::pki::{Certificate, Csr, Hash, Time, hex};
 use tokenca::scep::MessageType;
 use tokenca::store::{TrustedKind, UpperPhase};
@@ -156,6 +156,38 @@ fn kinds(seen: &[Seen]) -> Vec<MessageType> {
 }
 
 stories! {
+
+/// Whoever stands between may add the certificate of a device to those of the CA.
+fn an_ra_is_one_when_the_ca_says_so_or_the_operator(dir: &Path) {
+    let mut scene = Scene::new(dir, "");
+    let key = support::keys::TestKey::new();
+    let name = support::keys::name("cn=device");
+    let csr = tokenca::scep::client::csr(&name, &key, Hash::Sha256, None, &[]).unwrap();
+    let authority = &scene.ca.ca.ca;
+    let device = authority.issue(&csr, (scene.now(), scene.now().plus(YEAR)));
+    let both = [&authority.certificate, &device];
+    let pem: String =
+        both.map(|certificate| tokenca::pki::archive::pem::write_certificate(certificate.der())).concat();
+    let authenticate = |scene: &Scene| {
+        let offered = scene.node().authenticate("upper", Some(pem.as_bytes())).unwrap();
+        let subjects = |all: &[OfferedRegistrar]| all.iter().map(|one| one.subject.clone()).collect();
+        let told: (Vec<_>, Vec<_>) = (subjects(&offered.registrars), subjects(&offered.unmarked));
+        scene.node().accept(offered).unwrap();
+        told
+    };
+    let kinds = |scene: &Scene| scene.report().authorities.iter().map(|one| one.kind).collect::<Vec<_>>();
+    let device = || vec!["cn=device".to_owned()];
+    assert_eq!(authenticate(&scene), (vec![], device()));
+    assert_eq!(kinds(&scene), [TrustedKind::Ca]);
+
+    scene.lines = format!("enrollment mode ra\nenrollment url {}", scene.ca.url());
+    scene.node().apply(scene.configuration()).unwrap();
+    assert_eq!(authenticate(&scene), (device(), vec![]));
+    // It was accepted as that, also without the line.
+    scene.lines = String::new();
+    scene.restart();
+    assert_eq!(kinds(&scene), [TrustedKind::Ca, TrustedKind::Ra]);
+}
 
 /// A CA is trusted when its fingerprint is the configured one, or when somebody says so; another never is.
 fn the_ca_is_authenticated_first(dir: &Path) {

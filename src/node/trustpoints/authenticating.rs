@@ -140,7 +140,9 @@ impl Work {
         }) else {
             return Ok(held);
         };
-        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+        // Those that nothing marks as an RA's are for the operator to accept.
+        let has_others = !fetched.registrars().is_empty() && fetched.registrars() != known.registrars();
+        if fetched.ca() != known.ca() || !has_others {
             return Ok(held);
         }
         // Every device of the CA has a certificate that it has signed. Only those of the names that were there when
