@@ -216,7 +216,12 @@ impl CertServer {
     pub(in crate::node) fn delete_taken_back(&self) -> Result<(), NodeError> {
         let tokens = self.status().around.tokens;
         let authorities = self.store.authorities(&self.label)?;
-        for discarded in authorities.iter().filter(|a| a.phase == Phase::Discarded) {
+        // What has the same label may have the same key: what was begun anew finds that of the one before.
+        let is_used = |place: &Authority| {
+            let mut others = authorities.iter().filter(|a| a.phase != Phase::Discarded);
+            others.any(|a| (&a.token, &a.key_label) == (&place.token, &place.key_label))
+        };
+        for discarded in authorities.iter().filter(|a| a.phase == Phase::Discarded && !is_used(a)) {
             let token = tokens.get(Some(&discarded.token))?;
             let own = parse(&discarded.certificate)?;
             if token.find(&discarded.key_label)?.is_some_and(|key| key.public_key() == own.public_key()) {
