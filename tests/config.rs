@@ -423,7 +423,7 @@ fn what_help_promises_is_accepted_and_reads_back() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     let mut read = 0;
     let mut accepted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for _ in 0..600 {
+    for _ in 0..1000 {
         let mut editor = Editor::new(Configuration::default());
         for _ in 0..random.below(60) {
             let line = random.line(&editor);
@@ -607,6 +607,9 @@ impl Random {
             "address" => self.pick(&["192.0.2.1", "::1", "x"]),
             "device" => self.pick(&["usbtoken0:", "usbtoken1", "flash:", ":"]),
             "dn" => self.pick(&["CN=a", "cn = a b,  o=\"x, y\"", "no name"]),
+            "digits" => self.pick(&["12EF53FA 355CD23E 12EF53FA 355CD23E", "12ef"]),
+            "command" => self.pick(&["GET /ca", "POST a=$REQ&b=$P1", "PUT x"]),
+            "date" => self.pick(&["Oct 14 2026", "14 10 2026 19:44:57", "tomorrow"]),
             "hours" => self.pick(&["-5", "23", "24"]),
             "serial" => self.pick(&["01", "0C", "00CA", "F00D", "zz"]),
             "sealed" => vault().seal(&"secret".into()),

@@ -157,15 +157,19 @@ impl Ca {
 
     /// Applies configuration lines.
     pub fn configure(&self, text: &str) -> String {
+        self.typed("--yes configure -", text).success().stdout
+    }
+
+    /// Runs an exec command whose questions are answered by these lines.
+    pub fn typed(&self, line: &str, answers: &str) -> Ran {
         let mut program = self.program();
-        program.args(["--yes", "configure", "-"]).stdin(Stdio::piped());
+        program.args(line.split_whitespace()).stdin(Stdio::piped());
         let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut stdin = child.stdin.take().expect("a pipe");
-        stdin.write_all(text.as_bytes()).expect("it reads its configuration");
+        // One that asks nothing may be gone already.
+        let _ = stdin.write_all(answers.as_bytes());
         drop(stdin);
-        Ran::of(&format!("configure - < {text:?}"), child.wait_with_output().expect("it ends"))
-            .success()
-            .stdout
+        Ran::of(&format!("{line} < {answers:?}"), child.wait_with_output().expect("it ends"))
     }
 
     /// Applies lines of the section of the server.

@@ -25,6 +25,7 @@ fn authenticate(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError
     if section.enrollment.method.is_none() && section.root.is_none() {
         return Err(CommandError::Refused(NO_URL.into()));
     }
+    super::profile(section, &configuration)?;
     let given = match way(section, &configuration) {
         Way::Terminal => Some(call.paste(PASTE)?),
         Way::SelfSigned => {

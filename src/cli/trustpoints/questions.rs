@@ -132,21 +132,23 @@ fn address(call: &mut Call<'_>) -> Result<Option<IpAddr>, CommandError> {
     })
 }
 
-/// Asks for the parameters of a profile that are to be asked for; those that have a value have it.
+/// Asks for the parameters of a profile that its commands for the trustpoint's certificate have and that are to be
+/// asked for.
 pub fn parameters(
     call: &mut Call<'_>,
     profile: &ProfileSection,
 ) -> Result<BTreeMap<u8, SecretString>, CommandError> {
-    let mut values = BTreeMap::new();
+    let commands = [profile.enrollment.command.as_deref(), profile.reenrollment.command.as_deref()];
+    let mut answers = BTreeMap::new();
     for (number, parameter) in &profile.parameters {
-        let value = match parameter {
-            Parameter::Value(value) => value.as_str().into(),
+        let variable = format!("$P{number}");
+        let is_used = commands.iter().flatten().any(|command| command.contains(&variable));
+        if let (Parameter::Prompt(prompt), true) = (parameter, is_used) {
             // It may be a password, and nothing says that it is not.
-            Parameter::Prompt(prompt) => call.ask_secret(&format!("{} ", prompt.trim_end()))?,
-        };
-        values.insert(*number, value);
+            answers.insert(*number, call.ask_secret(&format!("{} ", prompt.trim_end()))?);
+        }
     }
-    Ok(values)
+    Ok(answers)
 }
 
 const CHALLENGE: &str = "\

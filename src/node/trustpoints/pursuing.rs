@@ -25,7 +25,7 @@ impl Work {
         match self.step(&request, answers) {
             Ok(()) => Ok(()),
             Err(WorkError::Node(error @ NodeError::Store(_))) => Err(error),
-            Err(error) => self.note_failure(&request, &error),
+            Err(error) => self.note_failure(&request, &error, self.may_heal(&self.wanted.method, &error)),
         }
     }
 
@@ -48,7 +48,10 @@ impl Work {
             Ok(answer) => answer,
             // Noted where it happened: the request may have been made only now.
             Err(WorkError::Node(error @ NodeError::Store(_))) => return Err(error.into()),
-            Err(error) => return Ok(self.note_failure(request, &error)?),
+            Err(error) => {
+                let may_heal = self.may_heal(self.method(&held, request.kind), &error);
+                return Ok(self.note_failure(request, &error, may_heal)?);
+            }
         };
         Ok(match answer {
             Answered::Issued(certificates) => self.keep(&held, request, &certificates[0])?,
@@ -172,12 +175,28 @@ impl Work {
         self.advance(request, pending).map(drop)
     }
 
+    /// Whether the same may succeed when it is tried again.
+    fn may_heal(&self, method: &Method, error: &WorkError) -> bool {
+        match method {
+            // A page of a CA that says no is its answer; and what an operator has answered is not kept.
+            Method::Command { .. } => error.is_temporary() && method.is_automatic(),
+            // What is no answer of SCEP may be another's, on the way: it does not end the request.
+            _ => match error {
+                WorkError::Client(error) => !error.needs_operator(),
+                WorkError::Node(_) => error.is_temporary(),
+            },
+        }
+    }
+
     /// Something went wrong: it is tried again, a few times.
-    fn note_failure(&self, request: &UpperRequest, error: &WorkError) -> Result<(), NodeError> {
+    fn note_failure(
+        &self,
+        request: &UpperRequest,
+        error: &WorkError,
+        may_heal: bool,
+    ) -> Result<(), NodeError> {
         let said = chain(error);
         let tries = request.tries + 1;
-        // What is no answer of SCEP may be another's, on the way: it does not end the request.
-        let may_heal = error.is_temporary() || matches!(error, WorkError::Client(_));
         if !may_heal || self.is_last(tries) {
             return self.note_end(request, said);
         }
