@@ -290,6 +290,14 @@ fn certificates_are_sorted_whatever_their_order_and_form() {
     assert_eq!(sorted.chain(), [root.certificate.clone()]);
     assert_eq!(sorted.registrars(), std::slice::from_ref(&registrar));
     assert_eq!(sorted.recipient().unwrap(), &registrar);
+    // So many in whatever form: each is compared with each.
+    let pem = tokenca::pki::archive::pem::write_certificate(root.certificate.der());
+    assert!(CaCertificates::read(pem.repeat(16).as_bytes()).is_ok());
+    let many: [Vec<u8>; 2] = [pem.repeat(17).into_bytes(), certs_only(&[root.certificate.der(); 17])];
+    for octets in many {
+        let said = CaCertificates::read(&octets).unwrap_err().to_string();
+        assert!(said.contains("too many certificates"), "{said}");
+    }
     let single = CaCertificates::read(root.certificate.der()).unwrap();
     assert_eq!((single.ca(), single.chain().len()), (&root.certificate, 0));
     assert!(matches!(CaCertificates::sorted(vec![registrar]), Err(ClientError::NoCa)));

@@ -136,6 +136,9 @@ pub fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     let mut found = Vec::new();
     for der in blocks.into_iter().chain(bare.as_ref().map(|der| der.as_slice())) {
         found.extend(binary(der).unwrap_or_default());
+        if found.len() > SignedData::MAX_CERTIFICATES {
+            return Err(DecodeError::TooMany("certificates"));
+        }
     }
     (!found.is_empty()).then_some(found).ok_or(DecodeError::NoCertificate)
 }
