@@ -43,6 +43,7 @@ struct Attribute {
 }
 
 impl SignedData {
+    /// Certificates in one message: a chain and RAs are less.
     pub const MAX_CERTIFICATES: usize = 16;
 
     /// Reads a ContentInfo with SignedData in it.

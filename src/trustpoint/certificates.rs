@@ -1,11 +1,12 @@
 //! What a CA shows of itself: its certificate, those above it, and those of its RAs (RFC 8894, 4.2.1).
 
 use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::KeyUsages;
 
 use crate::pki::archive::pem;
 use crate::pki::ber::Limits;
 use crate::pki::extension::CMC_RA;
-use crate::pki::{Certificate, KeyKind, Name};
+use crate::pki::{Certificate, KeyKind, Name, path};
 use crate::scep::{DecodeError, SignedData};
 
 use super::ClientError;
@@ -96,7 +97,7 @@ impl CaCertificates {
     /// What messages are encrypted to: the RA's certificate for that when there is one, else the CA's.
     pub fn recipient(&self) -> Result<&Certificate, ClientError> {
         let decrypts = |c: &&Certificate| matches!(c.public_key().kind(), KeyKind::Rsa { .. });
-        let may = |c: &&Certificate| c.extensions().key_usage().is_none_or(|usage| usage.key_encipherment());
+        let may = |c: &&Certificate| path::allows(c, KeyUsages::KeyEncipherment);
         let registrar = self.registrars.iter().filter(decrypts).find(may);
         // A CA certificate rarely says that its key decrypts, and its key does.
         let found = registrar.or(Some(&self.ca).filter(decrypts));
@@ -106,8 +107,7 @@ impl CaCertificates {
     /// Who may sign replies: the CA, and RAs whose certificates do not say that they only decrypt.
     pub fn signers(&self) -> impl Iterator<Item = &Certificate> {
         let may = |c: &&Certificate| {
-            let usage = c.extensions().key_usage();
-            usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation())
+            path::allows(c, KeyUsages::DigitalSignature) || path::allows(c, KeyUsages::NonRepudiation)
         };
         std::iter::once(&self.ca).chain(self.registrars.iter().filter(may))
     }
@@ -161,8 +161,13 @@ fn is_ca(certificate: &Certificate) -> bool {
     }
 }
 
-/// Whether the CA says of this certificate that it is an RA's.
+/// Whether the CA says of this certificate that it is an RA's. Over a weak digest it may have said something else: two
+/// certificates can have one signature then.
 fn is_marked(certificate: &Certificate) -> bool {
+    let algorithm = certificate.signature_algorithm();
+    if !algorithm.is_some_and(|algorithm| path::Legacy::default().allows(algorithm.hash())) {
+        return false;
+    }
     let purposes = certificate.extensions().purposes();
     let registers = purposes.iter().any(|purpose| [CMC_RA, CERTIFICATE_REQUEST_AGENT].contains(purpose));
     registers || Name::from_der(certificate.subject_raw()).is_ios_ra()
