@@ -313,7 +313,7 @@ fn certificates_are_sorted_whatever_their_order_and_form() {
     assert!(CaCertificates::read(pem.repeat(16).as_bytes()).is_ok());
     let many: [Vec<u8>; 2] = [pem.repeat(17).into_bytes(), certs_only(&[root.certificate.der(); 17])];
     for octets in many {
-        let said = CaCertificates::read(&octets).unwrap_err().to_string();
+        let said = tokenca::pki::chain(&CaCertificates::read(&octets).unwrap_err());
         assert!(said.contains("too many certificates"), "{said}");
     }
     let single = CaCertificates::read(root.certificate.der()).unwrap();

@@ -30,7 +30,7 @@ impl CaCertificates {
     /// Reads what GetCACert answers or an operator brings: a certificate, or a PKCS#7 of several; DER, PEM or bare
     /// base64. Content types are not asked: servers mix them up.
     pub fn read(octets: &[u8]) -> Result<Self, ClientError> {
-        Self::sorted(certificates(octets).map_err(ClientError::NoCertificates)?)
+        Self::sorted(certificates(octets).map_err(unreadable)?)
     }
 
     /// Sorts certificates: the CA is the one that the RAs are from, else the one that no other CA is below. The
@@ -66,7 +66,7 @@ impl CaCertificates {
 
     /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
     pub fn every(octets: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-        certificates(octets).map_err(ClientError::NoCertificates)
+        certificates(octets).map_err(unreadable)
     }
 
     /// The CA's: what it issues is signed with this key.
@@ -151,6 +151,13 @@ fn binary(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     }
     let data = SignedData::parse(octets, &Limits::REPLY)?;
     (!data.certificates.is_empty()).then_some(data.certificates).ok_or(DecodeError::NoCertificate)
+}
+
+fn unreadable(error: DecodeError) -> ClientError {
+    match error {
+        DecodeError::TooMany(_) => error.into(),
+        error => ClientError::NoCertificates(error),
+    }
 }
 
 /// By basicConstraints; of what has none, as certificates of version 1 have not, those that are self-signed.
