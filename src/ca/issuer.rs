@@ -99,11 +99,17 @@ impl Issuer {
         }
     }
 
-    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it.
-    pub(super) fn validity(&self, lifetime: Duration, now: Time) -> Result<(Time, Time), CaError> {
+    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it, and not
+    /// before it acts: when the active one has ended, at `change`.
+    pub(super) fn validity(
+        &self,
+        lifetime: Duration,
+        now: Time,
+        change: Time,
+    ) -> Result<(Time, Time), CaError> {
         let (begin, end) = (self.certificate.not_before(), self.certificate.not_after());
         let from = match self.phase {
-            Phase::Next => now.max(begin),
+            Phase::Next => now.max(begin).max(change),
             Phase::Active | Phase::Retired | Phase::Discarded => now,
         };
         if from < begin || from > end {

@@ -80,7 +80,11 @@ impl Making<'_> {
     }
 
     fn plan(&self, active: &Authority, all: &[Authority]) -> Result<(Plan, Token), NodeError> {
-        if let Some(plan) = Plan::read(self.store, self.label)? {
+        // One that has become an authority is done: that was not noted any more, and the authority is gone since.
+        let is_open = |plan: &Plan| {
+            !all.iter().any(|a| (a.token.as_str(), a.key_label.as_str()) == (&plan.token, &plan.key_label))
+        };
+        if let Some(plan) = Plan::read(self.store, self.label)?.filter(is_open) {
             let token = self.around.tokens.get(Some(&plan.token))?;
             return Ok((plan, token));
         }

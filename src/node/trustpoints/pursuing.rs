@@ -124,6 +124,16 @@ impl Work {
         if now > certificate.not_after() {
             return self.note_end(request, "the certificate that came has ended already".into());
         }
+        if let Some(hash) = certificate.signature_algorithm().map(|algorithm| algorithm.hash())
+            && !self.wanted.weak.allows(hash)
+        {
+            return Err(NodeError::Refused(format!(
+                "the certificate that came is signed over {0}\nhint: \"crypto legacy {0}\" in trustpoint {1} takes \
+                 it, where the CA knows nothing better",
+                hash.name(),
+                self.label()
+            )));
+        }
         // Never without a certificate that is valid: one that begins later waits beside that of now.
         let before = held.own(request.kind).filter(|own| own.certificate.is_valid_at(now));
         let kind = match before {
