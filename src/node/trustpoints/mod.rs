@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crate::config::{Configuration, Vault};
 use crate::files::Files;
-use crate::pki::{Certificate, chain};
+use crate::pki::{Certificate, Time, chain};
 use crate::store::{Store, TrustedKind, UpperPhase};
 use crate::token::TokenKey;
 use crate::trustpoint::{CaCertificates, Upper};
@@ -353,6 +353,31 @@ impl Trustpoints {
         };
         let key = work.key_of(own)?;
         Ok(Some(Identity { certificate: own.certificate.clone(), ca: ca.clone(), key }))
+    }
+
+    /// With what the trustpoint of this name will speak when its CA has rolled over; none before it has a certificate
+    /// of the next CA. For the RA of the same name.
+    pub fn coming(&self, label: &str) -> Result<Option<Identity>, NodeError> {
+        let now = self.work(label)?.held()?.ca;
+        let next = self.identity(label, true)?;
+        let next = next.filter(|next| now.is_none_or(|now| now.ca() != next.ca.ca()));
+        match next {
+            Some(next) if !next.key.can_decrypt() => Err(NodeError::Refused(format!(
+                "the next key \"{}\" of the RA cannot decrypt, which SCEP needs",
+                next.key.info().label
+            ))),
+            next => Ok(next),
+        }
+    }
+
+    /// What is next takes its place if it is time to.
+    pub fn promote_if_due(&self, label: &str, now: Time) -> Result<(), NodeError> {
+        let work = self.work(label)?;
+        let held = work.held()?;
+        match held.next_is_due(now) {
+            true => work.promote(&held),
+            false => Ok(()),
+        }
     }
 
     /// What is next takes its place, where the server of the same name has just done so.

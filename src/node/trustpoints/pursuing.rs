@@ -43,7 +43,10 @@ impl Work {
             return Ok(());
         }
         let method = self.method(&held, request.kind).clone();
-        let held = self.refresh_registrars(held, &method)?;
+        let held = match request.kind.is_next() {
+            true => self.refresh_next_registrars(held, &method)?,
+            false => self.refresh_registrars(held, &method)?,
+        };
         let answer = match self.ask(&held, request, answers) {
             Ok(answer) => answer,
             // Noted where it happened: the request may have been made only now.
