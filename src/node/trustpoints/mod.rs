@@ -153,6 +153,23 @@ impl Node {
         Ok(taken)
     }
 
+    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`); its keys
+    /// stay. How many there were.
+    pub fn forget_own(&self, trustpoint: &str) -> Result<usize, NodeError> {
+        let work = self.trustpoints.work(trustpoint)?;
+        if work.wanted.purpose != wanted::Purpose::Device {
+            return Err(NodeError::Refused(format!(
+                "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
+            )));
+        }
+        let own = work.held()?.own;
+        for own in &own {
+            self.store.distrust(trustpoint, Some((own.kind, own.certificate.serial())))?;
+            work.unstore(&own.certificate)?;
+        }
+        Ok(own.len())
+    }
+
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.
     pub fn trustpoint_reports(&self, name: Option<&str>) -> Result<Vec<TrustpointReport>, NodeError> {
         match name {
