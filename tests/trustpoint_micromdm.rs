@@ -46,6 +46,8 @@ fn story(dir: &Path) {
 
     // What it answers with is too weak, and the operator is told what to do about it.
     let request = node.enroll("lab", Answers::default()).unwrap().remove(0);
+    // Each further try would have it issue one more.
+    assert_eq!(request.phase, UpperPhase::Failed);
     let error = request.error.expect("it was not granted");
     assert!(error.contains("it uses des") && error.contains("hint: `crypto legacy des`"), "{error}");
     node.apply(configuration(" password wrong\n crypto legacy des\n")).unwrap();

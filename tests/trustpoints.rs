@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::fakeca::{Answer, FakeCa, Party, Seen, Served};
 use support::softhsm;
 use tokenca::config::Configuration;
-use tokenca::node::{Answers, Node, TrustpointReport, Verdict};
+use tokenca::node::{Answers, Node, OfferedRegistrar, TrustpointReport, Verdict};
 use tokenca::pki::{Certificate, Csr, Hash, Time, hex};
 use tokenca::scep::MessageType;
 use tokenca::store::{TrustedKind, UpperPhase};
@@ -156,6 +156,38 @@ fn kinds(seen: &[Seen]) -> Vec<MessageType> {
 }
 
 stories! {
+
+/// Whoever stands between may add the certificate of a device to those of the CA.
+fn an_ra_is_one_when_the_ca_says_so_or_the_operator(dir: &Path) {
+    let mut scene = Scene::new(dir, "");
+    let key = support::keys::TestKey::new();
+    let name = support::keys::name("cn=device");
+    let csr = tokenca::scep::client::csr(&name, &key, Hash::Sha256, None, &[]).unwrap();
+    let authority = &scene.ca.ca.ca;
+    let device = authority.issue(&csr, (scene.now(), scene.now().plus(YEAR)));
+    let both = [&authority.certificate, &device];
+    let pem: String =
+        both.map(|certificate| tokenca::pki::archive::pem::write_certificate(certificate.der())).concat();
+    let authenticate = |scene: &Scene| {
+        let offered = scene.node().authenticate("upper", Some(pem.as_bytes())).unwrap();
+        let subjects = |all: &[OfferedRegistrar]| all.iter().map(|one| one.subject.clone()).collect();
+        let told: (Vec<_>, Vec<_>) = (subjects(&offered.registrars), subjects(&offered.unmarked));
+        scene.node().accept(offered).unwrap();
+        told
+    };
+    let kinds = |scene: &Scene| scene.report().authorities.iter().map(|one| one.kind).collect::<Vec<_>>();
+    let device = || vec!["cn=device".to_owned()];
+    assert_eq!(authenticate(&scene), (vec![], device()));
+    assert_eq!(kinds(&scene), [TrustedKind::Ca]);
+
+    scene.lines = format!("enrollment mode ra\nenrollment url {}", scene.ca.url());
+    scene.node().apply(scene.configuration()).unwrap();
+    assert_eq!(authenticate(&scene), (device(), vec![]));
+    // It was accepted as that, also without the line.
+    scene.lines = String::new();
+    scene.restart();
+    assert_eq!(kinds(&scene), [TrustedKind::Ca, TrustedKind::Ra]);
+}
 
 /// A CA is trusted when its fingerprint is the configured one, or when somebody says so; another never is.
 fn the_ca_is_authenticated_first(dir: &Path) {
@@ -371,6 +403,116 @@ fn the_ca_is_followed_when_it_rolls_over(dir: &Path) {
     let authorities: Vec<_> = report.authorities.iter().map(|ca| (ca.kind, ca.der.as_slice())).collect();
     assert_eq!(authorities, [(TrustedKind::Ca, next_ca.der())]);
     assert_eq!(scene.keys(), ["upper#2"]);
+}
+
+/// An RA may have another certificate later; somebody else with a certificate of the CA is no RA for that.
+fn an_ra_is_known_by_its_name(dir: &Path) {
+    let scene = Scene::new(dir, "");
+    let validity = (scene.now(), scene.now().plus(YEAR));
+    let certificate = |subject: &str| {
+        let name = tokenca::pki::Name::parse(subject).unwrap();
+        let key = support::keys::TestKey::new();
+        let csr = tokenca::scep::client::csr(&name, &key, Hash::Sha256, None, &[]).unwrap();
+        scene.ca.ca.ca.issue(&csr, validity)
+    };
+    let offers = |certificates: &[&Certificate]| {
+        *scene.ca.ca.registrars.lock().unwrap() = certificates.iter().copied().cloned().collect();
+        scene.later(Duration::from_secs(60));
+    };
+    let registrars = || -> Vec<Vec<u8>> {
+        let all = scene.report().authorities.into_iter();
+        all.filter(|ca| ca.kind == TrustedKind::Ra).map(|ca| ca.der).collect()
+    };
+    let [first, second, device] = ["cn=gate,ou=ioscs RA", "cn=gate,ou=ioscs RA", "cn=r7"].map(certificate);
+    scene.ca.ca.will(Answer::Status(503));
+    offers(&[&first]);
+    scene.authenticate();
+    scene.enroll();
+    assert_eq!(registrars(), [first.der()]);
+    offers(&[&device]);
+    assert_eq!(registrars(), [first.der()]);
+    offers(&[&device, &second]);
+    assert_eq!(registrars(), [second.der()]);
+}
+
+/// The operator may have it followed by hand, too.
+fn the_ca_is_followed_by_hand(dir: &Path) {
+    let now = Time::now();
+    let end = now.plus(YEAR);
+    let scene = Scene::with(dir, FakeCa::valid((now, end)), "");
+    *scene.ca.ca.lifetime.lock().unwrap() = end.since(scene.now());
+    scene.authenticate();
+    scene.enroll();
+    let first = scene.own(TrustedKind::Own);
+    *scene.ca.ca.next.lock().unwrap() = Some(Party::root("cn=fake, o=Test", (end, end.plus(YEAR))));
+    scene.ca.ca.says("AES\nSHA-256\nPOSTPKIOperation\nRenewal\nGetNextCACert");
+    assert!(scene.node().enroll("upper", Answers::default()).unwrap()[0].granted);
+    assert_eq!(scene.own(TrustedKind::Own), first);
+    let shadow = scene.own(TrustedKind::NextOwn);
+    assert_eq!((shadow.not_before(), shadow.public_key()), (end, first.public_key()));
+    scene.later(YEAR);
+    assert_eq!(scene.own(TrustedKind::Own), shadow);
+    assert_eq!(scene.keys(), ["upper"]);
+}
+
+/// A crash after the record of what is wanted, before or after the key was made.
+fn what_was_begun_is_gone_on_with(dir: &Path) {
+    use tokenca::store::sqlite::Sqlite;
+    use tokenca::store::{Store, UpperRequest};
+    let mut scene = Scene::new(dir, "auto-enroll\nrsakeypair begun 2048");
+    scene.ca.ca.will(Answer::Status(503));
+    scene.authenticate();
+    for made in [false, true] {
+        scene.node().cancel_enrollment("upper").unwrap();
+        assert!(scene.keys().is_empty());
+        if made {
+            let kind = tokenca::pki::KeyKind::Rsa { bits: 2048 };
+            scene.node().generate_key(None, "begun", kind, tokenca::node::Usage::General, false).unwrap();
+        }
+        scene.node = None;
+        let store = Sqlite::open(&scene.dir.join("state/tokenca.db")).unwrap();
+        let begun = UpperRequest {
+            trustpoint: "upper".into(),
+            kind: TrustedKind::Own,
+            phase: UpperPhase::Making,
+            token: "usbtoken0".into(),
+            key_label: "begun".into(),
+            new_key: true,
+            csr: Vec::new(),
+            transaction: Vec::new(),
+            signer: Vec::new(),
+            signer_key: None,
+            tries: 0,
+            failures: 0,
+            began: scene.now(),
+            next_try: scene.now(),
+            error: None,
+        };
+        store.begin_request(begun).unwrap();
+        drop(store);
+        scene.start();
+        scene.tick();
+        assert_eq!((scene.keys(), scene.phase()), (vec!["begun".to_owned()], Some(UpperPhase::Sending)));
+    }
+    scene.ca.ca.will(Answer::Grant);
+    scene.later(Duration::from_secs(60));
+    scene.own(TrustedKind::Own);
+}
+
+/// A token that is away is told, and what has to be done is done when it is back.
+fn a_token_comes_back(dir: &Path) {
+    let mut scene = Scene::new(dir, "");
+    scene.authenticate();
+    softhsm::unplug(dir);
+    scene.lines = "auto-enroll".into();
+    scene.node().apply(scene.configuration()).unwrap();
+    scene.tick();
+    let error = scene.report().last_error.expect("the token is away");
+    assert!(error.contains("usbtoken0"), "{error}");
+    softhsm::plug(dir);
+    scene.later(DAY);
+    scene.own(TrustedKind::Own);
+    assert_eq!(scene.report().last_error, None);
 }
 
 /// Two keys, a certificate each.

@@ -371,6 +371,12 @@ impl Session {
                 if has_certificate(&node, label)? {
                     return Ok(());
                 }
+                if enable::is_below(editor.configuration(), label) {
+                    if !enable::is_authenticated(&node, label)? {
+                        confirm(&format!("{FIXED}\n{SURE}"))?;
+                    }
+                    return enable::authenticate(&node, editor.configuration(), label, console);
+                }
                 match node.takeover_preview(label, editor.configuration()) {
                     Ok(None) => {}
                     Ok(Some(preview)) if preview.by_hand || !preview.missing.is_empty() => {
@@ -522,5 +528,6 @@ const PASSPHRASE: &str = "% Please enter a passphrase to protect the private key
 const TRUSTPOINT_TOO: &str = "% Do you also want to remove the associated trustpoint and signing certificate \
                               and key? [yes/no]: ";
 
+mod enable;
 #[cfg(test)]
 mod tests;

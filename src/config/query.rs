@@ -14,6 +14,11 @@ pub enum Query {
         /// Of this server.
         label: String,
     },
+    /// `grant ra-auto`.
+    GrantRaAuto {
+        /// Of this server.
+        label: String,
+    },
     /// `no shutdown`. Only asked when the CA certificate does not exist yet.
     Enable {
         /// Of this server.
@@ -54,6 +59,9 @@ pub(super) fn query(old: &Configuration, new: &Configuration) -> Option<Query> {
         let label = label.clone();
         if server.grant == Grant::Auto && before.grant != Grant::Auto {
             return Some(Query::GrantAuto { label });
+        }
+        if server.grant == Grant::RaAuto && before.grant != Grant::RaAuto {
+            return Some(Query::GrantRaAuto { label });
         }
         (before.shutdown && !server.shutdown).then_some(Query::Enable { label })
     })
@@ -124,6 +132,10 @@ impl fmt::Display for Query {
         f.write_str(match self {
             Self::GrantAuto { .. } => {
                 "% This will cause all certificate requests to be automatically granted.\n"
+            }
+            Self::GrantRaAuto { .. } => {
+                "% This will cause all certificate requests already authorized by known RAs to be automatically \
+                 granted.\n"
             }
             Self::Enable { .. } => {
                 "% Once you start the server, you can no longer change some of\n% the configuration.\n"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use x509_cert::ext::pkix::KeyUsages;
 
-use crate::config::{EnrollmentMethod, EnrollmentUrl, RevocationMethod, ServerMode};
+use crate::config::{RevocationMethod, ServerMode};
 use crate::pki::{Certificate, Name, Time, path};
 use crate::ra::{Above, Elsewhere, Forwarder, Keys, Manner, Ra, Registrar, Responder};
 use crate::scep::AlgorithmPolicy;
@@ -72,9 +72,7 @@ impl Start<'_> {
                 self.label
             )));
         }
-        let Some(EnrollmentMethod::Url { url: EnrollmentUrl::Scep(url), .. }) =
-            &self.trustpoint.enrollment.method
-        else {
+        let Some(url) = self.trustpoint.enrollment.scep_url() else {
             return Err(NodeError::Refused(format!(
                 "an RA sends requests on by SCEP\nhint: \"enrollment url http://…\" in \"crypto pki trustpoint {}\" \
                  says where",
@@ -191,6 +189,9 @@ impl Start<'_> {
         let label = self.label;
         let request = self.store.requests(label)?.into_iter().find(|r| r.kind == TrustedKind::Own);
         Ok(match request.map(|request| (request.phase, request.error)) {
+            None if self.trustpoint.enrollment.scep_url().is_some() => {
+                "its certificate is about to be asked for".to_owned()
+            }
             None => format!("its certificate is not asked for yet; \"crypto pki enroll {label}\" does it"),
             Some((UpperPhase::Making | UpperPhase::Sending, None)) => {
                 "its certificate is being asked for".to_owned()

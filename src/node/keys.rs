@@ -1,7 +1,9 @@
 //! Key pairs as the operator names them: made, shown, brought, taken away and deleted.
 
+use std::time::Duration;
+
 use crate::pki::{Certificate, KeyKind, Name, PrivateKey, PublicKey, Serial, Time, hex};
-use crate::store::{Store, TrustedCertificate, TrustedKind};
+use crate::store::{Authority, Phase, Store, TrustedCertificate, TrustedKind};
 use crate::token::{KeyInfo, KeyUsage, Problem};
 
 use super::{KeyReport, Node, NodeError};
@@ -189,6 +191,9 @@ impl Node {
         }
         for server in self.servers() {
             for authority in self.store.authorities(&server)? {
+                if self.is_over(&server, &authority)? {
+                    continue;
+                }
                 let is_its =
                     |key: &&KeyReport| key.name == authority.key_label && key.token == authority.token;
                 if let Some(key) = keys.iter().find(is_its) {
@@ -200,6 +205,21 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Whether an authority has nothing to sign any more: it was taken back, or another has its place and the last
+    /// CRL that it owes has ended.
+    fn is_over(&self, server: &str, authority: &Authority) -> Result<bool, NodeError> {
+        match authority.phase {
+            Phase::Next | Phase::Active => Ok(false),
+            Phase::Discarded => Ok(true),
+            Phase::Retired => {
+                let own = super::server::parse(&authority.certificate)?.not_after();
+                let end =
+                    self.store.issued_by(server, authority.id)?.last_end.map_or(own, |end| end.max(own));
+                Ok(self.now() > end.plus(LONGEST_CRL * 2))
+            }
+        }
     }
 
     /// Whether HTTPS or one of these servers has this key, under whatever label.
@@ -291,6 +311,8 @@ fn mark(key: &PublicKey) -> String {
     hex(&key.fingerprint())
 }
 
+/// `lifetime crl` at most. One is issued for the last time within one life after the last certificate has ended.
+const LONGEST_CRL: Duration = Duration::from_secs(336 * 3600);
 /// After the name, in the label of a pair that is for encryption alone.
 const ENCRYPTION: &str = ".encr";
 /// Scope of the marks of keys that were exported, by their SHA-256.

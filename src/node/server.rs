@@ -138,8 +138,12 @@ impl CertServer {
         let is = match self.authority()? {
             Some(authority) if parse(&authority.certificate)?.is_self_issued() => ServerMode::Root,
             Some(_) => ServerMode::SubCs,
-            None if below::registrar(self.store.as_ref(), &self.label)?.is_none() => return Ok(()),
-            // It has one as an RA, or one that is not a CA's yet; see `Start::subordinate`.
+            None if below::registrar(self.store.as_ref(), &self.label)?.is_none()
+                && self.store.requests(&self.label)?.is_empty() =>
+            {
+                return Ok(());
+            }
+            // It has one as an RA, or one that does not act as a CA's yet, or has asked for one.
             None => match self.status().section.mode {
                 ServerMode::Root => return Ok(()),
                 mode => mode,
@@ -152,8 +156,8 @@ impl CertServer {
             return Ok(());
         }
         Err(NodeError::Refused(format!(
-            "the mode of a server cannot be changed once it has a certificate: it is {}; delete the server (\"no \
-             crypto pki server {}\") to start anew",
+            "the mode of a server cannot be changed once it has a certificate or has asked for one: it is {}; delete \
+             the server (\"no crypto pki server {}\") to start anew",
             below::mode_in_words(is),
             self.label
         )))

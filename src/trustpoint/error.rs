@@ -82,6 +82,16 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether somebody here has to change something first: there is no use in asking again, and a CA would issue
+    /// one certificate after the other that is not taken.
+    pub fn needs_operator(&self) -> bool {
+        match self {
+            Self::Url { .. } | Self::Weak(_) | Self::CannotEncrypt | Self::Profile(_) => true,
+            Self::Key(error) | Self::Open(OpenError::Key(error)) => error.kind == KeyErrorKind::Refused,
+            _ => false,
+        }
+    }
+
     /// Whether the same may succeed later without anybody doing something here: the CA is away, or the token is.
     pub fn is_temporary(&self) -> bool {
         match self {

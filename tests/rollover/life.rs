@@ -164,6 +164,31 @@ fn an_operator_begins_and_cancels(dir: &Path) {
     assert_eq!(lab.server().rollover(0).unwrap().status, RolloverStatus::None);
 }
 
+/// A key may go when nothing is left for it to sign, and not before.
+fn keys_are_needed_until_they_owe_nothing(dir: &Path) {
+    let lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100"]);
+    lab.server().roll_over().unwrap();
+    let zeroize = |label: &str| {
+        let mut keys = lab.node().keys().unwrap();
+        keys.retain(|key| key.name == label);
+        lab.node().zeroize_keys(&keys).map_err(|error| error.to_string())
+    };
+    let needed = |label: &str| {
+        let error = format!("the key \"{label}\" is that of certificate server \"mycs\"; delete the server first");
+        assert_eq!(zeroize(label), Err(error));
+    };
+    needed("mycs");
+    needed("mycs#2");
+    lab.wait(DAY * 101);
+    needed("mycs");
+    lab.wait(DAY * 28);
+    zeroize("mycs").unwrap();
+    needed("mycs#2");
+    lab.wait(DAY);
+    assert_eq!(lab.server().report().unwrap().last_error, None);
+    assert_eq!(lab.keys(), ["usbtoken0:mycs#2"]);
+}
+
 /// Without `auto-rollover` nothing happens by itself.
 fn nothing_rolls_over_unasked(dir: &Path) {
     let lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100"]);

@@ -43,6 +43,29 @@ fn requests_to_the_next_ca_wait_for_the_operator(dir: &Path) {
     old.is_refused(FailInfo::BadMessageCheck);
 }
 
+/// Other programs read what GetNextCACert says.
+fn openssl_reads_the_next_ca_certificate(dir: &Path) {
+    let lab = Lab::new(dir, &["scep key separate"]);
+    lab.server().roll_over().unwrap();
+    let next = lab.next_certificates();
+    let answer = lab.get(Asked::NextCaCert);
+    // Signed once, however often it is asked for.
+    assert_eq!(lab.get(Asked::NextCaCert), answer);
+    fs::write(dir.join("next.p7"), answer).unwrap();
+    let path = |name: &str| dir.join(name).display().to_string();
+    let ca = lab.file("ca.pem", &pem::write_certificate(lab.ca().der()));
+    let time = lab.now().unix().to_string();
+    openssl(&[
+        "cms", "-verify", "-inform", "DER", "-in", &path("next.p7"), "-CAfile", &ca, "-purpose", "any", "-attime",
+        &time, "-binary", "-out", &path("inner.p7"),
+    ])
+    .success();
+    let inner = openssl(&["pkcs7", "-inform", "DER", "-in", &path("inner.p7"), "-print_certs"]).success().stdout;
+    for certificate in [&next.ca, &next.decrypter, &next.signer] {
+        assert!(inner.contains(pem::write_certificate(certificate.der()).trim()), "{inner}");
+    }
+}
+
 /// The same message gets the same reply, from whichever CA it was; but none of before the change after it.
 fn repeated_messages_get_no_reply_of_another_time(dir: &Path) {
     let lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100"]);

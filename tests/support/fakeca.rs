@@ -99,6 +99,8 @@ pub enum Answer {
 /// The CA.
 pub struct FakeCa {
     pub ca: Party,
+    /// What GetCACert has beside the CA certificate.
+    pub registrars: Mutex<Vec<Certificate>>,
     /// The next one, once there is.
     pub next: Mutex<Option<Party>>,
     /// What GetNextCACert is answered with instead.
@@ -145,6 +147,7 @@ impl FakeCa {
             ca: Party::root("cn=fake, o=Test", validity),
             next: Mutex::default(),
             next_answer: Mutex::default(),
+            registrars: Mutex::default(),
             stranger: Party::root("cn=fake, o=Test", validity),
             answer: Mutex::default(),
             capabilities: Mutex::new(Some("AES\nPOSTPKIOperation\nRenewal\nSHA-256\n".into())),
@@ -183,7 +186,13 @@ impl FakeCa {
                 Some(text) => (200, text.clone().into_bytes()),
                 None => (404, b"no such thing".to_vec()),
             },
-            Some(Operation::GetCaCert) => (200, self.ca.certificate.der().to_vec()),
+            Some(Operation::GetCaCert) => {
+                let registrars = self.registrars.lock().unwrap();
+                let all: Vec<&[u8]> =
+                    std::iter::once(&self.ca.certificate).chain(&*registrars).map(Certificate::der).collect();
+                // One certificate is sent as it is.
+                (200, if all.len() == 1 { all[0].to_vec() } else { scep::certs_only(&all) })
+            }
             Some(Operation::GetNextCaCert) if self.next_answer.lock().unwrap().is_some() => {
                 (200, self.next_answer.lock().unwrap().clone().unwrap_or_default())
             }

@@ -8,7 +8,7 @@ use super::questions::Way;
 use crate::cli::command::groups;
 use crate::cli::{Call, Command, CommandError, Output, Run};
 use crate::config::{Configuration, EnrollmentMethod, TrustpointSection};
-use crate::node::{Node, Offered, Verdict};
+use crate::node::{Node, Offered, OfferedRegistrar, Verdict};
 
 pub const COMMANDS: &[Command] = &[Command {
     words: "crypto pki/ca authenticate <label>",
@@ -85,7 +85,17 @@ fn attributes(offered: &Offered) -> String {
         ("    Fingerprint SHA256", &offered.fingerprint_sha256),
     ];
     let lines: String = lines.map(|(title, digits)| format!("{title}: {}\n", groups(digits))).concat();
-    format!("Certificate has the following attributes:\n{lines}\n")
+    let registrar = |registrar: &OfferedRegistrar| {
+        let (subject, digits) = (&registrar.subject, groups(&registrar.fingerprint_sha256));
+        format!("RA certificate {subject}\n    Fingerprint SHA256: {digits}\n\n")
+    };
+    let unmarked = |unmarked: &OfferedRegistrar| {
+        let subject = &unmarked.subject;
+        format!("% {subject} is left out: nothing says that it is an RA; \"enrollment mode ra\" would\n\n")
+    };
+    let registrars: String = offered.registrars.iter().map(registrar).collect();
+    let unmarked: String = offered.unmarked.iter().map(unmarked).collect();
+    format!("Certificate has the following attributes:\n{lines}\n{registrars}{unmarked}")
 }
 
 /// What was accepted.

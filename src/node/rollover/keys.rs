@@ -41,19 +41,18 @@ impl Start<'_> {
         };
         let token = self.around.tokens.get(Some(&authority.token))?;
         let key = token.key(&authority.key_label)?;
-        let own = issuer.certificate().der().to_vec();
+        let mut certificates = vec![issuer.certificate().der().to_vec()];
         let signer = Responder { certificate: ca.certificate().clone(), key: ca.key().clone() };
         let place = self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, issuer));
         let Some(place) = place else {
-            let certificate = usable_for_scep(issuer.certificate(), false)?;
-            let decrypter = responder(certificate, key);
-            let certificates = std::iter::once(own).chain(self.above_next()?).collect();
+            let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
+            certificates.extend(self.above_next()?);
             return Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
         // As GetCACert has them, but the CA first: it is what is asked for.
-        let mut certificates = vec![own, decrypt.0.der().to_vec(), sign.0.der().to_vec()];
+        certificates.extend([decrypt.0.der().to_vec(), sign.0.der().to_vec()]);
         certificates.extend(self.above_next()?);
         let decrypter = responder(decrypt.0, decrypt.1);
         Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))

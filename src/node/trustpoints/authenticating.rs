@@ -80,7 +80,7 @@ impl Work {
         }))
     }
 
-    /// Trusts a CA from now on. Refused when the trustpoint has another.
+    /// Trusts a CA from now on. Refused when the trustpoint has another that has not ended.
     pub fn accept(&self, offered: &Offered) -> Result<(), NodeError> {
         if offered.verdict == Verdict::Differs {
             return Err(NodeError::Refused(format!(
@@ -90,7 +90,8 @@ impl Work {
         }
         let held = self.held()?;
         let ca = offered.certificates.ca();
-        if held.ca.as_ref().is_some_and(|known| known.ca() != ca) {
+        let now = self.now();
+        if held.ca.as_ref().is_some_and(|known| known.ca() != ca && now <= known.ca().not_after()) {
             return Err(NodeError::Refused(format!(
                 "Please delete your existing CA certificate first.\nhint: `no crypto pki trustpoint {}` does, with \
                  everything that came from it",
@@ -139,12 +140,23 @@ impl Work {
         }) else {
             return Ok(held);
         };
-        if fetched.ca() != known.ca() || fetched.registrars() == known.registrars() {
+        // Those that nothing marks as an RA's are for the operator to accept.
+        let has_others = !fetched.registrars().is_empty() && fetched.registrars() != known.registrars();
+        if fetched.ca() != known.ca() || !has_others {
             return Ok(held);
         }
-        let registrars =
-            kept(self.label(), &fetched, false).into_iter().filter(|c| c.kind == TrustedKind::Ra);
-        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars.collect())?;
+        // Every device of the CA has a certificate that it has signed. Only those of the names that were there when
+        // the CA was accepted are an RA's: they decrypt passwords.
+        let names: Vec<_> = known.registrars().iter().map(Certificate::subject_raw).collect();
+        let is_known = |der: &[u8]| Certificate::parse(der).is_ok_and(|c| names.contains(&c.subject_raw()));
+        let registrars: Vec<_> = kept(self.label(), &fetched, false)
+            .into_iter()
+            .filter(|c| c.kind == TrustedKind::Ra && is_known(&c.der))
+            .collect();
+        if registrars.is_empty() {
+            return Ok(held);
+        }
+        self.store.trust_all(self.label(), &[TrustedKind::Ra], registrars)?;
         tracing::info!(trustpoint = self.label(), "the RA has other certificates");
         self.held()
     }

@@ -82,7 +82,9 @@ impl Node {
                 "trustpoint {trustpoint} does not say how to enrol\nhint: `enrollment url` or `enrollment terminal`"
             )));
         }
-        let kinds = work.wanted.kinds();
+        // A certificate that ends with its CA is followed by one of the next CA, where there is one.
+        let (held, kinds) = work.wanted_now(held)?;
+        let kinds = kinds.as_slice();
         let under_way = held.requests.iter().filter(|r| kinds.contains(&r.kind));
         let mut under_way = under_way.filter(|r| held::goes_on(r.phase));
         if let Some(request) = under_way.next() {
@@ -172,9 +174,13 @@ impl Node {
 
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.
     pub fn trustpoint_reports(&self, name: Option<&str>) -> Result<Vec<TrustpointReport>, NodeError> {
+        let report = |label: &str| {
+            let report = self.trustpoints.work(label)?.report()?;
+            Ok(TrustpointReport { last_error: self.trustpoints.error(label), ..report })
+        };
         match name {
-            Some(name) => Ok(vec![self.trustpoints.work(name)?.report()?]),
-            None => self.trustpoints.labels().iter().map(|l| self.trustpoints.work(l)?.report()).collect(),
+            Some(name) => Ok(vec![report(name)?]),
+            None => self.trustpoints.labels().iter().map(|label| report(label)).collect(),
         }
     }
 
@@ -247,6 +253,8 @@ struct Working {
     busy: BTreeMap<String, bool>,
     /// What was found out last.
     found: BTreeMap<String, Found>,
+    /// Why upkeep failed last.
+    errors: BTreeMap<String, String>,
 }
 
 impl Trustpoints {
@@ -277,7 +285,11 @@ impl Trustpoints {
             files: Some(files.clone()),
             labels: Arc::new(labels.collect()),
         };
-        self.shared.working().found.clear();
+        {
+            let mut working = self.shared.working();
+            working.found.clear();
+            working.errors.clear();
+        }
         *self.shared.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
     }
 
@@ -333,6 +345,10 @@ impl Trustpoints {
 
     fn found(&self, label: &str) -> Found {
         self.shared.working().found.get(label).copied().unwrap_or_default()
+    }
+
+    fn error(&self, label: &str) -> Option<String> {
+        self.shared.working().errors.get(label).cloned()
     }
 
     /// The trustpoint of this name, as it is configured now.
@@ -413,13 +429,13 @@ impl Shared {
             match done {
                 Ok(found) => {
                     working.found.insert(label.to_owned(), found);
+                    working.errors.remove(label);
                 }
                 Err(error) => {
-                    tracing::error!(
-                        trustpoint = label,
-                        error = chain(&error),
-                        "upkeep failed; it is tried again"
-                    );
+                    let error = chain(&error);
+                    if working.errors.insert(label.to_owned(), error.clone()).as_ref() != Some(&error) {
+                        tracing::error!(trustpoint = label, error, "upkeep failed; it is tried again");
+                    }
                 }
             }
             match working.busy.get_mut(label) {

@@ -181,7 +181,10 @@ impl Work {
             // A page of a CA that says no is its answer; and what an operator has answered is not kept.
             Method::Command { .. } => error.is_temporary() && method.is_automatic(),
             // What is no answer of SCEP may be another's, on the way: it does not end the request.
-            _ => error.is_temporary() || matches!(error, WorkError::Client(_)),
+            _ => match error {
+                WorkError::Client(error) => !error.needs_operator(),
+                WorkError::Node(_) => error.is_temporary(),
+            },
         }
     }
 

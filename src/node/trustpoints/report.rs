@@ -36,6 +36,8 @@ pub struct TrustpointReport {
     /// When its certificate is followed by the next one.
     #[serde(serialize_with = "text_option")]
     pub renews: Option<Time>,
+    /// Why upkeep fails, when it does: a token that is away, most often.
+    pub last_error: Option<String>,
 }
 
 /// A certificate of a trustpoint.
@@ -166,6 +168,7 @@ impl Work {
             key: self.wanted.key.label.clone(),
             automatic: self.is_automatic(),
             renews: held.own(TrustedKind::Own).and_then(|own| self.renews_at(&own.certificate)),
+            last_error: None,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::store::{StoreError, TrustedKind, UpperPhase};
 
 use super::super::NodeError;
 use super::held::{Held, OwnCertificate, goes_on, kept};
+use super::wanted::Method;
 use super::work::{Work, WorkError};
 
 /// What a round of upkeep has found out for the next one.
@@ -30,7 +31,7 @@ impl Work {
     pub fn upkeep(&self, found: Found) -> Result<Found, NodeError> {
         let mut held = self.held()?;
         if !self.wanted.keeps_next() && held.next_is_due(self.now()) {
-            self.promote(&held)?;
+            self.unless_changed(self.promote(&held))?;
             held = self.held()?;
         }
         self.requests(&held)?;
@@ -144,7 +145,7 @@ impl Work {
     }
 
     /// Asks the CA for what comes after it, and keeps that.
-    fn look_for_next_ca(&self, held: &Held) -> Result<(), NodeError> {
+    pub fn look_for_next_ca(&self, held: &Held) -> Result<(), NodeError> {
         let Some(ca) = held.ca.as_ref() else { return Ok(()) };
         let ask = || -> Result<_, WorkError> {
             let upper = self.upper(self.method(held, TrustedKind::NextOwn))?;
@@ -170,6 +171,26 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// Which certificates an operator who asks for some means: those of now, or, when they end with the CA and it
+    /// has a next one, those of the time after.
+    pub fn wanted_now(&self, mut held: Held) -> Result<(Held, Vec<TrustedKind>), NodeError> {
+        let kinds = self.wanted.kinds();
+        let end = held.ca.as_ref().map(|ca| ca.ca().not_after());
+        let ends_with_ca = |held: &Held| {
+            kinds.iter().all(|kind| held.own(*kind).map(|own| own.certificate.not_after()) >= end)
+        };
+        if ends_with_ca(&held) && matches!(self.wanted.again, Method::Scep(_)) {
+            if held.next_ca.is_none() {
+                self.look_for_next_ca(&held)?;
+                held = self.held()?;
+            }
+            if held.next_ca.is_some() {
+                return Ok((held, kinds.iter().map(|kind| kind.next()).collect()));
+            }
+        }
+        Ok((held, kinds.to_vec()))
     }
 
     /// How long until the CA is asked again: a twentieth of what is left of it, a day at most.

@@ -184,6 +184,8 @@ impl Wanted {
             (Purpose::Device, _) => {
                 section.auto_enroll.map(|auto| Lead::Percent(auto.percent.unwrap_or(DEFAULT_PERCENT)))
             }
+            // One that is shut asks for nothing.
+            _ if server.is_some_and(|server| server.shutdown) => None,
             (_, Some(before)) => Some(Lead::Before(before.duration())),
             (_, None) => Some(Lead::Never),
         };

@@ -61,10 +61,11 @@ impl Trust {
                 trust.own.push(Own { certificate, key });
             }
         }
-        let authenticated = trust.shown.iter().map(CaCertificates::ca);
-        trust
-            .anchors
-            .extend(authenticated.filter(|ca| !trust.anchors.contains(ca)).cloned().collect::<Vec<_>>());
+        if let Some(shown) = &trust.shown
+            && !trust.anchors.contains(shown.ca())
+        {
+            trust.anchors.push(shown.ca().clone());
+        }
         let mut encryption = Vec::new();
         for trusted in node.store.trusted(label)? {
             let certificate = server::parse(&trusted.der)?;

@@ -1,6 +1,6 @@
 //! Name constraints (RFC 5280, 4.2.1.10): which names a CA may give.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use const_oid::db::{rfc3280, rfc5912};
 use der::Decode;
