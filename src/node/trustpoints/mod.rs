@@ -155,6 +155,25 @@ impl Node {
         Ok(taken)
     }
 
+    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`); its keys
+    /// stay. How many there were.
+    pub fn forget_own(&self, trustpoint: &str) -> Result<usize, NodeError> {
+        let work = self.trustpoints.work(trustpoint)?;
+        if work.wanted.purpose != wanted::Purpose::Device {
+            return Err(NodeError::Refused(format!(
+                "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
+            )));
+        }
+        let held = work.held()?;
+        for trusted in self.store.trusted(trustpoint)? {
+            if let Some(own) = held.own.iter().find(|own| own.certificate.der() == trusted.der) {
+                self.store.distrust(trustpoint, Some(&trusted))?;
+                work.unstore(&own.certificate)?;
+            }
+        }
+        Ok(held.own.len())
+    }
+
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.
     pub fn trustpoint_reports(&self, name: Option<&str>) -> Result<Vec<TrustpointReport>, NodeError> {
         let report = |label: &str| {
