@@ -588,7 +588,7 @@ fn operators_ask_a_server_about_certificates() {
     assert_eq!(ca.json("show crypto pki crls").as_array().unwrap().len(), 0);
     ca.try_cli(&["crypto", "ca", "crl", "request", "mycs"]).exited(1).says("is issued here");
     fs::write(&pem, "x").unwrap();
-    validate("mycs nvram:r1.pem").exited(1).says("nvram:r1.pem: no certificates can be read");
+    validate("mycs nvram:r1.pem").exited(1).says("nvram:r1.pem: there is no certificate in it");
 }
 
 #[test]

@@ -281,7 +281,7 @@ pub(super) fn registrar(store: &dyn Store, label: &str) -> Result<Option<Certifi
 }
 
 /// Refuses a certificate with which no CA can act.
-fn check_authority(certificate: &Certificate) -> Result<(), NodeError> {
+pub(super) fn check_authority(certificate: &Certificate) -> Result<(), NodeError> {
     let lacks = |what: &str| {
         NodeError::Refused(format!(
             "the certificate that the CA above has granted is not that of a CA: {what}\nhint: there the request must \

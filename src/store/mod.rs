@@ -112,7 +112,7 @@ pub trait Store: Send + Sync {
     /// A malformed one claims nothing and counts as no pending one; beyond `max_pending` of them the oldest
     /// are removed.
     ///
-    /// Errors: `ClaimRefused` when the password is unknown, expired or used by another enrollment;
+    /// Errors: `Conflict` when the authority that is asked was discarded; `ClaimRefused` when the password is unknown, expired or used by another enrollment;
     /// `Full` when `max_pending` is reached. Nothing is recorded then.
     fn submit(&self, new: NewEnrollment) -> Result<Submitted, StoreError>;
 
@@ -146,7 +146,8 @@ pub trait Store: Send + Sync {
 
     /// Moves an enrollment from one state to another with a reason for the operator. `Conflict` if it is
     /// not in `from`, `NotFound` if there is none. `Conflict` also when either is Authorized or Granted:
-    /// into these lead only `submit`, `intend` and `keep`, out of them only `keep` and `abandon`.
+    /// into these lead only `submit`, `intend`, `keep`, `forward` and `keep_forwarded`, out of them only `keep`,
+    /// `abandon`, `keep_forwarded` and `refuse_forwarded`.
     fn advance(
         &self,
         server: &str,
@@ -300,7 +301,8 @@ pub trait Store: Send + Sync {
     /// The certificates of a trustpoint: those of CAs first, then by serial number.
     fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError>;
 
-    /// Adds a certificate to a trustpoint, in place of one of the same kind with the same serial number.
+    /// Adds a certificate to a trustpoint, in place of the same one of the same kind: its key may be elsewhere now.
+    /// CAs above each other may have certificates with the same serial number.
     fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError>;
 
     /// Puts these certificates of a trustpoint in the place of all that it has of `kinds`.
@@ -336,7 +338,7 @@ pub trait Store: Send + Sync {
     fn cancel_request(&self, trustpoint: &str, kind: TrustedKind) -> Result<(), StoreError>;
 
     /// Removes one certificate of a trustpoint, or all of them and its requests. Returns how many certificates.
-    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError>;
+    fn distrust(&self, trustpoint: &str, which: Option<&TrustedCertificate>) -> Result<u64, StoreError>;
 
     /// The CRL of another CA that is signed with this key (SHA-256 of its SubjectPublicKeyInfo), ended or not.
     fn fetched_crl(&self, issuer_key: &[u8; 32]) -> Result<Option<FetchedCrl>, StoreError>;

@@ -123,6 +123,7 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     assert_eq!(store.pending(CA).unwrap(), 1);
     // Whoever has it in hand still signs nothing with it any more.
     assert_conflict(submit_for(&*store, 7, next.id));
+    assert_conflict(store.submit(NewEnrollment { authority: Some(next.id), ..request(8) }));
     assert_conflict(store.intend(by(next.id), Some((others, State::Pending))));
     assert_eq!(store.pending(CA).unwrap(), 1);
     // Another may be prepared.

@@ -38,6 +38,7 @@ use crate::token::TokenKey;
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::clock::Clock;
+use super::server::parse;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
@@ -164,10 +165,11 @@ impl Node {
                 "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
             )));
         }
-        let own = work.held()?.own;
-        for own in &own {
-            self.store.distrust(trustpoint, Some((own.kind, own.certificate.serial())))?;
-            work.unstore(&own.certificate)?;
+        let mut own = self.store.trusted(trustpoint)?;
+        own.retain(|certificate| certificate.kind.is_own());
+        for certificate in &own {
+            self.store.distrust(trustpoint, Some(certificate))?;
+            work.unstore(&parse(&certificate.der)?)?;
         }
         Ok(own.len())
     }

@@ -8,9 +8,14 @@ use crate::store::{
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{certificates, forwards, passwords};
+use super::{authorities, certificates, forwards, passwords};
 
 pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, Fail> {
+    if let Some(authority) = new.authority
+        && authorities::is_discarded(db, &new.server, authority)?
+    {
+        return Err(StoreError::Conflict.into());
+    }
     // 1. A repetition costs the token what it cost, and goes on under its own transaction.
     if let Some(mut enrollment) = repeated(db, &new)? {
         add_cost(db, &new.server, enrollment.id, new.cost)?;

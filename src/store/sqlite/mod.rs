@@ -384,8 +384,8 @@ impl Store for Sqlite {
         self.write("cancel_request", move |db| trustpoints::cancel(db, &trustpoint, kind))
     }
 
-    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError> {
-        let (trustpoint, which) = (trustpoint.to_owned(), which.map(|(kind, serial)| (kind, serial.clone())));
+    fn distrust(&self, trustpoint: &str, which: Option<&TrustedCertificate>) -> Result<u64, StoreError> {
+        let (trustpoint, which) = (trustpoint.to_owned(), which.cloned());
         self.write("distrust", move |db| trustpoints::distrust(db, &trustpoint, which))
     }
 
