@@ -38,6 +38,7 @@ use crate::token::TokenKey;
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::clock::Clock;
+use super::server::parse;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
@@ -164,14 +165,13 @@ impl Node {
                 "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
             )));
         }
-        let held = work.held()?;
-        for trusted in self.store.trusted(trustpoint)? {
-            if let Some(own) = held.own.iter().find(|own| own.certificate.der() == trusted.der) {
-                self.store.distrust(trustpoint, Some(&trusted))?;
-                work.unstore(&own.certificate)?;
-            }
+        let mut own = self.store.trusted(trustpoint)?;
+        own.retain(|certificate| certificate.kind.is_own());
+        for certificate in &own {
+            self.store.distrust(trustpoint, Some(certificate))?;
+            work.unstore(&parse(&certificate.der)?)?;
         }
-        Ok(held.own.len())
+        Ok(own.len())
     }
 
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.
