@@ -305,7 +305,7 @@ fn certificates_are_sorted_whatever_their_order_and_form() {
         CaCertificates::sorted(vec![registrar.clone(), root.certificate.clone(), sub.certificate.clone()]);
     let sorted = sorted.unwrap();
     assert_eq!(sorted.ca(), &sub.certificate);
-    assert_eq!(sorted.chain(), [root.certificate.clone()]);
+    assert_eq!(sorted.chain(), std::slice::from_ref(&root.certificate));
     assert_eq!(sorted.registrars(), std::slice::from_ref(&registrar));
     assert_eq!(sorted.recipient().unwrap(), &registrar);
     // So many in whatever form: each is compared with each.

@@ -379,4 +379,4 @@ pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolic
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 
-const DEFAULT_RSA_BITS: usize = 2048;
+pub(super) const DEFAULT_RSA_BITS: usize = 2048;

@@ -152,7 +152,7 @@ pub fn a_request_that_has_changed_is_left_alone(db: &dyn Database) {
     assert!(matches!(store.advance_request(&other, &other), Err(StoreError::Conflict)));
     let issued = vec![trusted(TrustedKind::Own, 2, b"issued")];
     assert!(matches!(store.finish_request(&other, issued), Err(StoreError::Conflict)));
-    assert_eq!(store.requests("upper").unwrap(), [made.clone()]);
+    assert_eq!(store.requests("upper").unwrap(), std::slice::from_ref(&made));
     assert_eq!(store.trusted("upper").unwrap(), []);
     // Of many who have seen the same one gets on.
     let won = crowd(8, |i| {

@@ -244,8 +244,9 @@ impl FakeCa {
         if let Answer::Status(status) = answer {
             return (status, b"later".to_vec());
         }
-        let message = PkiMessage::decode(message, &Limits::MESSAGE).ok().expect("a message of SCEP");
-        let signed = message.verify(&ALL).ok().expect("signed");
+        let message = PkiMessage::decode(message, &Limits::MESSAGE)
+            .unwrap_or_else(|error| panic!("no message of SCEP: {error}"));
+        let signed = message.verify(&ALL).unwrap_or_else(|error| panic!("not signed: {error}"));
         let next = self.next.lock().unwrap();
         let mut recipients = vec![Recipient { certificate: &self.ca.certificate, key: &self.ca.key }];
         recipients.extend(next.iter().map(|p| Recipient { certificate: &p.certificate, key: &p.key }));

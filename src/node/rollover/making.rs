@@ -6,6 +6,7 @@ use crate::config::{KeyPair, ServerMode, ServerSection, TrustpointSection};
 use crate::node::NodeError;
 use crate::node::archive::Archiving;
 use crate::node::keys::note_generated;
+use crate::node::start::DEFAULT_RSA_BITS;
 use crate::node::surroundings::Surroundings;
 use crate::pki::{KeyKind, SigningKey, Time};
 use crate::store::{Authority, NewAuthority, Phase, Role, Store, StoreError};
@@ -110,11 +111,12 @@ impl Making<'_> {
         Ok(key)
     }
 
-    /// As the trustpoint says now, else as the key is that acts.
+    /// As the trustpoint says now, else as the key is that acts; but no weak one once more.
     fn kind(&self) -> KeyKind {
-        match &self.trustpoint.key {
-            Some(KeyPair::Rsa { bits: Some(bits), .. }) => KeyKind::Rsa { bits: *bits as usize },
-            _ => self.ca.key().public_key().kind(),
+        match (&self.trustpoint.key, self.ca.key().public_key().kind()) {
+            (Some(KeyPair::Rsa { bits: Some(bits), .. }), _) => KeyKind::Rsa { bits: *bits as usize },
+            (_, KeyKind::Rsa { bits }) => KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) },
+            (_, kind) => kind,
         }
     }
 

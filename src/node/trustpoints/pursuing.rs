@@ -53,7 +53,7 @@ impl Work {
                 return Ok(self.note_failure(request, &error, may_heal)?);
             }
         };
-        Ok(match answer {
+        match answer {
             Answered::Issued(certificates) => self.keep(&held, request, &certificates[0])?,
             Answered::Pending => self.note_pending(request)?,
             // The CA has forgotten the request; it is sent again.
@@ -69,7 +69,8 @@ impl Work {
                 self.note_end(request, format!("the CA has refused the request{info}{text}"))?;
             }
             Answered::Crl(_) => {}
-        })
+        }
+        Ok(())
     }
 
     /// Asks the CA for the certificate of a request.
