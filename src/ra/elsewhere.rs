@@ -3,7 +3,7 @@
 //! What was granted is recorded as to be asked for before the other CA hears of it; a thread of its own asks
 //! ([`forward`](super::forward)), polls and keeps what comes back. A device sees PENDING until then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +57,8 @@ pub struct Elsewhere {
     /// Of CAs: that which issues, and those above it.
     chain: Vec<Certificate>,
     list: Mutex<List>,
+    /// Held while the CRL is fetched.
+    fetching: Mutex<()>,
     pub(super) bell: Bell,
 }
 
@@ -70,6 +72,24 @@ struct List {
     error: Option<Arc<str>>,
 }
 
+impl List {
+    /// Whether it is to be fetched again.
+    fn is_due(&self, now: Time) -> bool {
+        let again = if self.error.is_some() { RETRY_CRL } else { REFRESH_CRL };
+        // A clock that went back makes nothing newer.
+        self.asked.is_none_or(|asked| now >= asked.plus(again) || now < asked)
+    }
+
+    fn current(&self, now: Time) -> Result<Crl, Arc<str>> {
+        let current = self.crl.clone().filter(|crl| crl.check_current(now).is_ok());
+        let missing = match self.asked {
+            None => "it is being fetched".into(),
+            Some(_) => self.error.clone().unwrap_or_else(|| "it is out of date".into()),
+        };
+        current.ok_or(missing)
+    }
+}
+
 impl Elsewhere {
     /// The CA `above`, for the server `label`.
     pub fn new(
@@ -81,8 +101,8 @@ impl Elsewhere {
     ) -> Self {
         let chain = std::iter::once(above.certificates.ca()).chain(above.certificates.chain());
         let chain = chain.cloned().collect();
-        let (list, bell) = Default::default();
-        Self { label: label.to_owned(), store, settings, registrar, above, chain, list, bell }
+        let (list, fetching, bell) = Default::default();
+        Self { label: label.to_owned(), store, settings, registrar, above, chain, list, fetching, bell }
     }
 
     /// The certificate of the CA.
@@ -97,23 +117,50 @@ impl Elsewhere {
 
     /// The CRL of the CA, of the last minutes; an older one that is still in date when no newer one can be had.
     pub fn crl(&self, now: Time) -> Result<Crl, Arc<str>> {
-        // Held while it is fetched: of many that ask at once one fetches.
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = if list.error.is_some() { RETRY_CRL } else { REFRESH_CRL };
-        // A clock that went back makes nothing newer.
-        if list.asked.is_none_or(|asked| now >= asked.plus(again) || now < asked) {
-            list.asked = Some(now);
-            match self.fetch_crl(now) {
-                Ok(crl) => (list.crl, list.error) = (Some(crl), None),
-                Err(error) => {
-                    tracing::warn!(server = self.label, %error, "the CRL of the CA above could not be had");
-                    list.error = Some(error.into());
-                }
+        let known = self.crl_at_hand(now);
+        if known.is_ok() || !self.list().is_due(now) {
+            return known;
+        }
+        // Somebody fetches it, who may be done by now.
+        let _fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.list().is_due(now) {
+            self.renew_crl(now);
+        }
+        self.list().current(now)
+    }
+
+    /// The same for those who may be anybody: of many that ask at once one fetches, and none waits for it, since a CA
+    /// that does not answer would keep them all.
+    fn crl_at_hand(&self, now: Time) -> Result<Crl, Arc<str>> {
+        if self.list().is_due(now) {
+            let fetching = match self.fetching.try_lock() {
+                Ok(fetching) => Some(fetching),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if fetching.is_some() && self.list().is_due(now) {
+                self.renew_crl(now);
             }
         }
-        let current = list.crl.clone().filter(|crl| crl.check_current(now).is_ok());
-        let missing = || list.error.clone().unwrap_or_else(|| "it is out of date".into());
-        current.ok_or_else(missing)
+        self.list().current(now)
+    }
+
+    /// By whoever holds `fetching`.
+    fn renew_crl(&self, now: Time) {
+        let fetched = self.fetch_crl(now);
+        let mut list = self.list();
+        list.asked = Some(now);
+        match fetched {
+            Ok(crl) => (list.crl, list.error) = (Some(crl), None),
+            Err(error) => {
+                tracing::warn!(server = self.label, %error, "the CRL of the CA above could not be had");
+                list.error = Some(error.into());
+            }
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetch_crl(&self, now: Time) -> Result<Crl, String> {
@@ -322,7 +369,7 @@ impl Certifier for Elsewhere {
         if key.is_some_and(|key| key != self.certificate().key_identifier()) {
             return Ok(None);
         }
-        let crl = self.crl(now).map_err(Refused::NoCrl)?;
+        let crl = self.crl_at_hand(now).map_err(Refused::NoCrl)?;
         Ok(Some(Listed {
             authority: 0,
             der: crl.der().clone(),
@@ -336,7 +383,7 @@ impl Certifier for Elsewhere {
         if issuer != self.certificate().subject_raw() {
             return Ok(None);
         }
-        self.crl(now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
+        self.crl_at_hand(now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
     }
 }
 
