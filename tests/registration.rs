@@ -213,6 +213,7 @@ impl Registration {
             Above {
                 upper: Upper::new("http://192.0.2.1/scep", self.transport.clone()),
                 certificates: CaCertificates::sorted(vec![self.above.clone()]).unwrap(),
+                next: None,
                 poll_every: Duration::from_secs(60),
                 without_crl: self.transparent,
             },

@@ -180,6 +180,58 @@ fn the_next_ca_is_believed_when_the_ca_of_now_says_so() {
     assert!(next_ca::decode(&spoilt, &[current.ca()]).is_err());
 }
 
+#[test]
+fn an_ra_puts_its_next_certificate_beside_what_the_ca_has_signed() {
+    let scene = Scene::new();
+    let now = registrar(&scene.ca.ca, Mark::Name);
+    let direct = CaCertificates::sorted(vec![scene.ca.ca.certificate.clone()]).unwrap();
+    let current = CaCertificates::sorted(vec![direct.ca().clone(), now.certificate.clone()]).unwrap();
+    assert_eq!(current.registrars(), std::slice::from_ref(&now.certificate));
+    let next = successor("cn=fake, o=Test", 40);
+    let signed = next_ca::encode(&[next.certificate.der()], direct.ca(), &scene.ca.ca.key).unwrap();
+    let offers = |beside: &[&Certificate], current: &CaCertificates| {
+        let beside: Vec<_> = beside.iter().map(|certificate| certificate.der()).collect();
+        scene.ca.will_answer_next(next_ca::with_certificates(&signed, &beside).unwrap());
+        scene.upper.next_ca_certificates(current).unwrap().expect("a next CA")
+    };
+    let own = registrar(&next, Mark::Name).certificate;
+    let found = offers(&[&own], &current);
+    assert_eq!((found.ca(), found.registrars()), (&next.certificate, std::slice::from_ref(&own)));
+    assert_eq!(found.recipient().unwrap(), &own);
+
+    // What anybody might put there: an RA that is not marked as one, one of another name, one that the next CA has not
+    // issued, another CA, which has issued an RA as well; and any RA for who has asked none.
+    let other = successor("cn=fake, o=Test", 50);
+    let others = [
+        registrar(&next, Mark::None).certificate,
+        registrar(&next, Mark::Purpose).certificate,
+        now.certificate.clone(),
+        registrar(&other, Mark::Name).certificate,
+        other.certificate,
+    ];
+    let found = offers(&others.iter().collect::<Vec<_>>(), &current);
+    assert_eq!((found.ca(), found.registrars()), (&next.certificate, &[][..]));
+    let all: Vec<_> = others.iter().chain([&own]).collect();
+    assert_eq!(offers(&all, &current).registrars(), std::slice::from_ref(&own));
+    assert_eq!(offers(&[&own], &direct).registrars(), []);
+
+    // Only beside it: the next CA must be signed.
+    let bare = next_ca::encode(&[], direct.ca(), &scene.ca.ca.key).unwrap();
+    scene.ca.will_answer_next(next_ca::with_certificates(&bare, &[next.certificate.der()]).unwrap());
+    scene.upper.next_ca_certificates(&current).unwrap_err();
+
+    // What the CA has signed of its own RAs gives way to the RA that answers.
+    let signed_with = registrar(&next, Mark::Purpose).certificate;
+    let both = [next.certificate.der(), signed_with.der()];
+    let signed = next_ca::encode(&both, direct.ca(), &scene.ca.ca.key).unwrap();
+    scene.ca.will_answer_next(signed.clone());
+    let found = scene.upper.next_ca_certificates(&current).unwrap().unwrap();
+    assert_eq!(found.registrars(), [signed_with]);
+    scene.ca.will_answer_next(next_ca::with_certificates(&signed, &[own.der()]).unwrap());
+    let found = scene.upper.next_ca_certificates(&current).unwrap().unwrap();
+    assert_eq!(found.registrars(), [own]);
+}
+
 /// A CA certificate for the time after, of so many years from now.
 fn successor(subject: &str, years: u64) -> Party {
     let now = tokenca::pki::Time::now();

@@ -96,12 +96,14 @@ pub fn state(f: &mut fmt::Formatter<'_>, report: &RolloverReport) -> fmt::Result
     // What IOS does not say.
     if let Some(sha256) = &report.fingerprint_sha256 {
         writeln!(f, "  Rollover CA certificate fingerprint SHA256: {}", groups(sha256))?;
-        let clients = &report.clients;
-        writeln!(
-            f,
-            "  Rollover clients: {} ready, {} not yet; rollover CA certificate fetched from {} addresses",
-            clients.ready, clients.missing, report.fetched
-        )?;
+        match &report.clients {
+            Some(clients) => writeln!(
+                f,
+                "  Rollover clients: {} ready, {} not yet; rollover CA certificate fetched from {} addresses",
+                clients.ready, clients.missing, report.fetched
+            )?,
+            None => writeln!(f, "  Rollover CA certificate fetched from {} addresses", report.fetched)?,
+        }
     }
     Ok(())
 }
@@ -122,11 +124,12 @@ impl fmt::Display for Info {
             .iter()
             .try_for_each(|time| writeln!(f, "  Rollover CA certificate takes over: {time}"))?;
         report.key.iter().try_for_each(|key| writeln!(f, "  Rollover CA key: {key}"))?;
-        if report.clients.missing > 0 {
+        let Some(clients) = &report.clients else { return Ok(()) };
+        if clients.missing > 0 {
             writeln!(f, "Without a certificate of the rollover CA:")?;
         }
-        report.clients.subjects.iter().try_for_each(|subject| writeln!(f, "  {subject}"))?;
-        match report.clients.missing.checked_sub(report.clients.subjects.len() as u64) {
+        clients.subjects.iter().try_for_each(|subject| writeln!(f, "  {subject}"))?;
+        match clients.missing.checked_sub(clients.subjects.len() as u64) {
             Some(more @ 1..) => writeln!(f, "  and {more} more"),
             _ => Ok(()),
         }
@@ -189,7 +192,7 @@ mod tests {
             status: RolloverStatus::Withheld("no token\nhint: plug it in".into()),
             fingerprint_md5: Some("00".into()),
             fingerprint_sha256: Some("00".into()),
-            clients,
+            clients: Some(clients),
             ..RolloverReport::default()
         };
         let text = Info(report).to_string();

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use x509_cert::ext::pkix::KeyUsages;
 
 use crate::config::{RevocationMethod, ServerMode};
-use crate::pki::{Certificate, Name, Time, path};
-use crate::ra::{Above, Elsewhere, Forwarder, Keys, Manner, Ra, Registrar, Responder};
+use crate::pki::{Certificate, Name, Time, chain, path};
+use crate::ra::{
+    Above, Coming, Elsewhere, Forwarder, Keys, Manner, NextKeys, Offer, Ra, Registrar, Responder, number_of,
+};
 use crate::scep::AlgorithmPolicy;
 use crate::store::{Authority, NewAuthority, Phase, Role, Store, TrustedKind, UpperPhase};
 use crate::token::{Priority, Token, TokenKey};
@@ -80,6 +82,11 @@ impl Start<'_> {
             )));
         };
         let (above, own) = (self.above()?, self.own()?);
+        // What is not needed today keeps no server from starting.
+        let (next, next_trouble) = match self.coming() {
+            Ok(next) => (next, None),
+            Err(error) => (None, Some(chain(&error))),
+        };
         if !own.key.can_decrypt() {
             return Err(NodeError::Refused(format!(
                 "the key \"{}\" of the RA cannot decrypt, which SCEP needs",
@@ -104,10 +111,16 @@ impl Start<'_> {
             Above {
                 upper,
                 certificates: above,
+                next: next.as_ref().map(|(coming, _)| coming.clone()),
                 poll_every: self.trustpoint.enrollment.retry_after(),
                 without_crl: self.trustpoint.checking.revocation().contains(&RevocationMethod::None),
             },
         ));
+        let next = next.map(|(coming, key)| NextKeys {
+            authority: number_of(coming.certificates.ca()),
+            decrypter: Responder { certificate: coming.registrar, key: Arc::new(key) },
+            offer: Offer::HandedOn(elsewhere.clone()),
+        });
         let keys = Keys {
             signer: Responder {
                 certificate: own.certificate.clone(),
@@ -115,7 +128,7 @@ impl Start<'_> {
             },
             decrypter: Responder { certificate: own.certificate, key: Arc::new(own.key) },
             separate: true,
-            next: None,
+            next,
             fetches: self.fetches.clone(),
         };
         let ra = Ra::new(
@@ -130,7 +143,13 @@ impl Start<'_> {
             |source| NodeError::Io { what: format!("starting a thread for {}", self.label), source },
         )?;
         let acting = Acting::Registrar { elsewhere, forwarder };
-        Ok(Started { acting, ra: self.vouched(ra), next_trouble: None, notes: Notes::default() })
+        Ok(Started { acting, ra: self.vouched(ra), next_trouble, notes: Notes::default() })
+    }
+
+    /// What comes after the CA above, once the trustpoint has a certificate of it; with the key of that.
+    fn coming(&self) -> Result<Option<(Coming, TokenKey)>, NodeError> {
+        let next = self.around.trustpoints.coming(self.label)?;
+        Ok(next.map(|next| (Coming { certificates: next.ca, registrar: next.certificate }, next.key)))
     }
 
     /// The certificates of the CA above.
@@ -240,7 +259,7 @@ impl CertServer {
         }
     }
 
-    /// An RA whose trustpoint has another certificate now, renewed or of the CA's next time, starts anew with it.
+    /// An RA whose trustpoint has another certificate, of now or of the CA's next time, starts anew with it.
     pub(super) fn tick_registrar(
         &self,
         elsewhere: &Elsewhere,
@@ -248,16 +267,25 @@ impl CertServer {
         now: Time,
     ) -> Result<(), NodeError> {
         let trustpoints = &status.around.trustpoints;
-        // A shadow certificate begins when the CA of now ends.
-        if let Some(next) = trustpoints.identity(&self.label, true)?
-            && next.certificate.is_valid_at(now)
-        {
-            trustpoints.promote(&self.label)?;
+        trustpoints.promote_if_due(&self.label, now)?;
+        let Some(held) = registrar(self.store.as_ref(), &self.label)? else { return Ok(()) };
+        let coming = trustpoints.coming(&self.label);
+        // Away with its token is not gone: then it is tried again, and told.
+        let changes = match &coming {
+            Ok(coming) => {
+                let known = elsewhere.coming();
+                coming.as_ref().map(|next| (&next.certificate, &next.ca))
+                    != known.map(|known| (&known.registrar, &known.certificates))
+            }
+            Err(_) => false,
+        };
+        if changes {
+            self.fetches.forget();
         }
-        match registrar(self.store.as_ref(), &self.label)? {
-            Some(held) if held != *elsewhere.registrar() => self.restart(now),
-            _ => Ok(()),
+        if held != *elsewhere.registrar() || changes {
+            self.restart(now)?;
         }
+        coming.map(drop)
     }
 }
 

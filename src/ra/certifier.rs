@@ -24,8 +24,8 @@ pub trait Certifier: Send + Sync {
     /// Certificates of CAs: of that which issues, then of those above it, so far as they are known. Never empty.
     fn certificates(&self) -> &[Certificate];
 
-    /// Certificates of CAs from that which issued with this authority of the store on, that which acts when `None`.
-    fn chain(&self, authority: Option<u64>) -> Vec<Certificate>;
+    /// Certificates of CAs from that which issued this one on.
+    fn chain(&self, certificate: &store::Certificate) -> Vec<Certificate>;
 
     /// Whether the CA issued this certificate.
     fn issued(&self, certificate: &Certificate, now: Time) -> Result<Option<Ours>, CaError>;
@@ -110,9 +110,9 @@ impl Certifier for Ca {
         self.certificates()
     }
 
-    fn chain(&self, authority: Option<u64>) -> Vec<Certificate> {
+    fn chain(&self, certificate: &store::Certificate) -> Vec<Certificate> {
         let mut chain = self.certificates().to_vec();
-        if let Ok(issuer) = self.issuer(authority) {
+        if let Ok(issuer) = self.issuer(certificate.authority) {
             chain[0] = issuer.certificate().clone();
         }
         chain

@@ -3,24 +3,23 @@
 //! What was granted is recorded as to be asked for before the other CA hears of it; a thread of its own asks
 //! ([`forward`](super::forward)), polls and keeps what comes back. A device sees PENDING until then.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::ca::{self, Application, CaError, Meter, Ours, Outcome, Settings};
-use crate::pki::crl::Crl;
 use crate::pki::path::{self, Path};
-use crate::pki::{
-    Certificate, Class, Csr, DecryptionKey, PublicKey, Serial, SigningKey, Standing, Time, chain,
-};
+use crate::pki::{Certificate, Class, Csr, DecryptionKey, PublicKey, Serial, SigningKey, Standing, Time};
 use crate::policy::{self, Approved, Authorization, Examined};
-use crate::scep::{MessageType, TransactionId, client};
+use crate::scep::{MessageType, TransactionId};
 use crate::store::{self, Enrollment, NewEnrollment, State, Store, StoreError, Submission};
 use crate::trustpoint::{Answered, CaCertificates, ClientError, ClientRequest, Upper};
 
 use super::certifier::{Certifier, Listed};
-use super::forward::{Bell, failed};
+use super::coming::{Coming, HandedOn, number_of};
+use super::forward::Bell;
+use super::lists::{Issuer, Lists};
 use super::told::Refused;
 
 /// How this server stands before the other CA.
@@ -41,6 +40,8 @@ pub struct Above {
     pub upper: Upper,
     /// Its certificate, those above it, and those of RAs before it.
     pub certificates: CaCertificates,
+    /// The time after it.
+    pub next: Option<Coming>,
     /// Longest time between two polls.
     pub poll_every: Duration,
     /// Whether its certificates count while its CRL cannot be had (`revocation-check none`).
@@ -56,38 +57,9 @@ pub struct Elsewhere {
     pub(super) above: Above,
     /// Of CAs: that which issues, and those above it.
     chain: Vec<Certificate>,
-    list: Mutex<List>,
-    /// Held while the CRL is fetched.
-    fetching: Mutex<()>,
+    pub(super) lists: Lists,
+    pub(super) handed_on: HandedOn,
     pub(super) bell: Bell,
-}
-
-/// The CRL of the other CA, so far as it is known.
-#[derive(Default)]
-struct List {
-    crl: Option<Crl>,
-    /// When it was asked for last.
-    asked: Option<Time>,
-    /// Why it did not come then.
-    error: Option<Arc<str>>,
-}
-
-impl List {
-    /// Whether it is to be fetched again.
-    fn is_due(&self, now: Time) -> bool {
-        let again = if self.error.is_some() { RETRY_CRL } else { REFRESH_CRL };
-        // A clock that went back makes nothing newer.
-        self.asked.is_none_or(|asked| now >= asked.plus(again) || now < asked)
-    }
-
-    fn current(&self, now: Time) -> Result<Crl, Arc<str>> {
-        let current = self.crl.clone().filter(|crl| crl.check_current(now).is_ok());
-        let missing = match self.asked {
-            None => "it is being fetched".into(),
-            Some(_) => self.error.clone().unwrap_or_else(|| "it is out of date".into()),
-        };
-        current.ok_or(missing)
-    }
 }
 
 impl Elsewhere {
@@ -99,10 +71,10 @@ impl Elsewhere {
         registrar: Registrar,
         above: Above,
     ) -> Self {
-        let chain = std::iter::once(above.certificates.ca()).chain(above.certificates.chain());
-        let chain = chain.cloned().collect();
-        let (list, fetching, bell) = Default::default();
-        Self { label: label.to_owned(), store, settings, registrar, above, chain, list, fetching, bell }
+        let chain = whole_chain(&above.certificates);
+        let (lists, handed_on, bell) = Default::default();
+        let label = label.to_owned();
+        Self { label, store, settings, registrar, above, chain, lists, handed_on, bell }
     }
 
     /// The certificate of the CA.
@@ -115,71 +87,6 @@ impl Elsewhere {
         &self.registrar.certificate
     }
 
-    /// The CRL of the CA, of the last minutes; an older one that is still in date when no newer one can be had.
-    pub fn crl(&self, now: Time) -> Result<Crl, Arc<str>> {
-        let known = self.crl_at_hand(now);
-        if known.is_ok() || !self.list().is_due(now) {
-            return known;
-        }
-        // Somebody fetches it, who may be done by now.
-        let _fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.list().is_due(now) {
-            self.renew_crl(now);
-        }
-        self.list().current(now)
-    }
-
-    /// The same for those who may be anybody: of many that ask at once one fetches, and none waits for it, since a CA
-    /// that does not answer would keep them all.
-    fn crl_at_hand(&self, now: Time) -> Result<Crl, Arc<str>> {
-        if self.list().is_due(now) {
-            let fetching = match self.fetching.try_lock() {
-                Ok(fetching) => Some(fetching),
-                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            };
-            if fetching.is_some() && self.list().is_due(now) {
-                self.renew_crl(now);
-            }
-        }
-        self.list().current(now)
-    }
-
-    /// By whoever holds `fetching`.
-    fn renew_crl(&self, now: Time) {
-        let fetched = self.fetch_crl(now);
-        let mut list = self.list();
-        list.asked = Some(now);
-        match fetched {
-            Ok(crl) => (list.crl, list.error) = (Some(crl), None),
-            Err(error) => {
-                tracing::warn!(server = self.label, %error, "the CRL of the CA above could not be had");
-                list.error = Some(error.into());
-            }
-        }
-    }
-
-    fn list(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn fetch_crl(&self, now: Time) -> Result<Crl, String> {
-        let ca = self.certificate();
-        let signer = &self.registrar.certificate;
-        let content = client::issuer_and_serial(signer);
-        let transaction = TransactionId::new(b"GetCRL");
-        let answer = self.send(MessageType::GetCrl, &transaction, &content, signer, None, &Meter::new());
-        let der = match answer.map_err(|error| chain(&error))? {
-            Answered::Crl(der) => der,
-            Answered::Failed { info, text } => return Err(failed(info, text)),
-            Answered::Issued(_) | Answered::Pending => return Err("the CA answered something else".into()),
-        };
-        let crl = Crl::parse(der).map_err(|error| chain(&error))?;
-        crl.check_issuer(ca, &self.rules(now)).map_err(|fault| chain(&fault))?;
-        crl.check_current(now).map_err(|fault| chain(&fault))?;
-        Ok(crl)
-    }
-
     /// Sends a message, signed with the key of this server, and reads the answer.
     pub(super) fn send(
         &self,
@@ -187,9 +94,13 @@ impl Elsewhere {
         transaction: &TransactionId,
         content: &[u8],
         signer: &Certificate,
+        to: &CaCertificates,
         wanted: Option<&PublicKey>,
         meter: &Meter,
     ) -> Result<Answered, ClientError> {
+        // When the CA has rolled over and this server is about to, the next one answers.
+        let next = self.coming().map(|coming| &coming.certificates);
+        let trusted: Vec<_> = std::iter::once(&self.above.certificates).chain(next).collect();
         self.above.upper.send(&ClientRequest {
             kind,
             transaction,
@@ -197,13 +108,13 @@ impl Elsewhere {
             signer,
             key: &meter.signing(self.registrar.key.as_ref()),
             decrypter: &meter.decrypting(self.registrar.decrypter.as_ref()),
-            to: &self.above.certificates,
-            trusted: &[&self.above.certificates],
+            to,
+            trusted: &trusted,
             wanted,
         })
     }
 
-    fn rules(&self, now: Time) -> path::Rules {
+    pub(super) fn rules(&self, now: Time) -> path::Rules {
         let weak = self.settings.rules.md5;
         // What has expired renews nothing: that is for policy to say.
         path::Rules {
@@ -264,25 +175,35 @@ impl Certifier for Elsewhere {
         &self.chain
     }
 
-    fn chain(&self, _: Option<u64>) -> Vec<Certificate> {
-        self.chain.clone()
+    fn chain(&self, certificate: &store::Certificate) -> Vec<Certificate> {
+        let issuer = Certificate::parse(&certificate.der).ok().and_then(|issued| self.issuer_of(&issued));
+        issuer.map_or_else(|| self.chain.clone(), |issuer| whole_chain(issuer.ca))
     }
 
     /// By the CA's signature; as what it was granted where that was done here. One whose standing cannot be
     /// found out is nobody's, unless the trustpoint says that it may pass.
     fn issued(&self, certificate: &Certificate, now: Time) -> Result<Option<Ours>, CaError> {
-        let ca = self.certificate();
-        if certificate.issuer_raw() != ca.subject_raw() {
+        if certificate.issuer_raw() != self.certificate().subject_raw() {
             return Ok(None);
         }
         let record = self.store.certificate(&self.label, certificate.serial())?;
         let known = record.filter(|record| record.der == certificate.der());
-        let anchors = std::slice::from_ref(ca);
-        if known.is_none() && Path::find(certificate, &[], anchors, &self.rules(now)).is_err() {
+        let issuer = self.issuer_of(certificate);
+        let is_good = |issuer: &Issuer<'_>| {
+            Path::find(certificate, &[], std::slice::from_ref(issuer.ca.ca()), &self.rules(now)).is_ok()
+        };
+        if known.is_none() && !issuer.as_ref().is_some_and(is_good) {
             return Ok(None);
         }
-        let revoked = match self.crl(now) {
-            Ok(crl) => matches!(crl.standing(certificate.serial()), Standing::Revoked { .. }),
+        let crl = match &issuer {
+            Some(issuer) => self.crl_of(issuer, now).map(Some),
+            // Of a CA that was: its certificates have ended with it, which is for policy to say.
+            None if now > certificate.not_after() => Ok(None),
+            None => Err("the CA that has issued it is neither that of now nor the next".into()),
+        };
+        let revoked = match crl {
+            Ok(None) => false,
+            Ok(Some(crl)) => matches!(crl.standing(certificate.serial()), Standing::Revoked { .. }),
             Err(_) if self.above.without_crl => false,
             Err(error) => {
                 tracing::warn!(server = self.label, serial = %certificate.serial(), %error,
@@ -332,11 +253,17 @@ impl Certifier for Elsewhere {
         &self,
         transaction: &[u8],
         signer_key: &[u8; 32],
-        _: Option<u64>,
+        authority: Option<u64>,
         _: &Meter,
         _: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        let found = self.store.enrollment_of(&self.label, transaction, signer_key)?;
+        // A device may have one transaction for its key with either CA.
+        let (asked, unnamed) =
+            (authority.unwrap_or_else(|| number_of(self.certificate())), authority.is_none());
+        let found = match self.store.enrollment_to(&self.label, transaction, signer_key, asked, unnamed)? {
+            Some(found) => Some(found),
+            None => self.store.enrollment_of(&self.label, transaction, signer_key)?,
+        };
         found.map(|enrollment| self.outcome(enrollment)).transpose()
     }
 
@@ -366,12 +293,11 @@ impl Certifier for Elsewhere {
     }
 
     fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused> {
-        if key.is_some_and(|key| key != self.certificate().key_identifier()) {
-            return Ok(None);
-        }
-        let crl = self.crl_at_hand(now).map_err(Refused::NoCrl)?;
+        let is_asked = |issuer: &Issuer<'_>| key.is_none_or(|key| key == issuer.ca.ca().key_identifier());
+        let Some(issuer) = self.issuers().find(is_asked) else { return Ok(None) };
+        let crl = self.crl_at_hand(&issuer, now).map_err(Refused::NoCrl)?;
         Ok(Some(Listed {
-            authority: 0,
+            authority: number_of(issuer.ca.ca()),
             der: crl.der().clone(),
             number: crl.number().unwrap_or_default(),
             this_update: crl.this_update(),
@@ -379,16 +305,18 @@ impl Certifier for Elsewhere {
         }))
     }
 
-    fn crl_for(&self, issuer: &[u8], _: &Serial, now: Time) -> Result<Option<Bytes>, Refused> {
+    fn crl_for(&self, issuer: &[u8], serial: &Serial, now: Time) -> Result<Option<Bytes>, Refused> {
         if issuer != self.certificate().subject_raw() {
             return Ok(None);
         }
-        self.crl_at_hand(now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
+        let Some(issuer) = self.issuer_with(serial) else { return Ok(None) };
+        self.crl_at_hand(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
     }
 }
 
+/// Of the CA, and of those above it.
+fn whole_chain(ca: &CaCertificates) -> Vec<Certificate> {
+    std::iter::once(ca.ca()).chain(ca.chain()).cloned().collect()
+}
+
 const REJECTED: &str = "rejected";
-/// A revocation at the CA is seen here after so long.
-const REFRESH_CRL: Duration = Duration::from_secs(300);
-/// A CA that did not answer is left alone for so long: whoever asks would wait for it.
-const RETRY_CRL: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use crate::ca::{CaError, Meter};
 use crate::pki::{Certificate, Csr, Hash, Name, Time, chain, hex};
 use crate::scep::{FailInfo, MessageType, TransactionId, client};
 use crate::store::{Enrollment, Forward, Issued, Stage, StoreError};
-use crate::trustpoint::Answered;
+use crate::trustpoint::{Answered, CaCertificates};
 
 use super::elsewhere::Elsewhere;
 
@@ -47,6 +47,7 @@ impl Forwarder {
                 // One that was stopped a moment ago may still wait for an answer: two requests at once would bring
                 // two certificates.
                 let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                asking.fetch_next(clock());
                 let failed = asking.forward_due(due, &clock).unwrap_or_else(|error| {
                     tracing::error!(server = asking.label, error = %chain(&error), "requests are not sent on");
                     true
@@ -139,7 +140,11 @@ impl Elsewhere {
                 return Ok(Tried::Ended);
             }
         };
-        match (self.ask(enrollment, &csr, *stage, &meter, now), stage) {
+        let Some(to) = self.asked_of(enrollment.authority) else {
+            self.store.refuse_forwarded(&self.label, id, GONE, now)?;
+            return Ok(Tried::Ended);
+        };
+        match (self.ask(enrollment, &csr, *stage, to, &meter, now), stage) {
             (Ok(Answered::Issued(certificates)), _) => {
                 let Some(certificate) = certificates.into_iter().next() else {
                     let trouble = Trouble::lasting("there is no certificate in the answer");
@@ -176,6 +181,7 @@ impl Elsewhere {
         enrollment: &Enrollment,
         csr: &Csr,
         stage: Stage,
+        to: &CaCertificates,
         meter: &Meter,
         now: Time,
     ) -> Result<Answered, Trouble> {
@@ -193,13 +199,13 @@ impl Elsewhere {
         let (kind, content) = match stage {
             Stage::Asking => (MessageType::PkcsReq, csr.der()),
             Stage::Waiting => {
-                poll = client::issuer_and_subject(self.certificate().subject_raw(), csr.subject_raw());
+                poll = client::issuer_and_subject(to.ca().subject_raw(), csr.subject_raw());
                 (MessageType::CertPoll, poll.as_slice())
             }
         };
         tracing::debug!(target: "CRYPTO_CS", "reqID={} is sent to the CA above, transaction {transaction}",
             enrollment.id);
-        self.send(kind, &transaction, content, &signer, Some(csr.public_key()), meter)
+        self.send(kind, &transaction, content, &signer, to, Some(csr.public_key()), meter)
             .map_err(|error| Trouble { text: chain(&error), temporary: error.is_temporary() })
     }
 
@@ -390,4 +396,6 @@ const LASTING: Duration = Duration::from_secs(3600);
 const FOREVER: Time = Time::from_unix(i64::MAX as u64);
 /// Requests read at a time.
 const PAGE: usize = 100;
+/// A CA that was neither followed by the one of now nor is the next.
+const GONE: &str = "the CA that it was for is gone";
 const DAY: Duration = Duration::from_secs(86_400);

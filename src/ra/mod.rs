@@ -3,9 +3,11 @@
 mod answer;
 mod certifier;
 mod challenge;
+mod coming;
 mod elsewhere;
 mod enroll;
 mod forward;
+mod lists;
 mod next;
 mod operation;
 mod replies;
@@ -24,10 +26,11 @@ use crate::store::Store;
 pub use answer::{Answer, Body, Cache};
 pub use certifier::{Certifier, Listed};
 pub use challenge::challenge_digest;
+pub use coming::{Coming, number_of};
 pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
 pub use forward::Forwarder;
-pub use next::{Fetches, NextKeys};
+pub use next::{Fetches, NextKeys, Offer};
 
 use next::Next;
 use replies::Replies;
@@ -104,7 +107,6 @@ pub struct Ra {
     vouch: Option<Box<Vouch>>,
     replies: Replies,
     /// Bodies that never change while it runs.
-    caps: Bytes,
     ca_cert: (&'static str, Bytes),
     ca_chain: Bytes,
     certificate: Bytes,
@@ -136,7 +138,6 @@ impl Ra {
             (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
         };
         Ok(Self {
-            caps: scep::Capabilities::serving(&algorithms, next.is_some()).to_string().into(),
             certificate: Bytes::copy_from_slice(cas[0]),
             ca_cert: (ca_cert.0, ca_cert.1.into()),
             ca_chain: scep::certs_only(&cas).into(),
@@ -172,7 +173,7 @@ impl Ra {
     /// Answers what `peer` asks at `now`.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         match asked {
-            Asked::CaCaps => Answer::ok("text/plain", self.caps.clone()),
+            Asked::CaCaps => self.ca_caps(),
             Asked::CaCert => Answer::ok(self.ca_cert.0, self.ca_cert.1.clone()),
             Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
             Asked::NextCaCert => self.next_ca_cert(peer),
@@ -181,6 +182,11 @@ impl Ra {
             Asked::CrlOf(key) => self.crl(Some(&key), peer, now),
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
         }
+    }
+
+    fn ca_caps(&self) -> Answer {
+        let offers = self.next.as_ref().is_some_and(|next| next.answer().is_some());
+        Answer::ok("text/plain", scep::Capabilities::serving(&self.algorithms, offers).to_string())
     }
 
     fn certificate(&self) -> Answer {

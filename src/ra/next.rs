@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -10,18 +10,29 @@ use crate::ca::CaError;
 use crate::pki::{DecryptionKey, SigningKey};
 use crate::scep::{self, next_ca};
 
-use super::{Answer, Ra, Responder};
+use super::{Answer, Elsewhere, Ra, Responder};
 
 /// What serves requests to the next CA.
 pub struct NextKeys {
-    /// The authority that signs what is asked of it.
+    /// The authority that signs what is asked of it; of a CA elsewhere its [number](super::number_of).
     pub authority: u64,
-    /// Signs the answer to GetNextCACert: the CA of now.
-    pub signer: Responder<dyn SigningKey>,
     /// Opens them.
     pub decrypter: Responder<dyn DecryptionKey>,
-    /// What GetNextCACert tells, DER: the next CA certificate, then those of its SCEP keys or those above it.
-    pub certificates: Vec<Vec<u8>>,
+    /// How it is told of.
+    pub offer: Offer,
+}
+
+/// What GetNextCACert is answered with.
+pub enum Offer {
+    /// The certificates, signed here.
+    Signed {
+        /// The CA of now.
+        signer: Responder<dyn SigningKey>,
+        /// DER: the next CA certificate, then those of its SCEP keys or those above it.
+        certificates: Vec<Vec<u8>>,
+    },
+    /// What a CA elsewhere answers, once it has been asked.
+    HandedOn(Arc<Elsewhere>),
 }
 
 /// Who has fetched the next CA certificate, as far as can be known: GetNextCACert is anonymous.
@@ -32,27 +43,48 @@ pub(super) struct Next {
     /// The authority that signs what is asked of it.
     pub authority: u64,
     pub decrypter: Responder<dyn DecryptionKey>,
-    /// The answer to GetNextCACert, signed once.
-    answer: Bytes,
+    told: Told,
+}
+
+enum Told {
+    /// Signed once.
+    Signed(Bytes),
+    HandedOn(Arc<Elsewhere>),
 }
 
 impl Next {
-    /// Signs what GetNextCACert will be answered with.
+    /// Signs what GetNextCACert will be answered with, where that is done here.
     pub fn new(keys: NextKeys) -> Result<Self, CaError> {
-        let NextKeys { authority, signer, decrypter, certificates } = keys;
-        let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
-        let answer = next_ca::encode(&certificates, &signer.certificate, signer.key.as_ref())?;
-        Ok(Self { authority, decrypter, answer: answer.into() })
+        let NextKeys { authority, decrypter, offer } = keys;
+        let told = match offer {
+            Offer::Signed { signer, certificates } => {
+                let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+                let answer = next_ca::encode(&certificates, &signer.certificate, signer.key.as_ref())?;
+                Told::Signed(answer.into())
+            }
+            Offer::HandedOn(elsewhere) => Told::HandedOn(elsewhere),
+        };
+        Ok(Self { authority, decrypter, told })
+    }
+
+    /// The answer to GetNextCACert, if it can be given now.
+    pub fn answer(&self) -> Option<Bytes> {
+        match &self.told {
+            Told::Signed(answer) => Some(answer.clone()),
+            Told::HandedOn(elsewhere) => elsewhere.next_answer(),
+        }
     }
 }
 
 impl Ra {
     /// GetNextCACert.
     pub(super) fn next_ca_cert(&self, peer: IpAddr) -> Answer {
-        let Some(next) = &self.next else { return Answer::not_found("there is no next CA certificate yet") };
+        let Some(answer) = self.next.as_ref().and_then(Next::answer) else {
+            return Answer::not_found("there is no next CA certificate yet");
+        };
         self.fetches.note(peer);
         tracing::debug!(target: "CRYPTO_CS", "sending the rollover CA certificate to {peer}");
-        Answer::ok(scep::NEXT_CA_CERT, next.answer.clone())
+        Answer::ok(scep::NEXT_CA_CERT, answer)
     }
 }
 

@@ -61,15 +61,15 @@ impl Ra {
         let meter = Meter::new();
         let (answer, serial) = match self.done(&signed, peer, &meter, now) {
             Ok(Done::Certificate(certificate, repeatable)) => {
-                let serial = (repeatable == Repeatable::Yes).then_some(certificate.serial);
                 // Whoever asks for one of the next CA has its certificate already, or asks for it.
                 let above = match self.manner.chain {
-                    true => self.certifier.chain(certificate.authority),
+                    true => self.certifier.chain(&certificate),
                     false => Vec::new(),
                 };
                 let sent = std::iter::once(certificate.der.as_slice()).chain(above.iter().map(|ca| ca.der()));
                 let sent: Vec<&[u8]> = sent.collect();
-                (self.reply(&Outcome::Certificates(&sent), &signed, &meter), serial)
+                let answer = self.reply(&Outcome::Certificates(&sent), &signed, &meter);
+                (answer, (repeatable == Repeatable::Yes).then_some(certificate.serial))
             }
             Ok(Done::Crl(crl)) => (self.reply(&Outcome::Crl(&crl), &signed, &meter), None),
             Ok(Done::Pending) => (self.reply(&Outcome::Pending, &signed, &meter), None),

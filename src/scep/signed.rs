@@ -268,6 +268,31 @@ pub fn degenerate(certificates: &[&[u8]], crls: &[&[u8]]) -> Vec<u8> {
     content_info(rfc5911::ID_SIGNED_DATA, &data)
 }
 
+/// The same SignedData with these certificates behind those that are in it. No signature covers them (RFC 5652, 5.4), so
+/// every one stays as good as it was: all else is copied octet for octet.
+pub fn with_certificates(
+    input: &[u8],
+    certificates: &[&[u8]],
+    limits: &Limits,
+) -> Result<Vec<u8>, DecodeError> {
+    let (info, _) = ber::parse_prefix(input, limits)?;
+    let mut fields = content_of(&info, rfc5911::ID_SIGNED_DATA)?.sequence("SignedData")?;
+    let before = [
+        fields.read(Tag::INTEGER, "version")?,
+        fields.read(Tag::SET, "digestAlgorithms")?,
+        fields.read(Tag::SEQUENCE, "encapContentInfo")?,
+    ];
+    let set = fields.optional(Tag::context(0), "certificates")?;
+    let set = [set.as_ref().map_or(&[][..], Element::content), &certificates.concat()].concat();
+    let mut after = Vec::new();
+    while let Some(field) = fields.next("SignedData")? {
+        after.extend_from_slice(field.raw());
+    }
+    let before = before.map(|field| field.raw());
+    let data = sequence(&[before[0], before[1], before[2], &tlv(context(0), &[&set]), &after]);
+    Ok(content_info(rfc5911::ID_SIGNED_DATA, &data))
+}
+
 fn attribute(oid: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
     sequence(&[&asn1::oid(oid), &tlv(asn1::SET, &[value])])
 }

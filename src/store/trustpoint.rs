@@ -59,6 +59,17 @@ impl TrustedKind {
         }
     }
 
+    /// The same of the time now.
+    #[must_use]
+    pub const fn now(self) -> Self {
+        match self {
+            Self::Ca | Self::NextCa => Self::Ca,
+            Self::Ra | Self::NextRa => Self::Ra,
+            Self::Own | Self::NextOwn => Self::Own,
+            Self::OwnEncryption | Self::NextOwnEncryption => Self::OwnEncryption,
+        }
+    }
+
     /// Whether it is of the time after.
     pub const fn is_next(self) -> bool {
         matches!(self, Self::NextCa | Self::NextRa | Self::NextOwn | Self::NextOwnEncryption)

@@ -64,6 +64,21 @@ impl CaCertificates {
         self
     }
 
+    /// The same with the next certificates of an RA, of those that nobody has vouched for: issued by this CA, marked as
+    /// an RA's, and with the name of an RA of `current`. Where there are such, they take the place of what was there: an
+    /// RA stands before the RAs of its CA.
+    #[must_use]
+    pub fn registered_by(mut self, offered: Vec<Certificate>, current: &Self) -> Self {
+        let is_known =
+            |c: &Certificate| current.registrars.iter().any(|known| known.subject_raw() == c.subject_raw());
+        let counts = |c: &Certificate| !is_ca(c) && is_marked(c) && is_known(c) && is_from(c, &self.ca);
+        let counted: Vec<_> = offered.into_iter().filter(counts).collect();
+        if !counted.is_empty() {
+            self.registrars = counted;
+        }
+        self
+    }
+
     /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
     pub fn every(octets: &[u8]) -> Result<Vec<Certificate>, ClientError> {
         certificates(octets).map_err(unreadable)

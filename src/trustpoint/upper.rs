@@ -10,7 +10,8 @@ use crate::files::{Exchanged, FileUrl, Posted};
 use crate::pki::{Certificate, Cipher, DecryptionKey, Hash, KeyTransport, Name, PublicKey, SigningKey};
 use crate::scep::client::{self, Parties, Style};
 use crate::scep::{
-    self, AlgorithmPolicy, Capabilities, CertRep, FailInfo, MessageType, PkiStatus, TransactionId, next_ca,
+    self, AlgorithmPolicy, Capabilities, CertRep, FailInfo, MessageType, PkiStatus, TransactionId,
+    next_ca::{self, NextCa},
 };
 
 use super::{CaCertificates, ClientError, Transport};
@@ -112,16 +113,29 @@ impl Upper {
 
     /// GetNextCACert: the certificates of the time after `current`, whose CA has signed them: an RA may not (RFC 8894,
     /// 4.7.1), or it could name any CA at all. None when the server has none yet, or does not know the operation.
+    ///
+    /// The next certificate of an RA before the CA may be beside the signature. It counts when the next CA has issued
+    /// it, marked as an RA's, with the name of one of `current`; then for all that the CA has signed of its own RAs: who
+    /// has put it there is whom messages go to.
     pub fn next_ca_certificates(
         &self,
         current: &CaCertificates,
     ) -> Result<Option<CaCertificates>, ClientError> {
+        Ok(self.next_ca(current)?.map(|(certificates, _)| certificates))
+    }
+
+    /// The same, and the answer as it came: for an RA, which hands it on.
+    pub fn next_ca(
+        &self,
+        current: &CaCertificates,
+    ) -> Result<Option<(CaCertificates, Vec<u8>)>, ClientError> {
         let answer = match self.get("GetNextCACert", self.identifier.as_deref()) {
             Err(ClientError::Status { temporary: false, .. }) => return Ok(None),
             answer => answer?,
         };
-        // What the CA has signed beside its next certificate is that of its RA.
-        let next = CaCertificates::sorted(next_ca::decode(&answer.body, &[current.ca()])?)?.with_unmarked();
+        let NextCa { signed, beside } = next_ca::decode(&answer.body, &[current.ca()])?;
+        // What the CA has signed with its next certificate is that of its RA.
+        let next = CaCertificates::sorted(signed)?.with_unmarked();
         // Some servers answer with what everybody has until there is another.
         if next.ca() == current.ca() {
             return Ok(None);
@@ -136,7 +150,7 @@ impl Upper {
         if next.ca().not_after() <= current.ca().not_after() {
             return Err(ClientError::NotNext("it ends no later than that of now"));
         }
-        Ok(Some(next))
+        Ok(Some((next.registered_by(beside, current), answer.body)))
     }
 
     /// Sends a request and reads the answer. What comes back was signed by one of `trusted` for this request, and

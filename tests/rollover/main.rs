@@ -148,7 +148,8 @@ impl Lab {
     /// What GetNextCACert tells, its signature checked.
     fn next_certificates(&self) -> Certificates {
         let octets = self.get(Asked::NextCaCert);
-        let certificates = next_ca::decode(&octets, &[&self.ca()]).expect("signed by the CA of now");
+        let decoded = next_ca::decode(&octets, &[&self.ca()]).expect("signed by the CA of now");
+        let certificates = decoded.signed;
         assert!(certificates[0].extensions().basic_constraints().is_some_and(|b| b.ca), "the CA first");
         match certificates.len() {
             1 => {

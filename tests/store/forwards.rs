@@ -27,6 +27,17 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
         error: None,
     };
     assert_eq!(first, expected);
+    // One that is for another CA than that of now, which is no authority here.
+    let number = u64::MAX >> 1;
+    let new = NewEnrollment { authority: Some(number), submission: Submission::Forward, ..request(3) };
+    assert_eq!(store.submit(new).unwrap().enrollment.id, 3);
+    let third = db.open().forward_of(CA, 3).unwrap().unwrap();
+    assert_eq!(third.enrollment.authority, Some(number));
+    let Enrollment { transaction, signer_key, .. } = third.enrollment;
+    let of = |number, unnamed| store.enrollment_to(CA, &transaction, &signer_key, number, unnamed).unwrap();
+    assert_eq!(of(number, false).map(|found| found.id), Some(3));
+    assert_eq!(of(number - 1, true).map(|found| found.id), None);
+    store.refuse_forwarded(CA, 3, "gone", NOW).unwrap();
     // Neither forgotten nor moved by other verbs, and no intent.
     assert_eq!(store.unfinished(CA).unwrap(), []);
     assert_conflict(store.remove(CA, 1));

@@ -7,7 +7,7 @@ use crate::node::NodeError;
 use crate::node::server::parse;
 use crate::node::start::{Start, usable_for_scep};
 use crate::pki::{Certificate, DecryptionKey};
-use crate::ra::{NextKeys, Responder};
+use crate::ra::{NextKeys, Offer, Responder};
 use crate::store::{Authority, Phase, Role};
 use crate::token::TokenKey;
 
@@ -47,7 +47,8 @@ impl Start<'_> {
         let Some(place) = place else {
             let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
             certificates.extend(self.above_next()?);
-            return Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }));
+            let offer = Offer::Signed { signer, certificates };
+            return Ok(Some(NextKeys { authority: authority.id, decrypter, offer }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
         let decrypt = self.scep_key(ca, issuer, Role::RaDecrypt, authority, &place, meter)?;
@@ -55,7 +56,8 @@ impl Start<'_> {
         certificates.extend([decrypt.0.der().to_vec(), sign.0.der().to_vec()]);
         certificates.extend(self.above_next()?);
         let decrypter = responder(decrypt.0, decrypt.1);
-        Ok(Some(NextKeys { authority: authority.id, signer, decrypter, certificates }))
+        let offer = Offer::Signed { signer, certificates };
+        Ok(Some(NextKeys { authority: authority.id, decrypter, offer }))
     }
 }
 

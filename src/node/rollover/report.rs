@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::node::NodeError;
 use crate::node::server::{CertServer, Status, parse};
+use crate::node::start::{Acting, Started};
 use crate::pki::{Certificate, Hash, Time, hex};
+use crate::ra::Elsewhere;
 use crate::store::LeftBehind;
 
 /// How far the rollover of a certificate server has come.
@@ -33,8 +35,9 @@ pub struct RolloverReport {
     /// From how many addresses the next CA certificate was fetched since the process began: GetNextCACert is
     /// anonymous.
     pub fetched: usize,
-    /// Who has a certificate of the next CA, and who does not yet.
-    pub clients: LeftBehind,
+    /// Who has a certificate of the next CA, and who does not yet; absent where there is none, and of an RA: its CA
+    /// knows.
+    pub clients: Option<LeftBehind>,
 }
 
 /// Where a rollover stands.
@@ -56,6 +59,11 @@ impl CertServer {
     /// `info rollover`; names at most `limit` of those that are not ready.
     pub fn rollover(&self, limit: usize) -> Result<RolloverReport, NodeError> {
         let status = self.status();
+        if let Some(started) = &status.running
+            && let Acting::Registrar { elsewhere, .. } = &started.acting
+        {
+            return Ok(self.registrar_rollover(elsewhere, started, &status));
+        }
         let authority = self.authority()?;
         let active = authority.as_ref().map(|authority| parse(&authority.certificate)).transpose()?;
         let authority_next = self.next_authority()?;
@@ -63,9 +71,9 @@ impl CertServer {
         let fingerprint = |hash: Hash| next.as_ref().map(|next| hex(&hash.digest(&[next.der()])));
         let clients = match (&authority, &authority_next) {
             (Some(active), Some(next)) => {
-                self.store.left_behind(&self.label, active.id, next.id, self.clock.now(), limit)?
+                Some(self.store.left_behind(&self.label, active.id, next.id, self.clock.now(), limit)?)
             }
-            _ => LeftBehind::default(),
+            _ => None,
         };
         let timer = active.as_ref().and_then(|active| self.rollover_timer(active, &status));
         Ok(RolloverReport {
@@ -80,6 +88,33 @@ impl CertServer {
             clients,
             status: self.rollover_status(active.as_ref(), next.is_some(), &status)?,
         })
+    }
+
+    /// The same of an RA: the next certificate is that of the CA above, and who has one of it is known there.
+    fn registrar_rollover(
+        &self,
+        elsewhere: &Elsewhere,
+        started: &Started,
+        status: &Status,
+    ) -> RolloverReport {
+        let next = elsewhere.coming().map(|coming| coming.certificates.ca());
+        let fingerprint = |hash: Hash| next.map(|next| hex(&hash.digest(&[next.der()])));
+        let trouble = started.next_trouble.clone().or_else(|| elsewhere.next_trouble());
+        RolloverReport {
+            status: match (trouble, next) {
+                (Some(trouble), _) => RolloverStatus::Withheld(trouble),
+                (None, Some(_)) => RolloverStatus::Available,
+                (None, None) => RolloverStatus::None,
+            },
+            overlap_days: status.section.auto_rollover.map(|overlap| overlap.seconds() / 86_400),
+            fingerprint_md5: fingerprint(Hash::Md5),
+            fingerprint_sha256: fingerprint(Hash::Sha256),
+            begins: next.map(Certificate::not_before),
+            expires: next.map(Certificate::not_after),
+            fetched: self.fetches.count(),
+            clients: None,
+            ..RolloverReport::default()
+        }
     }
 
     /// The next CA certificate, DER, and those of its SCEP keys when they are separate.

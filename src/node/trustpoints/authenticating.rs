@@ -161,6 +161,35 @@ impl Work {
         self.held()
     }
 
+    /// The same of the RA's certificates of the CA's next time, which it may have got later than its devices asked for
+    /// theirs, or has renewed. Whether they count is for [`Upper`](crate::trustpoint::Upper) to say.
+    pub fn refresh_next_registrars(&self, held: Held, method: &Method) -> Result<Held, NodeError> {
+        let (Some(ca), Some(known), Method::Scep(_)) = (&held.ca, &held.next_ca, method) else {
+            return Ok(held);
+        };
+        if ca.registrars().is_empty() {
+            return Ok(held);
+        }
+        let fetched = self.upper(method)?.next_ca_certificates(ca);
+        let fetched = fetched.inspect_err(|error| {
+            tracing::debug!(trustpoint = self.label(), error = chain(error), "no next RA certificates");
+        });
+        match fetched {
+            Ok(Some(next))
+                if next.ca() == known.ca()
+                    && !next.registrars().is_empty()
+                    && !next.registrars().iter().all(|c| known.registrars().contains(c)) =>
+            {
+                let mut registrars = kept(self.label(), &next, true);
+                registrars.retain(|certificate| certificate.kind == TrustedKind::NextRa);
+                self.store.trust_all(self.label(), &[TrustedKind::NextRa], registrars)?;
+                tracing::info!(trustpoint = self.label(), "the RA has other next certificates");
+                self.held()
+            }
+            _ => Ok(held),
+        }
+    }
+
     fn fetch_ca(&self) -> Result<CaCertificates, WorkError> {
         if let Some(root) = &self.wanted.root {
             return self

@@ -77,7 +77,7 @@ impl Held {
     /// Whether what is next should be what is now: the CA of now has ended, or our certificate has and the next
     /// one is valid already.
     pub fn next_is_due(&self, now: Time) -> bool {
-        let ca_ended = self.next_ca.is_some() && self.ca.as_ref().is_none_or(|ca| now > ca.ca().not_after());
+        let ca_ended = self.next_ca.is_some() && self.ca.as_ref().is_none_or(|ca| now >= ca.ca().not_after());
         let own_ended = self.own.iter().filter(|own| own.kind.is_next()).any(|next| {
             let before = self.own.iter().filter(|own| own.kind.next() == next.kind && own.kind != next.kind);
             let ended = before.map(|own| own.certificate.not_after()).max().is_none_or(|end| now > end);

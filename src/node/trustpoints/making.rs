@@ -175,8 +175,7 @@ impl Work {
 
     /// The certificate with which this request is signed instead of by itself: that of now, while it is valid.
     pub fn before<'h>(&self, held: &'h Held, kind: TrustedKind) -> Option<&'h OwnCertificate> {
-        let now = TrustedKind::OWN.into_iter().find(|now| !now.is_next() && now.next() == kind.next());
-        let own = held.own(now?)?;
+        let own = held.own(kind.now())?;
         own.certificate.is_valid_at(self.now()).then_some(own)
     }
 
@@ -221,8 +220,7 @@ impl Work {
         let wanted = &self.wanted.key;
         let encryption = wanted.encryption.is_some() && kind.next() == TrustedKind::NextOwnEncryption;
         let usage = if encryption { Usage::Encryption } else { Usage::General };
-        let now = TrustedKind::OWN.into_iter().find(|now| !now.is_next() && now.next() == kind.next());
-        let own = now.and_then(|now| held.own(now));
+        let own = held.own(kind.now());
         if !(self.wanted.regenerate && own.is_some()) {
             // The key of the certificate of now, which may have been regenerated before.
             if let Some((token, label)) = own.and_then(|own| own.key.clone()) {

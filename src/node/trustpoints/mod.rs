@@ -32,12 +32,13 @@ use std::time::Duration;
 
 use crate::config::{Configuration, Vault};
 use crate::files::Files;
-use crate::pki::{Certificate, chain};
+use crate::pki::{Certificate, Time, chain};
 use crate::store::{Store, TrustedKind, UpperPhase};
 use crate::token::TokenKey;
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::clock::Clock;
+use super::server::parse;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
@@ -153,6 +154,24 @@ impl Node {
         work.sync_storage();
         self.trustpoints.upkeep_of(trustpoint);
         Ok(taken)
+    }
+
+    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`); its keys
+    /// stay. How many there were.
+    pub fn forget_own(&self, trustpoint: &str) -> Result<usize, NodeError> {
+        let work = self.trustpoints.work(trustpoint)?;
+        if work.wanted.purpose != wanted::Purpose::Device {
+            return Err(NodeError::Refused(format!(
+                "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
+            )));
+        }
+        let mut own = self.store.trusted(trustpoint)?;
+        own.retain(|certificate| certificate.kind.is_own());
+        for certificate in &own {
+            self.store.distrust(trustpoint, Some(certificate))?;
+            work.unstore(&parse(&certificate.der)?)?;
+        }
+        Ok(own.len())
     }
 
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.
@@ -353,6 +372,31 @@ impl Trustpoints {
         };
         let key = work.key_of(own)?;
         Ok(Some(Identity { certificate: own.certificate.clone(), ca: ca.clone(), key }))
+    }
+
+    /// With what the trustpoint of this name will speak when its CA has rolled over; none before it has a certificate
+    /// of the next CA. For the RA of the same name.
+    pub fn coming(&self, label: &str) -> Result<Option<Identity>, NodeError> {
+        let now = self.work(label)?.held()?.ca;
+        let next = self.identity(label, true)?;
+        let next = next.filter(|next| now.is_none_or(|now| now.ca() != next.ca.ca()));
+        match next {
+            Some(next) if !next.key.can_decrypt() => Err(NodeError::Refused(format!(
+                "the next key \"{}\" of the RA cannot decrypt, which SCEP needs",
+                next.key.info().label
+            ))),
+            next => Ok(next),
+        }
+    }
+
+    /// What is next takes its place if it is time to.
+    pub fn promote_if_due(&self, label: &str, now: Time) -> Result<(), NodeError> {
+        let work = self.work(label)?;
+        let held = work.held()?;
+        match held.next_is_due(now) {
+            true => work.promote(&held),
+            false => Ok(()),
+        }
     }
 
     /// What is next takes its place, where the server of the same name has just done so.

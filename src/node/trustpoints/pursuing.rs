@@ -43,7 +43,12 @@ impl Work {
             return Ok(());
         }
         let method = self.method(&held, request.kind).clone();
+        // Those of now also for the CA's next time: with them it is answered.
         let held = self.refresh_registrars(held, &method)?;
+        let held = match request.kind.is_next() {
+            true => self.refresh_next_registrars(held, &method)?,
+            false => held,
+        };
         let answer = match self.ask(&held, request, answers) {
             Ok(answer) => answer,
             // Noted where it happened: the request may have been made only now.
@@ -138,6 +143,10 @@ impl Work {
         let before = held.own(request.kind).filter(|own| own.certificate.is_valid_at(now));
         let kind = match before {
             Some(_) if now < certificate.not_before() => request.kind.next(),
+            // The CA has rolled over while it was asked for: what was to be next is what is now.
+            _ if held.next_ca.is_none() && !self.wanted.keeps_next() && now >= certificate.not_before() => {
+                request.kind.now()
+            }
             _ => request.kind,
         };
         let kept = TrustedCertificate {
