@@ -34,6 +34,8 @@ pub struct CertServer {
     starting: Mutex<()>,
     /// Who has asked for the next CA certificate.
     pub(super) fetches: Arc<Fetches>,
+    /// Of an RA: held by the one that asks the CA above.
+    turn: Arc<Mutex<()>>,
     /// When a rollover that has failed is tried again.
     rolls_again: Mutex<Time>,
 }
@@ -85,6 +87,7 @@ impl CertServer {
             }),
             starting: Mutex::default(),
             fetches: Arc::default(),
+            turn: Arc::default(),
             rolls_again: Mutex::default(),
         })
     }
@@ -297,6 +300,7 @@ impl CertServer {
             gate: &self.gate,
             clock: &self.clock,
             fetches: &self.fetches,
+            turn: &self.turn,
             now,
         };
         let started = start.run()?;

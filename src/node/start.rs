@@ -1,6 +1,6 @@
 //! Starting a certificate server: its token, its keys, its certificates, its first CRL.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
 use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
@@ -70,6 +70,8 @@ pub struct Start<'a> {
     pub clock: &'a Arc<Clock>,
     /// Where it is noted who asks for the next CA certificate.
     pub fetches: &'a Arc<Fetches>,
+    /// Held by the one that asks the CA above.
+    pub turn: &'a Arc<Mutex<()>>,
     /// Now.
     pub now: Time,
 }

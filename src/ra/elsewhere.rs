@@ -295,7 +295,7 @@ impl Certifier for Elsewhere {
     fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused> {
         let is_asked = |issuer: &Issuer<'_>| key.is_none_or(|key| key == issuer.ca.ca().key_identifier());
         let Some(issuer) = self.issuers().find(is_asked) else { return Ok(None) };
-        let crl = self.crl_of(&issuer, now).map_err(Refused::NoCrl)?;
+        let crl = self.crl_at_hand(&issuer, now).map_err(Refused::NoCrl)?;
         Ok(Some(Listed {
             authority: number_of(issuer.ca.ca()),
             der: crl.der().clone(),
@@ -310,7 +310,7 @@ impl Certifier for Elsewhere {
             return Ok(None);
         }
         let Some(issuer) = self.issuer_with(serial) else { return Ok(None) };
-        self.crl_of(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
+        self.crl_at_hand(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
     }
 }
 

@@ -29,9 +29,11 @@ use super::elsewhere::Elsewhere;
 pub struct Forwarder(Arc<Elsewhere>);
 
 impl Forwarder {
-    /// Begins; `clock` tells the time.
+    /// Begins; `clock` tells the time. Of those with the same `turn` one asks at a time: who takes the place of
+    /// another waits until that is done.
     pub fn start(
         elsewhere: Arc<Elsewhere>,
+        turn: Arc<Mutex<()>>,
         clock: impl Fn() -> Time + Send + 'static,
     ) -> std::io::Result<Self> {
         let name = format!("ra {}", elsewhere.label);
@@ -42,6 +44,9 @@ impl Forwarder {
             // At the start everything is tried: the configuration may have been mended, or somebody has waited for long.
             let mut due = Due::All;
             while asking.bell.wait() {
+                // One that was stopped a moment ago may still wait for an answer: two requests at once would bring
+                // two certificates.
+                let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 asking.fetch_next(clock());
                 let failed = asking.forward_due(due, &clock).unwrap_or_else(|error| {
                     tracing::error!(server = asking.label, error = %chain(&error), "requests are not sent on");
@@ -151,7 +156,7 @@ impl Elsewhere {
                 tracing::debug!(target: "CRYPTO_CS", "reqID={id} is pending at the CA above");
                 self.put_off(forward, Stage::Waiting, None, now)
             }
-            // It does not know the request any more, or does not know polls.
+            // It does not know the request any more, or knows no polls: then it is only asked again.
             (Ok(Answered::Failed { info: Some(FailInfo::BadCertId), .. }), Stage::Waiting) => {
                 self.put_off(forward, Stage::Asking, None, now)
             }
@@ -262,6 +267,8 @@ impl Elsewhere {
         let again = match &trouble {
             // Somebody has to mend something; and a CA that grants at once may issue another certificate each time.
             Some(Trouble { temporary: false, .. }) => now.plus(LASTING),
+            // A CA without polls would be asked every second for as long as its operator thinks.
+            None if stage == Stage::Asking => now.plus(self.above.poll_every),
             _ => now.plus(self.patience(tries)),
         };
         let id = forward.enrollment.id;

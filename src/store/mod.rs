@@ -113,7 +113,7 @@ pub trait Store: Send + Sync {
     /// are removed.
     ///
     /// Errors: `Conflict` when the authority that is asked was discarded; `ClaimRefused` when the password is unknown, expired or used by another enrollment;
-    /// `Full` when `max_pending` is reached. Nothing is recorded then.
+    /// `Full` when `max_pending` is reached, by those that wait or by those that another CA is asked for. Nothing is recorded then.
     fn submit(&self, new: NewEnrollment) -> Result<Submitted, StoreError>;
 
     /// The enrollment with this ReqID.
@@ -162,7 +162,8 @@ pub trait Store: Send + Sync {
     /// `NotFound` if there is none.
     fn remove(&self, server: &str, id: u64) -> Result<(), StoreError>;
 
-    /// Removes enrollments not updated since `before`, but Authorized ones. Returns how many.
+    /// Removes enrollments not updated since `before`, but Authorized ones unless they are to be asked for at another
+    /// CA that has not answered. Returns how many.
     fn expire(&self, server: &str, before: Time) -> Result<u64, StoreError>;
 
     /// Has another CA asked for a Pending enrollment, which becomes Authorized. `Conflict` if it is in another

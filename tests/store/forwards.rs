@@ -41,7 +41,7 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
     // Neither forgotten nor moved by other verbs, and no intent.
     assert_eq!(store.unfinished(CA).unwrap(), []);
     assert_conflict(store.remove(CA, 1));
-    assert_eq!(store.expire(CA, NOW.plus(DAY)).unwrap(), 0);
+    assert_eq!(store.expire(CA, NOW).unwrap(), 0);
     assert_conflict(store.advance(CA, 1, State::Authorized, State::Denied, None, NOW));
     // A repetition is known.
     let again = NewEnrollment { submission: Submission::Forward, ..request(1) };
@@ -50,6 +50,24 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
     assert_eq!((again.enrollment.id, again.intent), (1, None));
     store.delete_server(CA).unwrap();
     assert_eq!(ids(&*store, NOW.plus(HOUR)), [0; 0]);
+}
+
+pub fn what_another_ca_does_not_answer_is_bounded(db: &dyn Database) {
+    let store = db.open();
+    let submit = |n| {
+        let new = NewEnrollment { submission: Submission::Forward, max_pending: 2, ..request(n) };
+        store.submit(new).map(|submitted| submitted.enrollment.id)
+    };
+    let (first, second) = (submit(1).unwrap(), submit(2).unwrap());
+    assert!(matches!(submit(3), Err(StoreError::Full)));
+    assert_eq!(submit(2).unwrap(), second, "a repetition is none more");
+    // The operator of the other CA may take his time; a CA that is never there is not waited for.
+    store.postpone(CA, second, Stage::Waiting, NOW.plus(DAY), None).unwrap();
+    assert_eq!(store.expire(CA, NOW.plus(DAY)).unwrap(), 1);
+    assert_eq!(store.enrollment(CA, first).unwrap(), None);
+    assert_eq!(store.forward_of(CA, first).unwrap(), None);
+    assert_eq!(ids(&*store, NOW.plus(DAY)), [second]);
+    submit(3).unwrap();
 }
 
 pub fn tries_are_counted_and_survive(db: &dyn Database) {

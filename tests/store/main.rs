@@ -126,6 +126,7 @@ suite! {
         an_enrollment_is_removed_but_not_its_certificate,
         old_enrollments_expire,
         what_is_granted_here_is_asked_for_there,
+        what_another_ca_does_not_answer_is_bounded,
         tries_are_counted_and_survive,
         the_certificate_of_another_ca_is_kept,
         what_another_ca_refuses_is_denied,

@@ -51,6 +51,9 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
             let intent = NewIntent { server: new.server.clone(), ..intent };
             (State::Authorized, Some(certificates::intend(db, intent, Some((id, new.class)))?), None)
         }
+        Submission::Forward if forwards::count(db, &new.server)? >= new.max_pending => {
+            return Err(StoreError::Full.into());
+        }
         Submission::Forward => {
             forwards::begin(db, &new.server, id, new.now)?;
             (State::Authorized, None, None)
@@ -142,8 +145,9 @@ pub(super) fn remove(db: &Connection, server: &str, id: u64) -> Result<(), Fail>
 }
 
 pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64, Fail> {
+    let forgotten = forwards::expire(db, server, before)?;
     let sql = "DELETE FROM enrollments WHERE server = ?1 AND updated < ?2 AND state <> 'authorized'";
-    Ok(change(db, sql, (server, before))? as u64)
+    Ok(forgotten + change(db, sql, (server, before))? as u64)
 }
 
 /// An intent for an enrollment that waits or was refused.

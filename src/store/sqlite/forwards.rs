@@ -23,6 +23,24 @@ pub(super) fn forward(db: &Connection, server: &str, id: u64, now: Time) -> Resu
     begin(db, server, id, now)
 }
 
+pub(super) fn count(db: &Connection, server: &str) -> Result<u64, Fail> {
+    Ok(first(db, COUNT, [server], |row| row.get::<_, Count>(0))?.map_or(0, |n| n.0))
+}
+
+/// Those that the other CA has never answered.
+pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64, Fail> {
+    let sql = "DELETE FROM enrollments AS e WHERE server = ?1 AND updated < ?2 AND state = 'authorized'
+               AND EXISTS (SELECT 1 FROM forwards AS f
+                           WHERE f.server = e.server AND f.enrollment = e.id AND f.stage = ?3)";
+    let expired = change(db, sql, (server, before, Stage::Asking))?;
+    let sql = "DELETE FROM forwards AS f WHERE server = ?1 AND NOT EXISTS (
+                   SELECT 1 FROM enrollments AS e WHERE e.server = f.server AND e.id = f.enrollment)";
+    if expired > 0 {
+        change(db, sql, [server])?;
+    }
+    Ok(expired as u64)
+}
+
 pub(super) fn due(db: &Connection, server: &str, now: Time, limit: usize) -> Result<Vec<Forward>, Fail> {
     every(db, DUE, (server, now, int(limit as u64)), read)
 }
@@ -125,5 +143,7 @@ const FIND: &str = "SELECT e.*, f.stage, f.tries, f.next_try, f.error FROM forwa
     JOIN enrollments AS e ON e.server = f.server AND e.id = f.enrollment
     WHERE f.server = ?1 AND f.enrollment = ?2";
 
+const COUNT: &str = "SELECT count(*) FROM forwards WHERE server = ?1";
+
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[DUE, FIND];
+pub(super) const PER_REQUEST: &[&str] = &[COUNT, DUE, FIND];
