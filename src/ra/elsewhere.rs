@@ -62,6 +62,16 @@ pub struct Elsewhere {
     pub(super) bell: Bell,
 }
 
+/// A message to the other CA: see [`ClientRequest`], whose keys are those of this server.
+pub(super) struct Outgoing<'a> {
+    pub kind: MessageType,
+    pub transaction: &'a TransactionId,
+    pub content: &'a [u8],
+    pub signer: &'a Certificate,
+    pub to: &'a CaCertificates,
+    pub wanted: Option<&'a PublicKey>,
+}
+
 impl Elsewhere {
     /// The CA `above`, for the server `label`.
     pub fn new(
@@ -88,16 +98,8 @@ impl Elsewhere {
     }
 
     /// Sends a message, signed with the key of this server, and reads the answer.
-    pub(super) fn send(
-        &self,
-        kind: MessageType,
-        transaction: &TransactionId,
-        content: &[u8],
-        signer: &Certificate,
-        to: &CaCertificates,
-        wanted: Option<&PublicKey>,
-        meter: &Meter,
-    ) -> Result<Answered, ClientError> {
+    pub(super) fn send(&self, outgoing: Outgoing<'_>, meter: &Meter) -> Result<Answered, ClientError> {
+        let Outgoing { kind, transaction, content, signer, to, wanted } = outgoing;
         // When the CA has rolled over and this server is about to, the next one answers.
         let next = self.coming().map(|coming| &coming.certificates);
         let trusted: Vec<_> = std::iter::once(&self.above.certificates).chain(next).collect();

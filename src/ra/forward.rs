@@ -23,7 +23,7 @@ use crate::scep::{FailInfo, MessageType, TransactionId, client};
 use crate::store::{Enrollment, Forward, Issued, Stage, StoreError};
 use crate::trustpoint::{Answered, CaCertificates};
 
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, Outgoing};
 
 /// Asks the CA above from a thread of its own until it is dropped.
 pub struct Forwarder(Arc<Elsewhere>);
@@ -205,7 +205,8 @@ impl Elsewhere {
         };
         tracing::debug!(target: "CRYPTO_CS", "reqID={} is sent to the CA above, transaction {transaction}",
             enrollment.id);
-        self.send(kind, &transaction, content, &signer, to, Some(csr.public_key()), meter)
+        let wanted = Some(csr.public_key());
+        self.send(Outgoing { kind, transaction: &transaction, content, signer: &signer, to, wanted }, meter)
             .map_err(|error| Trouble { text: chain(&error), temporary: error.is_temporary() })
     }
 

@@ -9,7 +9,7 @@ use crate::pki::{Certificate, Serial, Time, chain};
 use crate::scep::{MessageType, TransactionId, client};
 use crate::trustpoint::{Answered, CaCertificates};
 
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, Outgoing};
 use super::forward::failed;
 
 /// One key of the CA elsewhere.
@@ -141,8 +141,15 @@ impl Elsewhere {
     fn fetch_crl(&self, issuer: &Issuer<'_>, now: Time) -> Result<Crl, String> {
         let content = client::issuer_and_serial(issuer.registrar);
         let transaction = TransactionId::new(b"GetCRL");
-        let (signer, to) = (&self.registrar.certificate, &self.above.certificates);
-        let answer = self.send(MessageType::GetCrl, &transaction, &content, signer, to, None, &Meter::new());
+        let asked = Outgoing {
+            kind: MessageType::GetCrl,
+            transaction: &transaction,
+            content: &content,
+            signer: &self.registrar.certificate,
+            to: &self.above.certificates,
+            wanted: None,
+        };
+        let answer = self.send(asked, &Meter::new());
         let der = match answer.map_err(|error| chain(&error))? {
             Answered::Crl(der) => der,
             Answered::Failed { info, text } => return Err(failed(info, text)),

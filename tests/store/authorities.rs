@@ -106,7 +106,7 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     store.revoke(CA, &held, hold).unwrap();
 
     let discarded = Authority { phase: Phase::Discarded, ..next.clone() };
-    assert_eq!(store.discard_next(CA, taken_back).unwrap(), [discarded.clone()]);
+    assert_eq!(store.discard_next(CA, taken_back).unwrap(), std::slice::from_ref(&discarded));
     assert_eq!(store.authorities(CA).unwrap(), [ca.clone(), discarded]);
     assert_not_found(store.discard_next(CA, taken_back));
     assert_not_found(store.activate(CA));
