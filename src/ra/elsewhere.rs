@@ -144,7 +144,7 @@ impl Elsewhere {
         tracing::debug!(target: "CRYPTO_CS", "reqID = {id}");
         match (enrollment.state, enrollment.serial) {
             (State::Granted, Some(serial)) => {
-                let certificate = self.store.certificate(&self.label, &serial)?;
+                let certificate = self.store.certificate_for(&self.label, id)?;
                 let damaged = || CaError::Damaged(format!("no certificate {serial} though it was granted"));
                 certificate.map(Outcome::Issued).ok_or_else(damaged)
             }
@@ -188,8 +188,8 @@ impl Certifier for Elsewhere {
         if certificate.issuer_raw() != self.certificate().subject_raw() {
             return Ok(None);
         }
-        let record = self.store.certificate(&self.label, certificate.serial())?;
-        let known = record.filter(|record| record.der == certificate.der());
+        let records = self.store.certificates_with(&self.label, certificate.serial())?;
+        let known = records.into_iter().find(|record| record.der == certificate.der());
         let issuer = self.issuer_of(certificate);
         let is_good = |issuer: &Issuer<'_>| {
             Path::find(certificate, &[], std::slice::from_ref(issuer.ca.ca()), &self.rules(now)).is_ok()
@@ -289,7 +289,15 @@ impl Certifier for Elsewhere {
 
     fn certificate_of(&self, issuer: &[u8], serial: &Serial) -> Result<Option<store::Certificate>, CaError> {
         match issuer == self.certificate().subject_raw() {
-            true => Ok(self.store.certificate(&self.label, serial)?),
+            // Of several CAs of this name that which can be asked.
+            true => {
+                let mut all = self.store.certificates_with(&self.label, serial)?;
+                let is_ours = |known: &store::Certificate| {
+                    Certificate::parse(&known.der).is_ok_and(|known| self.issuer_of(&known).is_some())
+                };
+                let at = all.iter().position(is_ours).unwrap_or_default();
+                Ok((at < all.len()).then(|| all.swap_remove(at)))
+            }
             false => Ok(None),
         }
     }

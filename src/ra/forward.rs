@@ -150,7 +150,7 @@ impl Elsewhere {
                     let trouble = Trouble::lasting("there is no certificate in the answer");
                     return self.put_off(forward, *stage, Some(trouble), now);
                 };
-                self.keep(enrollment, &certificate, &meter, now)
+                self.keep(enrollment, to, &certificate, &meter, now)
             }
             (Ok(Answered::Pending), _) => {
                 tracing::debug!(target: "CRYPTO_CS", "reqID={id} is pending at the CA above");
@@ -225,11 +225,13 @@ impl Elsewhere {
     fn keep(
         &self,
         enrollment: &Enrollment,
+        by: &CaCertificates,
         certificate: &Certificate,
         meter: &Meter,
         now: Time,
     ) -> Result<Tried, CaError> {
         let id = enrollment.id;
+        let issuer = by.ca().public_key().fingerprint();
         let issued = Issued {
             serial: certificate.serial().clone(),
             der: certificate.der().to_vec(),
@@ -240,7 +242,7 @@ impl Elsewhere {
             cost: meter.take(),
             now,
         };
-        match self.store.keep_forwarded(&self.label, id, issued) {
+        match self.store.keep_forwarded(&self.label, id, &issuer, issued) {
             Ok(kept) => {
                 tracing::debug!(target: "CRYPTO_CS", "reqID={id} granted");
                 tracing::info!(target: "PKI-6-CERTISSUE", "Certificate {} issued by the CA above {} to {}",

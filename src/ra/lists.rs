@@ -85,8 +85,9 @@ impl Elsewhere {
 
     /// The same of the certificate with this serial number; that of now for one which did not come by here.
     pub(super) fn issuer_with(&self, serial: &Serial) -> Option<Issuer<'_>> {
-        let known = self.store.certificate(&self.label, serial).ok().flatten();
-        let known = known.and_then(|known| Certificate::parse(&known.der).ok());
+        let known = self.store.certificates_with(&self.label, serial).unwrap_or_default();
+        let mut known = known.iter().filter_map(|known| Certificate::parse(&known.der).ok());
+        let known = known.find(|known| self.issuer_of(known).is_some());
         let own = self.issuers().map(|issuer| issuer.registrar).find(|own| own.serial() == serial);
         match known.as_ref().or(own) {
             Some(certificate) => self.issuer_of(certificate),

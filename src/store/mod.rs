@@ -188,10 +188,17 @@ pub trait Store: Send + Sync {
         error: Option<&str>,
     ) -> Result<(), StoreError>;
 
-    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted. The same
-    /// certificate may answer several. `Conflict` when it is not asked for any more, or when another
-    /// certificate has the same serial number; `NotFound` when there is no such enrollment.
-    fn keep_forwarded(&self, server: &str, id: u64, certificate: Issued) -> Result<Certificate, StoreError>;
+    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted; SHA-256 of the
+    /// SubjectPublicKeyInfo of that CA's key is `issuer`: CAs number as they like. The same certificate may answer
+    /// several. `Conflict` when it is not asked for any more, or when another certificate of the same issuer has the
+    /// same serial number; `NotFound` when there is no such enrollment.
+    fn keep_forwarded(
+        &self,
+        server: &str,
+        id: u64,
+        issuer: &[u8; 32],
+        certificate: Issued,
+    ) -> Result<Certificate, StoreError>;
 
     /// The other CA has refused an enrollment, or the operator does not want it any more: it becomes Denied.
     /// Errors as of `postpone`.
@@ -225,9 +232,16 @@ pub trait Store: Send + Sync {
         Ok(self.record(server, serial)?.and_then(Record::whole))
     }
 
+    /// Certificates with this serial number that are known whole: one, or one of each other CA that has issued for
+    /// this server, in any order.
+    fn certificates_with(&self, server: &str, serial: &Serial) -> Result<Vec<Certificate>, StoreError>;
+
+    /// The certificate that the enrollment with this ReqID was granted.
+    fn certificate_for(&self, server: &str, id: u64) -> Result<Option<Certificate>, StoreError>;
+
     /// Certificates issued after the one with serial number `after` (all when `None`), in the order in which
     /// serial numbers were given out, at most `limit`. A serial number that was never given out stands for
-    /// the next lower one. Of an adopted CA come those known whole.
+    /// the next lower one, and one that several have for the last of them. Of an adopted CA come those known whole.
     fn certificates(
         &self,
         server: &str,

@@ -97,7 +97,7 @@ pub fn the_certificate_of_another_ca_is_kept(db: &dyn Database) {
     // As the other CA has numbered it.
     let serial = Serial::from(900);
     let new = Issued { cost: cost(2, 1), now: NOW.plus(HOUR), ..issued(&serial) };
-    let kept = store.keep_forwarded(CA, 1, new.clone()).unwrap();
+    let kept = store.keep_forwarded(CA, 1, &UPPER, new.clone()).unwrap();
     let expected = Certificate {
         serial: serial.clone(),
         authority: None,
@@ -117,16 +117,40 @@ pub fn the_certificate_of_another_ca_is_kept(db: &dyn Database) {
     let enrollment = store.enrollment(CA, 1).unwrap().unwrap();
     assert_eq!((enrollment.state, &enrollment.serial), (State::Granted, &Some(serial.clone())));
     assert_eq!((enrollment.updated, enrollment.cost), (NOW.plus(HOUR), cost(2, 1)));
-    assert_conflict(store.keep_forwarded(CA, 1, new.clone()));
-    assert_not_found(store.keep_forwarded(CA, 77, new.clone()));
+    assert_conflict(store.keep_forwarded(CA, 1, &UPPER, new.clone()));
+    assert_not_found(store.keep_forwarded(CA, 77, &UPPER, new.clone()));
     // The same certificate for the same request again; another one under its number is a lie.
-    assert_eq!(store.keep_forwarded(CA, 2, new.clone()).unwrap(), expected);
-    assert_conflict(store.keep_forwarded(CA, 3, Issued { der: vec![9], ..new }));
+    assert_eq!(store.keep_forwarded(CA, 2, &UPPER, new.clone()).unwrap(), expected);
+    assert_conflict(store.keep_forwarded(CA, 3, &UPPER, Issued { der: vec![9], ..new }));
     assert_eq!(store.enrollment(CA, 3).unwrap().unwrap().state, State::Authorized);
     assert_eq!(ids(&*store, NOW), [3]);
     // Granted ones are repeated like any other.
     let again = store.submit(NewEnrollment { submission: Submission::Forward, ..request(1) }).unwrap();
     assert_eq!((again.known, again.enrollment.state), (true, State::Granted));
+}
+
+/// Of another CA, or of its next key: it numbers as it likes.
+pub fn other_cas_may_give_the_same_number(db: &dyn Database) {
+    let store = db.open();
+    (1..=3).for_each(|n| forwarded(&*store, n));
+    let serial = Serial::from(900);
+    let by = |n: u8| Issued { der: vec![n; 40], ..issued(&serial) };
+    store.keep_forwarded(CA, 1, &UPPER, by(1)).unwrap();
+    store.keep_forwarded(CA, 2, &[8; 32], by(2)).unwrap();
+    assert_conflict(store.keep_forwarded(CA, 3, &[8; 32], by(3)));
+    for id in [1, 2] {
+        let granted = store.enrollment(CA, id).unwrap().unwrap();
+        assert_eq!((granted.state, &granted.serial), (State::Granted, &Some(serial.clone())));
+        let answer = store.certificate_for(CA, id).unwrap().unwrap();
+        assert_eq!((answer.der, answer.enrollment), (vec![id as u8; 40], Some(id)));
+    }
+    assert_eq!(store.certificate_for(CA, 3).unwrap(), None);
+    let mut ders: Vec<_> = store.certificates_with(CA, &serial).unwrap().into_iter().map(|c| c.der).collect();
+    ders.sort();
+    assert_eq!(ders, [vec![1; 40], vec![2; 40]]);
+    assert_eq!(store.certificates_with(CA, &Serial::from(901)).unwrap(), []);
+    assert_eq!(store.certificates(CA, None, 9).unwrap().len(), 2);
+    assert_eq!(store.kept_after(CA, 1, 9).unwrap().len(), 1);
 }
 
 pub fn what_another_ca_refuses_is_denied(db: &dyn Database) {
@@ -168,3 +192,6 @@ fn forwarded(store: &dyn Store, n: u64) {
 fn ids(store: &dyn Store, due: Time) -> Vec<u64> {
     store.forwards(CA, due, 100).unwrap().iter().map(|forward| forward.enrollment.id).collect()
 }
+
+/// Of the key of the other CA.
+const UPPER: [u8; 32] = [7; 32];

@@ -129,6 +129,7 @@ suite! {
         what_another_ca_does_not_answer_is_bounded,
         tries_are_counted_and_survive,
         the_certificate_of_another_ca_is_kept,
+        other_cas_may_give_the_same_number,
         what_another_ca_refuses_is_denied,
         a_certificate_knows_as_what_it_was_granted,
         an_intent_authorizes_its_enrollment,

@@ -330,7 +330,7 @@ const FORGET_MALFORMED: &str = "DELETE FROM enrollments WHERE server = ?1 AND st
 const REPEATED: &str = "SELECT * FROM enrollments AS e
     WHERE server = ?1 AND identity = ?2 AND (state <> 'granted' OR EXISTS (
         SELECT 1 FROM certificates AS c
-        WHERE c.server = e.server AND c.serial = e.serial AND kept IS NOT NULL AND revoked IS NULL
+        WHERE c.server = e.server AND c.serial = e.serial AND c.upper = e.upper AND kept IS NOT NULL AND revoked IS NULL
             AND ?3 < not_before + (not_after - not_before) / 2))
     ORDER BY id DESC LIMIT 1";
 
