@@ -199,7 +199,7 @@ impl Pki {
 
     /// OpenSSL's opinion at this time on certificates in files, that are all from the CA of `chain`.
     fn openssl(&self, chain: &[Certificate], files: &[PathBuf]) -> Ran {
-        let (root, between) = chain[1..].split_last().map(|(root, between)| (root, between)).expect("a root");
+        let (root, between) = chain[1..].split_last().expect("a root");
         assert!(root.is_self_issued(), "{chain:?} ends below a root");
         let crls = self.papers.join("crls.pem");
         fs::write(&crls, self.crls()).unwrap();
