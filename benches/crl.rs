@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokenca::ca::{Ca, Gate, Meter, Settings};
 use tokenca::pki::profile;
 use tokenca::pki::{Hash, Serial, SignatureAlgorithm, SigningKey, Time, crl, tbs};
-use tokenca::policy::{Grant, Rules};
+use tokenca::policy::Rules;
 use tokenca::store::sqlite::Sqlite;
 use tokenca::store::{Adopted, Adoption, NewAuthority, Omit, Reuse, Revocation, Role, SerialRule, Store};
 

@@ -259,6 +259,20 @@ fn names_are_those_that_the_ca_may_give() {
         pki.issue(name, subject, "sub", &format!("{DEVICE}subjectAltName={alternative}\n"), &[]);
         both(&pki, name, &["sub"], &["root"], now(), verdict);
     }
+    // Other spellings of what is excluded, and what cannot be told to be something else.
+    let excluded =
+        format!("{CA}nameConstraints=critical,excluded;DNS:secret.example.com,excluded;URI:.example.com\n");
+    pki.issue("not", "/O=Example/CN=not", "root", &excluded, &[]);
+    for (name, alternative, verdict) in [
+        ("m", "DNS:m.secret.example.com.", Err("does not allow the name m.secret.example.com.")),
+        ("n", "URI:urn:n", Err("does not allow the name urn:n")),
+        ("o", "URI:https://www.example.com./o", Err("does not allow the name https")),
+        ("p", "URI:https://www.example.org/p", Ok(3)),
+    ] {
+        let extensions = format!("{DEVICE}subjectAltName={alternative}\n");
+        pki.issue(name, &format!("/O=Example/CN={name}"), "not", &extensions, &[]);
+        judge(&pki, name, &["not"], &["root"], &Rules::at(now()), verdict);
+    }
     let unknown = format!("{CA}nameConstraints=critical,permitted;RID:1.2.3.4\n");
     pki.issue("odd", "/O=Example/CN=odd", "root", &unknown, &[]);
     pki.issue("l", "/O=Example/CN=l", "odd", DEVICE, &[]);

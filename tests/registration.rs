@@ -161,6 +161,7 @@ struct Registration {
     transparent: bool,
     grant: Grant,
     clock: Arc<AtomicU64>,
+    turn: Arc<Mutex<()>>,
     dir: tempfile::TempDir,
 }
 
@@ -183,7 +184,19 @@ impl Registration {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Sqlite::open(&dir.path().join("ra.db")).unwrap());
         let (transparent, grant) = (false, Grant::Manual);
-        Self { store, key: Arc::new(key), certificate, above, transport, transparent, grant, clock, dir }
+        let turn = Arc::default();
+        Self {
+            store,
+            key: Arc::new(key),
+            certificate,
+            above,
+            transport,
+            transparent,
+            grant,
+            clock,
+            turn,
+            dir,
+        }
     }
 
     fn start(&self) -> Running {
@@ -216,7 +229,7 @@ impl Registration {
         let ra = Ra::new(certifier, store, keys, AlgorithmPolicy::default(), Manner::default()).unwrap();
         let clock = self.clock.clone();
         let time = move || Time::from_unix(clock.load(Ordering::Relaxed));
-        let forwarder = Forwarder::start(elsewhere.clone(), time).unwrap();
+        let forwarder = Forwarder::start(elsewhere.clone(), self.turn.clone(), time).unwrap();
         Running { ra, elsewhere, _forwarder: forwarder, clock: self.clock.clone() }
     }
 
@@ -438,6 +451,72 @@ fn a_ca_that_is_away_is_asked_again_and_what_it_refuses_is_denied() {
         denied.reason.as_deref(),
         Some("the CA above has refused it: BadRequest, \"nothing is granted\"")
     );
+}
+
+/// It has forgotten the request, or knows no polls: it is not asked and polled in turn every second.
+#[test]
+fn a_ca_that_knows_no_such_request_is_asked_in_its_time() {
+    let (ca, mut registration) = scene(Grant::Manual);
+    registration.grant = Grant::Auto;
+    let ra = registration.start();
+    let device = Device::new("CN=r1");
+    assert_eq!(device.enrol(&ra).status(), PkiStatus::Pending);
+    let forward = |stage| registration.store.forward_of(RA, 1).unwrap().filter(|f| f.stage == stage);
+    until("the CA has it", || forward(Stage::Waiting));
+    ca.store.remove(CA, 2).unwrap();
+    ra.later();
+    let forward = until("it has been polled", || forward(Stage::Asking));
+    let now = Time::from_unix(ra.clock.load(Ordering::Relaxed));
+    assert_eq!(forward.next_try, now.plus(Duration::from_secs(60)));
+    ra.later();
+    until("the CA has it again", || ca.requests().get(1).map(drop));
+}
+
+/// Who takes the place of another waits until that has its answer: two requests might bring two certificates.
+#[test]
+fn one_asks_at_a_time() {
+    let (ca, mut registration) = scene(Grant::RaAuto);
+    registration.grant = Grant::Auto;
+    let (turn, ra) = (registration.turn.clone(), registration.start());
+    let other = turn.lock().unwrap();
+    let device = Device::new("CN=r1");
+    assert_eq!(device.enrol(&ra).status(), PkiStatus::Pending, "waited for in vain");
+    assert_eq!(ca.requests().len(), 1);
+    drop(other);
+    until("it is granted", || (registration.state(1) == State::Granted).then_some(()));
+}
+
+/// The CRL is everybody's: who asks for it while the CA does not answer takes no worker from the devices.
+#[test]
+fn one_waits_for_the_crl_of_a_ca_that_does_not_answer() {
+    struct Silent(Mutex<std::sync::mpsc::Receiver<()>>, AtomicBool);
+    impl Transport for Silent {
+        fn exchange(&self, _: &FileUrl, _: Option<Posted<'_>>) -> Result<Exchanged, FileError> {
+            self.1.store(true, Ordering::Relaxed);
+            let _ = self.0.lock().unwrap().recv();
+            Ok(said(503, Vec::new()))
+        }
+    }
+    let (ca, mut registration) = scene(Grant::RaAuto);
+    let (answer, silence) = std::sync::mpsc::channel();
+    let silent = Arc::new(Silent(Mutex::new(silence), AtomicBool::new(false)));
+    registration.transport = silent.clone();
+    let ra = registration.start();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ra.answer(Asked::Crl).body);
+        until("it asks", || silent.1.load(Ordering::Relaxed).then_some(()));
+        let second = ra.answer(Asked::Crl).body;
+        assert!(matches!(second, Body::Unavailable { .. }), "{second:?}");
+        drop(answer);
+        assert!(matches!(first.join().unwrap(), Body::Unavailable { .. }));
+    });
+    // One that is at hand is given meanwhile.
+    registration.transport = ca.clone();
+    let ra = registration.start();
+    assert!(matches!(ra.answer(Asked::Crl).body, Body::Ok { .. }));
+    ca.away.store(true, Ordering::Relaxed);
+    ra.later();
+    assert!(matches!(ra.answer(Asked::Crl).body, Body::Ok { .. }));
 }
 
 #[test]

@@ -183,7 +183,12 @@ fn only_who_may_speaks_for_the_ca() {
         let arguments = ["-rsigner", &certificate, "-rkey", &key, "-ndays", "60"];
         ask(&pki, "good", &arguments, &Rules::at(at))
     };
-    assert_eq!(by("responder", now()).unwrap().standing, Some(Standing::Good));
+    let answer = by("responder", now()).unwrap();
+    assert_eq!((answer.standing, answer.responder), (Some(Standing::Good), None));
+    assert_eq!(by("root", now()).unwrap().responder, None);
+    // Unless the CA says that nobody need ask, it is for the caller to know whether it was revoked.
+    pki.issue("asked", "/CN=asked", "root", &responder.replace("noCheck=ignored\n", ""), &[]);
+    assert_eq!(by("asked", now()).unwrap().responder, Some(pki.certificate("asked")));
     assert!(matches!(by("responder", now().plus(40 * DAY)), Err(OcspFault::Responder(_))));
     assert!(matches!(by("device", now()), Err(OcspFault::NoResponder(_))));
     assert!(matches!(by("wrong", now()), Err(OcspFault::NoResponder(_))));

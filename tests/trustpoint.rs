@@ -251,6 +251,10 @@ enum Mark {
     Purpose,
     Microsoft,
     Name,
+    /// By its purpose; keyUsage cannot be read.
+    Broken,
+    /// By its purpose, signed over SHA-1.
+    Weak,
     None,
 }
 
@@ -260,18 +264,25 @@ fn registrar(ca: &Party, mark: Mark) -> Party {
     let (key, now) = (TestKey::new(), tokenca::pki::Time::now());
     let subject = name(if mark == Mark::Name { "cn=ra, ou=ioscs RA" } else { "cn=r7" });
     let purposes = match mark {
-        Mark::Purpose => vec![CMC_RA],
+        Mark::Purpose | Mark::Broken | Mark::Weak => vec![CMC_RA],
         Mark::Microsoft => vec!["1.3.6.1.4.1.311.20.2.1".parse().unwrap()],
         Mark::Name | Mark::None => Vec::new(),
     };
+    let mut extensions: Vec<_> = extended_key_usage(&purposes).into_iter().collect();
+    if mark == Mark::Broken {
+        let mut usage = tokenca::pki::extension::key_usage(Default::default());
+        usage.extn_value = der::asn1::OctetString::new([5, 0]).unwrap();
+        extensions.push(usage);
+    }
+    let hash = if mark == Mark::Weak { Hash::Sha1 } else { Hash::Sha256 };
     let template = tokenca::pki::tbs::Template {
-        algorithm: tokenca::pki::SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+        algorithm: tokenca::pki::SignatureAlgorithm::RsaPkcs1(hash),
         issuer: tokenca::pki::Name::from_der(ca.certificate.subject_raw()),
         not_before: now,
         not_after: now.plus(std::time::Duration::from_secs(86_400)),
         subject,
         key: SigningKey::public_key(&key).clone(),
-        extensions: extended_key_usage(&purposes).into_iter().collect(),
+        extensions,
     };
     Party { certificate: ca.certify(&template), key }
 }
@@ -281,11 +292,18 @@ fn registrar(ca: &Party, mark: Mark) -> Party {
 fn a_certificate_of_the_ca_makes_nobody_an_ra() {
     let scene = Scene::new();
     let ca = &scene.ca.ca;
-    for mark in [Mark::Purpose, Mark::Microsoft, Mark::Name, Mark::None] {
+    // What it may be used for is not known: for nothing.
+    let broken = registrar(ca, Mark::Broken).certificate;
+    let shown = CaCertificates::sorted(vec![ca.certificate.clone(), broken.clone()]).unwrap();
+    assert_eq!(shown.registrars(), std::slice::from_ref(&broken));
+    assert_eq!(shown.recipient().unwrap(), &ca.certificate);
+    assert!(!shown.signers().any(|signer| *signer == broken));
+
+    for mark in [Mark::Purpose, Mark::Microsoft, Mark::Name, Mark::Weak, Mark::None] {
         let party = registrar(ca, mark);
         let all = [ca.certificate.der(), party.certificate.der()];
         let shown = CaCertificates::read(&certs_only(&all)).unwrap();
-        let counts = mark != Mark::None;
+        let counts = !matches!(mark, Mark::None | Mark::Weak);
         assert_eq!(shown.registrars().contains(&party.certificate), counts, "{mark:?}");
         assert_eq!(shown.unmarked().contains(&party.certificate), !counts, "{mark:?}");
         assert_eq!(shown.recipient().unwrap() == &party.certificate, counts, "{mark:?}");
@@ -346,9 +364,17 @@ fn certificates_are_sorted_whatever_their_order_and_form() {
         CaCertificates::sorted(vec![registrar.clone(), root.certificate.clone(), sub.certificate.clone()]);
     let sorted = sorted.unwrap();
     assert_eq!(sorted.ca(), &sub.certificate);
-    assert_eq!(sorted.chain(), [root.certificate.clone()]);
+    assert_eq!(sorted.chain(), std::slice::from_ref(&root.certificate));
     assert_eq!(sorted.registrars(), std::slice::from_ref(&registrar));
     assert_eq!(sorted.recipient().unwrap(), &registrar);
+    // So many in whatever form: each is compared with each.
+    let pem = tokenca::pki::archive::pem::write_certificate(root.certificate.der());
+    assert!(CaCertificates::read(pem.repeat(16).as_bytes()).is_ok());
+    let many: [Vec<u8>; 2] = [pem.repeat(17).into_bytes(), certs_only(&[root.certificate.der(); 17])];
+    for octets in many {
+        let said = tokenca::pki::chain(&CaCertificates::read(&octets).unwrap_err());
+        assert!(said.contains("too many certificates"), "{said}");
+    }
     let single = CaCertificates::read(root.certificate.der()).unwrap();
     assert_eq!((single.ca(), single.chain().len()), (&root.certificate, 0));
     assert!(matches!(CaCertificates::sorted(vec![registrar]), Err(ClientError::NoCa)));

@@ -548,6 +548,11 @@ fn enrolment_by_hand(dir: &Path) {
     let ca = scene.ca.ca.ca.certificate.der().to_vec();
     let refused = scene.node().import_certificate("upper", Some(&ca)).unwrap_err().to_string();
     assert!(refused.contains("not for a key that this trustpoint has asked for"), "{refused}");
+    for hash in [Hash::Md5, Hash::Sha1] {
+        let weak = scene.ca.ca.ca.issue_over(hash, &asked.csr, validity);
+        let refused = scene.node().import_certificate("upper", Some(weak.der())).unwrap_err().to_string();
+        assert!(refused.contains(&format!("\"crypto legacy {}\" in trustpoint upper", hash.name())), "{refused}");
+    }
     let issued = scene.ca.ca.ca.issue(&asked.csr, validity);
     let pem = tokenca::pki::archive::pem::write_certificate(issued.der());
     scene.node().import_certificate("upper", Some(pem.as_bytes())).unwrap();

@@ -265,6 +265,34 @@ fn each_method_is_asked_when_the_one_before_could_not_be_completed() {
 }
 
 #[test]
+fn a_responder_that_was_revoked_is_none() {
+    let (pki, web) = (OpensslPki::new(), Web::new());
+    pki.root("root", "/CN=root");
+    let purpose = format!("{DEVICE}extendedKeyUsage=OCSPSigning\n");
+    pki.issue("delegate", "/CN=delegate", "root", &purpose, &["-set_serial", "950"]);
+    let unasked = format!("{purpose}noCheck=yes\n");
+    pki.issue("unasked", "/CN=unasked", "root", &unasked, &["-set_serial", "951"]);
+    let responder = Responder::start(&pki, "root", "delegate");
+    let both =
+        format!("{}authorityInfoAccess=OCSP;URI:{}\n", with_cdp(&web.url("root.crl")), responder.url());
+    pki.issue("r1", "/CN=r1", "root", &both, &["-set_serial", "200"]);
+    let r1 = pki.certificates(&["r1"]);
+    pki.index(&[]);
+    Judge::new(&pki, " revocation-check ocsp\n", "").accepts(&r1);
+
+    // Once a CRL is at hand that says so.
+    web.put("root.crl", pki.crl("root", &[950, 951], &[]));
+    let judge = Judge::new(&pki, " revocation-check crl\n", "");
+    judge.accepts(&r1);
+    let line = "crypto pki trustpoint peers\n revocation-check ocsp\n";
+    judge.node.apply(judge.node.configuration().edited(line).unwrap()).unwrap();
+    pki.index(&[]);
+    judge.refuses(&r1, "cn=delegate may not speak for the CA: its certificate was revoked");
+    responder.signed_by(&pki, "root", "unasked");
+    judge.accepts(&r1);
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_left_alone_for_a_minute() {
     let pki = OpensslPki::new();
     pki.root("root", "/CN=root");
@@ -588,7 +616,7 @@ fn operators_ask_a_server_about_certificates() {
     assert_eq!(ca.json("show crypto pki crls").as_array().unwrap().len(), 0);
     ca.try_cli(&["crypto", "ca", "crl", "request", "mycs"]).exited(1).says("is issued here");
     fs::write(&pem, "x").unwrap();
-    validate("mycs nvram:r1.pem").exited(1).says("nvram:r1.pem: no certificates can be read");
+    validate("mycs nvram:r1.pem").exited(1).says("nvram:r1.pem: there is no certificate in it");
 }
 
 #[test]

@@ -100,12 +100,16 @@ impl Ca {
         if issuer.phase() != Phase::Retired {
             return Ok(true);
         }
-        let mut end = issuer.certificate().not_after();
-        if now >= end {
-            // Only now: a certificate outlives its CA at most where another than this program issued it.
-            let issued = self.store.issued_by(&self.label, issuer.authority())?;
-            end = end.max(issued.last_end.unwrap_or(end));
-        }
+        let own = issuer.certificate().not_after();
+        let end = match issuer.last_end.get() {
+            Some(end) => *end,
+            None if now < own => own,
+            // Looked up once: a certificate outlives its CA at most where another than this program issued it.
+            None => {
+                let issued = self.store.issued_by(&self.label, issuer.authority())?;
+                *issuer.last_end.get_or_init(|| issued.last_end.map_or(own, |last| last.max(own)))
+            }
+        };
         Ok(now < end.plus(self.crl_life(last)))
     }
 

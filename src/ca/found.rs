@@ -121,7 +121,7 @@ impl Ca {
         };
         let subject = self.scep_name(role)?;
         // As long as the CA: nobody should have to fetch RA certificates anew before the CA rolls over.
-        let validity = issuer.validity(self.settings.ca_lifetime, now)?;
+        let validity = issuer.validity(self.settings.ca_lifetime, now, self.certificate().not_after())?;
         let facts = issuer.facts(&self.settings);
         let template = profile::scep_key(&subject, key.public_key(), purpose, &facts, validity);
         let certificate = self.issue_own(issuer, template, meter, now)?;

@@ -207,7 +207,7 @@ impl Ca {
             return Err(Refusal::PathLength.into());
         }
         let lifetime = issuer.granted_lifetime(&self.settings);
-        let (not_before, not_after) = issuer.validity(lifetime, now)?;
+        let (not_before, not_after) = issuer.validity(lifetime, now, self.certificate().not_after())?;
         let template = requested.template(&issuer.facts(&self.settings), not_before, not_after);
         Ok(Prepared { template, authority: issuer.authority(), now })
     }

@@ -1,6 +1,6 @@
 //! Under which certificate and key a CA signs: now, next, or once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::pki::profile::IssuerFacts;
@@ -21,6 +21,8 @@ pub struct Issuer {
     pub(super) crl: Mutex<()>,
     /// The newest CRL that was asked for.
     newest: Mutex<Option<Crl>>,
+    /// When the last certificate ends that it issued, once it issues no more and somebody has asked.
+    pub(super) last_end: OnceLock<Time>,
 }
 
 impl Issuer {
@@ -43,6 +45,7 @@ impl Issuer {
             key,
             crl: Mutex::new(()),
             newest: Mutex::new(None),
+            last_end: OnceLock::new(),
         })
     }
 
@@ -96,11 +99,17 @@ impl Issuer {
         }
     }
 
-    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it.
-    pub(super) fn validity(&self, lifetime: Duration, now: Time) -> Result<(Time, Time), CaError> {
+    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it, and not
+    /// before it acts: when the active one has ended, at `change`.
+    pub(super) fn validity(
+        &self,
+        lifetime: Duration,
+        now: Time,
+        change: Time,
+    ) -> Result<(Time, Time), CaError> {
         let (begin, end) = (self.certificate.not_before(), self.certificate.not_after());
         let from = match self.phase {
-            Phase::Next => now.max(begin),
+            Phase::Next => now.max(begin).max(change),
             Phase::Active | Phase::Retired | Phase::Discarded => now,
         };
         if from < begin || from > end {

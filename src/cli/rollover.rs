@@ -90,9 +90,8 @@ pub fn state(f: &mut fmt::Formatter<'_>, report: &RolloverReport) -> fmt::Result
     if let Some(days) = report.overlap_days {
         writeln!(f, "  Auto-Rollover configured, overlap period {days} days")?;
     }
-    match (report.timer, &report.status) {
-        (Some(timer), RolloverStatus::None) => writeln!(f, "  Autorollover timer: {timer}")?,
-        _ => {}
+    if let (Some(timer), RolloverStatus::None) = (report.timer, &report.status) {
+        writeln!(f, "  Autorollover timer: {timer}")?;
     }
     // What IOS does not say.
     if let Some(sha256) = &report.fingerprint_sha256 {
@@ -120,9 +119,10 @@ impl fmt::Display for Info {
             writeln!(f, "There is no rollover CA certificate.")?;
         }
         state(f, report)?;
-        for (what, time) in [("Rollover CA certificate takes over", report.begins)] {
-            time.iter().try_for_each(|time| writeln!(f, "  {what}: {time}"))?;
-        }
+        report
+            .begins
+            .iter()
+            .try_for_each(|time| writeln!(f, "  Rollover CA certificate takes over: {time}"))?;
         report.key.iter().try_for_each(|key| writeln!(f, "  Rollover CA key: {key}"))?;
         let Some(clients) = &report.clients else { return Ok(()) };
         if clients.missing > 0 {

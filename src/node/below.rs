@@ -139,9 +139,9 @@ impl Start<'_> {
             Manner { chain: self.section.scep.include_chain, alone: false },
         )?;
         let clock = self.clock.clone();
-        let forwarder = Forwarder::start(elsewhere.clone(), move || clock.now()).map_err(|source| {
-            NodeError::Io { what: format!("starting a thread for {}", self.label), source }
-        })?;
+        let forwarder = Forwarder::start(elsewhere.clone(), self.turn.clone(), move || clock.now()).map_err(
+            |source| NodeError::Io { what: format!("starting a thread for {}", self.label), source },
+        )?;
         let acting = Acting::Registrar { elsewhere, forwarder };
         Ok(Started { acting, ra: self.vouched(ra), next_trouble, notes: Notes::default() })
     }
@@ -309,7 +309,7 @@ pub(super) fn registrar(store: &dyn Store, label: &str) -> Result<Option<Certifi
 }
 
 /// Refuses a certificate with which no CA can act.
-fn check_authority(certificate: &Certificate) -> Result<(), NodeError> {
+pub(super) fn check_authority(certificate: &Certificate) -> Result<(), NodeError> {
     let lacks = |what: &str| {
         NodeError::Refused(format!(
             "the certificate that the CA above has granted is not that of a CA: {what}\nhint: there the request must \

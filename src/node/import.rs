@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::{self, CertificateSource, Configuration, KeyPair, TrustpointSection};
 use crate::files::{FileUrl, Files};
-use crate::pki::{Certificate, Hash, KeyKind, Name, PrivateKey};
+use crate::pki::{Certificate, Hash, KeyKind, Name, PrivateKey, Serial};
 use crate::store::{Authority, Role, Store, TrustedCertificate, TrustedKind};
 use crate::token::{Token, TokenKey};
 
@@ -184,16 +184,33 @@ impl Node {
     pub(super) fn keep_chains(&self, chains: Vec<Chain>) -> Result<(), NodeError> {
         for Chain { trustpoint, removed, certificates } in chains {
             for entry in &removed {
-                let gone = self.store.distrust(&trustpoint, Some((kind(entry.ca), &entry.serial)))?;
+                let gone = self.distrust_numbered(&trustpoint, kind(entry.ca), &entry.serial)?;
                 if gone == 0 && !entry.ca {
-                    self.store.distrust(&trustpoint, Some((TrustedKind::Ca, &entry.serial)))?;
+                    self.distrust_numbered(&trustpoint, TrustedKind::Ca, &entry.serial)?;
                 }
             }
             for (kind, certificate) in certificates {
+                // A chain names one certificate for each number.
+                self.distrust_numbered(&trustpoint, kind, certificate.serial())?;
                 self.store.trust(trusted(&trustpoint, kind, &certificate, None))?;
             }
         }
         Ok(())
+    }
+
+    /// Removes what a trustpoint has of this kind under this serial number. How many that were.
+    pub(super) fn distrust_numbered(
+        &self,
+        trustpoint: &str,
+        kind: TrustedKind,
+        serial: &Serial,
+    ) -> Result<u64, NodeError> {
+        let trusted = self.store.trusted(trustpoint)?;
+        let mut gone = 0;
+        for one in trusted.iter().filter(|one| one.kind == kind && one.serial == *serial) {
+            gone += self.store.distrust(trustpoint, Some(one))?;
+        }
+        Ok(gone)
     }
 
     /// The certificates of a trustpoint go with it.

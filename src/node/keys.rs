@@ -249,7 +249,7 @@ impl Node {
                 match place {
                     CertificatePlace::Own(trustpoint) => {
                         for kind in TrustedKind::OWN {
-                            self.store.distrust(&trustpoint, Some((kind, &serial)))?;
+                            self.distrust_numbered(&trustpoint, kind, &serial)?;
                         }
                     }
                     CertificatePlace::Ca(trustpoint) => self.forget_place(&trustpoint, &serial)?,

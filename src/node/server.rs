@@ -34,6 +34,8 @@ pub struct CertServer {
     starting: Mutex<()>,
     /// Who has asked for the next CA certificate.
     pub(super) fetches: Arc<Fetches>,
+    /// Of an RA: held by the one that asks the CA above.
+    turn: Arc<Mutex<()>>,
     /// When a rollover that has failed is tried again.
     rolls_again: Mutex<Time>,
 }
@@ -53,7 +55,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    fn may_run(&self) -> bool {
+    pub(super) fn may_run(&self) -> bool {
         !self.section.shutdown && !self.deleted
     }
 }
@@ -85,6 +87,7 @@ impl CertServer {
             }),
             starting: Mutex::default(),
             fetches: Arc::default(),
+            turn: Arc::default(),
             rolls_again: Mutex::default(),
         })
     }
@@ -254,9 +257,12 @@ impl CertServer {
                 status.running = None;
             }
         });
-        let mut started = result?;
+        Ok(self.run(result?, status.running.is_some()))
+    }
+
+    /// Has what was started act. Returns what the operator should read.
+    pub(super) fn run(&self, mut started: Started, was_running: bool) -> Notes {
         let notes = std::mem::take(&mut started.notes);
-        let was_running = status.running.is_some();
         let mut runs = false;
         self.change(|status| {
             // It may have been shut meanwhile.
@@ -265,21 +271,21 @@ impl CertServer {
         });
         if !runs {
             self.publisher.plan(None);
-            return Ok(Notes::default());
+            return Notes::default();
         }
         if !was_running {
             tracing::debug!(target: "CRYPTO_CS", "SCEP server started");
             tracing::debug!(target: "CRYPTO_CS", "cs config has been locked");
             tracing::info!(target: "PKI-6-CS_ENABLED", "Certificate server {} now enabled.", self.label);
         }
-        Ok(notes)
+        notes
     }
 
     /// 1. the clock can be right, the database is not an old copy
     /// 2. the next CA certificate takes over if its time has come
     /// 3. token, keys, certificates [token]
     /// 4. files, from now on
-    fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
+    pub(super) fn make(&self, status: &Status, now: Time) -> Result<Started, NodeError> {
         tracing::debug!(target: "CRYPTO_CS", "starting enabling checks");
         self.check_clock(now)?;
         self.check_age(status)?;
@@ -294,6 +300,7 @@ impl CertServer {
             gate: &self.gate,
             clock: &self.clock,
             fetches: &self.fetches,
+            turn: &self.turn,
             now,
         };
         let started = start.run()?;
@@ -538,7 +545,7 @@ impl CertServer {
         self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Status)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 }

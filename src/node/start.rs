@@ -1,6 +1,6 @@
 //! Starting a certificate server: its token, its keys, its certificates, its first CRL.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
 use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
@@ -70,6 +70,8 @@ pub struct Start<'a> {
     pub clock: &'a Arc<Clock>,
     /// Where it is noted who asks for the next CA certificate.
     pub fetches: &'a Arc<Fetches>,
+    /// Held by the one that asks the CA above.
+    pub turn: &'a Arc<Mutex<()>>,
     /// Now.
     pub now: Time,
 }
@@ -379,4 +381,4 @@ pub(super) fn algorithms(section: &ServerSection) -> crate::scep::AlgorithmPolic
     crate::scep::AlgorithmPolicy { legacy_des: section.legacy().des, legacy_md5: section.legacy().md5 }
 }
 
-const DEFAULT_RSA_BITS: usize = 2048;
+pub(super) const DEFAULT_RSA_BITS: usize = 2048;

@@ -135,7 +135,7 @@ impl Name {
         [rfc4519::CN, rfc4519::OU]
             .iter()
             .flat_map(|oid| self.values(oid))
-            .any(|value| value.eq_ignore_ascii_case("ioscs RA"))
+            .any(|value| folded(&value) == "ioscs ra")
     }
 }
 
@@ -469,6 +469,8 @@ mod tests {
     #[test]
     fn an_ra_of_ios_is_recognised() {
         assert!(Name::parse("CN=x, OU=ioscs RA").unwrap().is_ios_ra());
+        // Names are the same however many blanks they have, and routers write some.
+        assert!(Name::parse("CN=x, OU=\" ioscs  RA\"").unwrap().is_ios_ra());
         assert!(!Name::parse("CN=x, O=ioscs RA").unwrap().is_ios_ra());
     }
 }

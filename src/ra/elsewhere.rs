@@ -62,6 +62,16 @@ pub struct Elsewhere {
     pub(super) bell: Bell,
 }
 
+/// A message to the other CA: see [`ClientRequest`], whose keys are those of this server.
+pub(super) struct Outgoing<'a> {
+    pub kind: MessageType,
+    pub transaction: &'a TransactionId,
+    pub content: &'a [u8],
+    pub signer: &'a Certificate,
+    pub to: &'a CaCertificates,
+    pub wanted: Option<&'a PublicKey>,
+}
+
 impl Elsewhere {
     /// The CA `above`, for the server `label`.
     pub fn new(
@@ -88,16 +98,8 @@ impl Elsewhere {
     }
 
     /// Sends a message, signed with the key of this server, and reads the answer.
-    pub(super) fn send(
-        &self,
-        kind: MessageType,
-        transaction: &TransactionId,
-        content: &[u8],
-        signer: &Certificate,
-        to: &CaCertificates,
-        wanted: Option<&PublicKey>,
-        meter: &Meter,
-    ) -> Result<Answered, ClientError> {
+    pub(super) fn send(&self, outgoing: Outgoing<'_>, meter: &Meter) -> Result<Answered, ClientError> {
+        let Outgoing { kind, transaction, content, signer, to, wanted } = outgoing;
         // When the CA has rolled over and this server is about to, the next one answers.
         let next = self.coming().map(|coming| &coming.certificates);
         let trusted: Vec<_> = std::iter::once(&self.above.certificates).chain(next).collect();
@@ -142,7 +144,7 @@ impl Elsewhere {
         tracing::debug!(target: "CRYPTO_CS", "reqID = {id}");
         match (enrollment.state, enrollment.serial) {
             (State::Granted, Some(serial)) => {
-                let certificate = self.store.certificate(&self.label, &serial)?;
+                let certificate = self.store.certificate_for(&self.label, id)?;
                 let damaged = || CaError::Damaged(format!("no certificate {serial} though it was granted"));
                 certificate.map(Outcome::Issued).ok_or_else(damaged)
             }
@@ -186,8 +188,8 @@ impl Certifier for Elsewhere {
         if certificate.issuer_raw() != self.certificate().subject_raw() {
             return Ok(None);
         }
-        let record = self.store.certificate(&self.label, certificate.serial())?;
-        let known = record.filter(|record| record.der == certificate.der());
+        let records = self.store.certificates_with(&self.label, certificate.serial())?;
+        let known = records.into_iter().find(|record| record.der == certificate.der());
         let issuer = self.issuer_of(certificate);
         let is_good = |issuer: &Issuer<'_>| {
             Path::find(certificate, &[], std::slice::from_ref(issuer.ca.ca()), &self.rules(now)).is_ok()
@@ -287,7 +289,15 @@ impl Certifier for Elsewhere {
 
     fn certificate_of(&self, issuer: &[u8], serial: &Serial) -> Result<Option<store::Certificate>, CaError> {
         match issuer == self.certificate().subject_raw() {
-            true => Ok(self.store.certificate(&self.label, serial)?),
+            // Of several CAs of this name that which can be asked.
+            true => {
+                let mut all = self.store.certificates_with(&self.label, serial)?;
+                let is_ours = |known: &store::Certificate| {
+                    Certificate::parse(&known.der).is_ok_and(|known| self.issuer_of(&known).is_some())
+                };
+                let at = all.iter().position(is_ours).unwrap_or_default();
+                Ok((at < all.len()).then(|| all.swap_remove(at)))
+            }
             false => Ok(None),
         }
     }
@@ -295,7 +305,7 @@ impl Certifier for Elsewhere {
     fn crl(&self, key: Option<&[u8]>, now: Time) -> Result<Option<Listed>, Refused> {
         let is_asked = |issuer: &Issuer<'_>| key.is_none_or(|key| key == issuer.ca.ca().key_identifier());
         let Some(issuer) = self.issuers().find(is_asked) else { return Ok(None) };
-        let crl = self.crl_of(&issuer, now).map_err(Refused::NoCrl)?;
+        let crl = self.crl_at_hand(&issuer, now).map_err(Refused::NoCrl)?;
         Ok(Some(Listed {
             authority: number_of(issuer.ca.ca()),
             der: crl.der().clone(),
@@ -310,7 +320,7 @@ impl Certifier for Elsewhere {
             return Ok(None);
         }
         let Some(issuer) = self.issuer_with(serial) else { return Ok(None) };
-        self.crl_of(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
+        self.crl_at_hand(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
     }
 }
 

@@ -23,15 +23,17 @@ use crate::scep::{FailInfo, MessageType, TransactionId, client};
 use crate::store::{Enrollment, Forward, Issued, Stage, StoreError};
 use crate::trustpoint::{Answered, CaCertificates};
 
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, Outgoing};
 
 /// Asks the CA above from a thread of its own until it is dropped.
 pub struct Forwarder(Arc<Elsewhere>);
 
 impl Forwarder {
-    /// Begins; `clock` tells the time.
+    /// Begins; `clock` tells the time. Of those with the same `turn` one asks at a time: who takes the place of
+    /// another waits until that is done.
     pub fn start(
         elsewhere: Arc<Elsewhere>,
+        turn: Arc<Mutex<()>>,
         clock: impl Fn() -> Time + Send + 'static,
     ) -> std::io::Result<Self> {
         let name = format!("ra {}", elsewhere.label);
@@ -39,13 +41,19 @@ impl Forwarder {
         let asking = elsewhere.clone();
         // Not waited for at the end: it may hang on a CA that does not answer, and what it has begun is recorded.
         thread.spawn(move || {
+            // At the start everything is tried: the configuration may have been mended, or somebody has waited for long.
+            let mut due = Due::All;
             while asking.bell.wait() {
+                // One that was stopped a moment ago may still wait for an answer: two requests at once would bring
+                // two certificates.
+                let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 asking.fetch_next(clock());
-                let failed = asking.forward_due(&clock).unwrap_or_else(|error| {
+                let failed = asking.forward_due(due, &clock).unwrap_or_else(|error| {
                     tracing::error!(server = asking.label, error = %chain(&error), "requests are not sent on");
                     true
                 });
                 asking.bell.done(failed);
+                due = Due::Now;
             }
         })?;
         elsewhere.bell.ring();
@@ -64,6 +72,22 @@ impl Drop for Forwarder {
     }
 }
 
+/// Which requests are tried.
+#[derive(Clone, Copy, PartialEq)]
+enum Due {
+    /// Every one.
+    All,
+    /// Those whose time has come.
+    Now,
+}
+
+/// Why the CA could not be asked, or its answer is not one.
+struct Trouble {
+    text: String,
+    /// Whether the same may succeed later without anybody doing something here.
+    temporary: bool,
+}
+
 /// What one try has come to.
 enum Tried {
     /// The CA has answered for good.
@@ -76,12 +100,15 @@ enum Tried {
 
 impl Elsewhere {
     /// Tries everything that is due. Returns whether the CA could not be asked.
-    fn forward_due(&self, clock: &impl Fn() -> Time) -> Result<bool, CaError> {
+    fn forward_due(&self, which: Due, clock: &impl Fn() -> Time) -> Result<bool, CaError> {
         let mut failed = false;
-        // Longest due first: one that cannot be sent is put off and does not come again in this round.
         let begun = clock();
         loop {
-            let due = self.store.forwards(&self.label, begun, PAGE)?;
+            // Longest due first: one that is put off does not come again in this round.
+            let due = match which {
+                Due::All => self.store.forwards(&self.label, FOREVER, usize::MAX)?,
+                Due::Now => self.store.forwards(&self.label, begun, PAGE)?,
+            };
             if due.is_empty() || self.bell.is_stopping() {
                 return Ok(failed);
             }
@@ -96,6 +123,9 @@ impl Elsewhere {
                 if self.bell.is_stopping() {
                     return Ok(failed);
                 }
+            }
+            if which == Due::All {
+                return Ok(failed);
             }
         }
     }
@@ -117,15 +147,16 @@ impl Elsewhere {
         match (self.ask(enrollment, &csr, *stage, to, &meter, now), stage) {
             (Ok(Answered::Issued(certificates)), _) => {
                 let Some(certificate) = certificates.into_iter().next() else {
-                    return self.put_off(forward, *stage, Some("there is no certificate in the answer"), now);
+                    let trouble = Trouble::lasting("there is no certificate in the answer");
+                    return self.put_off(forward, *stage, Some(trouble), now);
                 };
-                self.keep(enrollment, &certificate, &meter, now)
+                self.keep(enrollment, to, &certificate, &meter, now)
             }
             (Ok(Answered::Pending), _) => {
                 tracing::debug!(target: "CRYPTO_CS", "reqID={id} is pending at the CA above");
                 self.put_off(forward, Stage::Waiting, None, now)
             }
-            // It does not know the request any more, or does not know polls.
+            // It does not know the request any more, or knows no polls: then it is only asked again.
             (Ok(Answered::Failed { info: Some(FailInfo::BadCertId), .. }), Stage::Waiting) => {
                 self.put_off(forward, Stage::Asking, None, now)
             }
@@ -136,10 +167,10 @@ impl Elsewhere {
                 Ok(Tried::Ended)
             }
             (Ok(Answered::Crl(_)), _) => {
-                self.put_off(forward, *stage, Some("the CA has answered with a CRL"), now)
+                self.put_off(forward, *stage, Some(Trouble::lasting("the CA has answered with a CRL")), now)
             }
-            (Err(error), stage) => {
-                self.put_off(forward, *stage, Some(&error), now)?;
+            (Err(trouble), stage) => {
+                self.put_off(forward, *stage, Some(trouble), now)?;
                 Ok(Tried::Failed)
             }
         }
@@ -153,14 +184,16 @@ impl Elsewhere {
         to: &CaCertificates,
         meter: &Meter,
         now: Time,
-    ) -> Result<Answered, String> {
+    ) -> Result<Answered, Trouble> {
         let own = &self.registrar.certificate;
         if !own.is_valid_at(now) {
             // A CA would refuse every request for that, and the devices have not done anything wrong.
             let (from, to) = (own.not_before(), own.not_after());
-            return Err(format!("the certificate of this RA is valid from {from} to {to}, not now"));
+            let text = format!("the certificate of this RA is valid from {from} to {to}, not now");
+            return Err(Trouble { text, temporary: true });
         }
-        let signer = self.signer(csr, meter, now).map_err(|error| chain(&error))?;
+        let signer = self.signer(csr, meter, now);
+        let signer = signer.map_err(|error| Trouble { text: chain(&error), temporary: true })?;
         let transaction = transaction(enrollment);
         let poll;
         let (kind, content) = match stage {
@@ -172,8 +205,9 @@ impl Elsewhere {
         };
         tracing::debug!(target: "CRYPTO_CS", "reqID={} is sent to the CA above, transaction {transaction}",
             enrollment.id);
-        self.send(kind, &transaction, content, &signer, to, Some(csr.public_key()), meter)
-            .map_err(|error| chain(&error))
+        let wanted = Some(csr.public_key());
+        self.send(Outgoing { kind, transaction: &transaction, content, signer: &signer, to, wanted }, meter)
+            .map_err(|error| Trouble { text: chain(&error), temporary: error.is_temporary() })
     }
 
     /// Who signs: this RA; or, as if a device asked for the first time, nobody known: a self-signed certificate
@@ -191,11 +225,13 @@ impl Elsewhere {
     fn keep(
         &self,
         enrollment: &Enrollment,
+        by: &CaCertificates,
         certificate: &Certificate,
         meter: &Meter,
         now: Time,
     ) -> Result<Tried, CaError> {
         let id = enrollment.id;
+        let issuer = by.ca().public_key().fingerprint();
         let issued = Issued {
             serial: certificate.serial().clone(),
             der: certificate.der().to_vec(),
@@ -206,7 +242,7 @@ impl Elsewhere {
             cost: meter.take(),
             now,
         };
-        match self.store.keep_forwarded(&self.label, id, issued) {
+        match self.store.keep_forwarded(&self.label, id, &issuer, issued) {
             Ok(kept) => {
                 tracing::debug!(target: "CRYPTO_CS", "reqID={id} granted");
                 tracing::info!(target: "PKI-6-CERTISSUE", "Certificate {} issued by the CA above {} to {}",
@@ -227,12 +263,19 @@ impl Elsewhere {
         &self,
         forward: &Forward,
         stage: Stage,
-        error: Option<&str>,
+        trouble: Option<Trouble>,
         now: Time,
     ) -> Result<Tried, CaError> {
         let tries = if stage == forward.stage { forward.tries } else { 0 };
-        let again = now.plus(self.patience(tries));
+        let again = match &trouble {
+            // Somebody has to mend something; and a CA that grants at once may issue another certificate each time.
+            Some(Trouble { temporary: false, .. }) => now.plus(LASTING),
+            // A CA without polls would be asked every second for as long as its operator thinks.
+            None if stage == Stage::Asking => now.plus(self.above.poll_every),
+            _ => now.plus(self.patience(tries)),
+        };
         let id = forward.enrollment.id;
+        let error = trouble.as_ref().map(|trouble| trouble.text.as_str());
         // Once, not at each try.
         if let Some(error) = error
             && forward.error.as_deref() != Some(error)
@@ -252,6 +295,12 @@ impl Elsewhere {
     fn patience(&self, tries: u32) -> Duration {
         let doubled = Duration::from_secs(1 << tries.min(16));
         doubled.min(self.above.poll_every).max(Duration::from_secs(1))
+    }
+}
+
+impl Trouble {
+    fn lasting(text: &str) -> Self {
+        Self { text: text.to_owned(), temporary: false }
     }
 }
 
@@ -344,6 +393,10 @@ impl Bell {
 const AT_ONCE: Duration = Duration::from_secs(3);
 /// How often the store is asked what is due. That costs one look at an index.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long it takes until the CA is asked again about what is wrong with it, or here.
+const LASTING: Duration = Duration::from_secs(3600);
+/// After every time.
+const FOREVER: Time = Time::from_unix(i64::MAX as u64);
 /// Requests read at a time.
 const PAGE: usize = 100;
 /// A CA that was neither followed by the one of now nor is the next.

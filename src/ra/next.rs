@@ -27,7 +27,7 @@ pub enum Offer {
     /// The certificates, signed here.
     Signed {
         /// The CA of now.
-        signer: Responder<dyn SigningKey>,
+        signer: Box<Responder<dyn SigningKey>>,
         /// DER: the next CA certificate, then those of its SCEP keys or those above it.
         certificates: Vec<Vec<u8>>,
     },

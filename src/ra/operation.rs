@@ -180,7 +180,7 @@ impl Ra {
         match request {
             Request::Enroll { csr, renewal } => {
                 let intention = if renewal { Intention::Renew } else { Intention::Enroll };
-                self.enroll(*csr, intention, signed, authority, peer, meter, now)
+                self.enroll(*csr, intention, signed, peer, meter, now)
             }
             Request::Poll => {
                 let key = signer.public_key().fingerprint();
@@ -215,7 +215,6 @@ impl Ra {
         csr: Csr,
         intention: Intention,
         signed: &Signed,
-        authority: Option<u64>,
         peer: IpAddr,
         meter: &Meter,
         now: Time,
@@ -236,7 +235,7 @@ impl Ra {
             signer_key: signer.public_key().fingerprint(),
             signed_with: ours.map(|ours| ours.serial),
             source: peer.to_string(),
-            authority,
+            authority: self.recipient(signed).1,
         };
         let outcome = self.decided(csr, intention, &requester, application, meter, now)?;
         done(outcome, Repeatable::Yes)

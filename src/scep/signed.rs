@@ -43,6 +43,9 @@ struct Attribute {
 }
 
 impl SignedData {
+    /// Certificates in one message: a chain and RAs are less.
+    pub const MAX_CERTIFICATES: usize = 16;
+
     /// Reads a ContentInfo with SignedData in it.
     pub fn parse(input: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         // What follows the message is often a line feed.
@@ -63,7 +66,7 @@ impl SignedData {
             let mut count = 0;
             while let Some(certificate) = set.next("certificate")? {
                 count += 1;
-                if count > MAX_CERTIFICATES {
+                if count > Self::MAX_CERTIFICATES {
                     return Err(DecodeError::TooMany("certificates"));
                 }
                 // Attribute certificates and worse: not what we look for, no reason to refuse the rest.
@@ -305,8 +308,6 @@ fn signature_algorithm(kind: KeyKind, hash: Hash) -> Vec<u8> {
         },
     }
 }
-
-const MAX_CERTIFICATES: usize = 16;
 
 /// SCEP has nine, and clients add a few of their own.
 const MAX_ATTRIBUTES: usize = 64;

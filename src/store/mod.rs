@@ -112,8 +112,8 @@ pub trait Store: Send + Sync {
     /// A malformed one claims nothing and counts as no pending one; beyond `max_pending` of them the oldest
     /// are removed.
     ///
-    /// Errors: `ClaimRefused` when the password is unknown, expired or used by another enrollment;
-    /// `Full` when `max_pending` is reached. Nothing is recorded then.
+    /// Errors: `Conflict` when the authority that is asked was discarded; `ClaimRefused` when the password is unknown, expired or used by another enrollment;
+    /// `Full` when `max_pending` is reached, by those that wait or by those that another CA is asked for. Nothing is recorded then.
     fn submit(&self, new: NewEnrollment) -> Result<Submitted, StoreError>;
 
     /// The enrollment with this ReqID.
@@ -146,7 +146,8 @@ pub trait Store: Send + Sync {
 
     /// Moves an enrollment from one state to another with a reason for the operator. `Conflict` if it is
     /// not in `from`, `NotFound` if there is none. `Conflict` also when either is Authorized or Granted:
-    /// into these lead only `submit`, `intend` and `keep`, out of them only `keep` and `abandon`.
+    /// into these lead only `submit`, `intend`, `keep`, `forward` and `keep_forwarded`, out of them only `keep`,
+    /// `abandon`, `keep_forwarded` and `refuse_forwarded`.
     fn advance(
         &self,
         server: &str,
@@ -161,7 +162,8 @@ pub trait Store: Send + Sync {
     /// `NotFound` if there is none.
     fn remove(&self, server: &str, id: u64) -> Result<(), StoreError>;
 
-    /// Removes enrollments not updated since `before`, but Authorized ones. Returns how many.
+    /// Removes enrollments not updated since `before`, but Authorized ones unless they are to be asked for at another
+    /// CA that has not answered. Returns how many.
     fn expire(&self, server: &str, before: Time) -> Result<u64, StoreError>;
 
     /// Has another CA asked for a Pending enrollment, which becomes Authorized. `Conflict` if it is in another
@@ -186,10 +188,17 @@ pub trait Store: Send + Sync {
         error: Option<&str>,
     ) -> Result<(), StoreError>;
 
-    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted. The same
-    /// certificate may answer several. `Conflict` when it is not asked for any more, or when another
-    /// certificate has the same serial number; `NotFound` when there is no such enrollment.
-    fn keep_forwarded(&self, server: &str, id: u64, certificate: Issued) -> Result<Certificate, StoreError>;
+    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted; SHA-256 of the
+    /// SubjectPublicKeyInfo of that CA's key is `issuer`: CAs number as they like. The same certificate may answer
+    /// several. `Conflict` when it is not asked for any more, or when another certificate of the same issuer has the
+    /// same serial number; `NotFound` when there is no such enrollment.
+    fn keep_forwarded(
+        &self,
+        server: &str,
+        id: u64,
+        issuer: &[u8; 32],
+        certificate: Issued,
+    ) -> Result<Certificate, StoreError>;
 
     /// The other CA has refused an enrollment, or the operator does not want it any more: it becomes Denied.
     /// Errors as of `postpone`.
@@ -223,9 +232,16 @@ pub trait Store: Send + Sync {
         Ok(self.record(server, serial)?.and_then(Record::whole))
     }
 
+    /// Certificates with this serial number that are known whole: one, or one of each other CA that has issued for
+    /// this server, in any order.
+    fn certificates_with(&self, server: &str, serial: &Serial) -> Result<Vec<Certificate>, StoreError>;
+
+    /// The certificate that the enrollment with this ReqID was granted.
+    fn certificate_for(&self, server: &str, id: u64) -> Result<Option<Certificate>, StoreError>;
+
     /// Certificates issued after the one with serial number `after` (all when `None`), in the order in which
     /// serial numbers were given out, at most `limit`. A serial number that was never given out stands for
-    /// the next lower one. Of an adopted CA come those known whole.
+    /// the next lower one, and one that several have for the last of them. Of an adopted CA come those known whole.
     fn certificates(
         &self,
         server: &str,
@@ -300,7 +316,8 @@ pub trait Store: Send + Sync {
     /// The certificates of a trustpoint: those of CAs first, then by serial number.
     fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError>;
 
-    /// Adds a certificate to a trustpoint, in place of one of the same kind with the same serial number.
+    /// Adds a certificate to a trustpoint, in place of the same one of the same kind: its key may be elsewhere now.
+    /// CAs above each other may have certificates with the same serial number.
     fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError>;
 
     /// Puts these certificates of a trustpoint in the place of all that it has of `kinds`.
@@ -336,7 +353,7 @@ pub trait Store: Send + Sync {
     fn cancel_request(&self, trustpoint: &str, kind: TrustedKind) -> Result<(), StoreError>;
 
     /// Removes one certificate of a trustpoint, or all of them and its requests. Returns how many certificates.
-    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError>;
+    fn distrust(&self, trustpoint: &str, which: Option<&TrustedCertificate>) -> Result<u64, StoreError>;
 
     /// The CRL of another CA that is signed with this key (SHA-256 of its SubjectPublicKeyInfo), ended or not.
     fn fetched_crl(&self, issuer_key: &[u8; 32]) -> Result<Option<FetchedCrl>, StoreError>;

@@ -1,11 +1,12 @@
 //! What a CA shows of itself: its certificate, those above it, and those of its RAs (RFC 8894, 4.2.1).
 
 use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::KeyUsages;
 
 use crate::pki::archive::pem;
 use crate::pki::ber::Limits;
 use crate::pki::extension::CMC_RA;
-use crate::pki::{Certificate, KeyKind, Name};
+use crate::pki::{Certificate, KeyKind, Name, path};
 use crate::scep::{DecodeError, SignedData};
 
 use super::ClientError;
@@ -29,7 +30,7 @@ impl CaCertificates {
     /// Reads what GetCACert answers or an operator brings: a certificate, or a PKCS#7 of several; DER, PEM or bare
     /// base64. Content types are not asked: servers mix them up.
     pub fn read(octets: &[u8]) -> Result<Self, ClientError> {
-        Self::sorted(certificates(octets).map_err(ClientError::NoCertificates)?)
+        Self::sorted(certificates(octets).map_err(unreadable)?)
     }
 
     /// Sorts certificates: the CA is the one that the RAs are from, else the one that no other CA is below. The
@@ -80,7 +81,7 @@ impl CaCertificates {
 
     /// Every certificate in any of these forms, in its order; one at least. Nothing is sorted.
     pub fn every(octets: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-        certificates(octets).map_err(ClientError::NoCertificates)
+        certificates(octets).map_err(unreadable)
     }
 
     /// The CA's: what it issues is signed with this key.
@@ -111,7 +112,7 @@ impl CaCertificates {
     /// What messages are encrypted to: the RA's certificate for that when there is one, else the CA's.
     pub fn recipient(&self) -> Result<&Certificate, ClientError> {
         let decrypts = |c: &&Certificate| matches!(c.public_key().kind(), KeyKind::Rsa { .. });
-        let may = |c: &&Certificate| c.extensions().key_usage().is_none_or(|usage| usage.key_encipherment());
+        let may = |c: &&Certificate| path::allows(c, KeyUsages::KeyEncipherment);
         let registrar = self.registrars.iter().filter(decrypts).find(may);
         // A CA certificate rarely says that its key decrypts, and its key does.
         let found = registrar.or(Some(&self.ca).filter(decrypts));
@@ -121,8 +122,7 @@ impl CaCertificates {
     /// Who may sign replies: the CA, and RAs whose certificates do not say that they only decrypt.
     pub fn signers(&self) -> impl Iterator<Item = &Certificate> {
         let may = |c: &&Certificate| {
-            let usage = c.extensions().key_usage();
-            usage.is_none_or(|usage| usage.digital_signature() || usage.non_repudiation())
+            path::allows(c, KeyUsages::DigitalSignature) || path::allows(c, KeyUsages::NonRepudiation)
         };
         std::iter::once(&self.ca).chain(self.registrars.iter().filter(may))
     }
@@ -151,6 +151,9 @@ pub fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     let mut found = Vec::new();
     for der in blocks.into_iter().chain(bare.as_ref().map(|der| der.as_slice())) {
         found.extend(binary(der).unwrap_or_default());
+        if found.len() > SignedData::MAX_CERTIFICATES {
+            return Err(DecodeError::TooMany("certificates"));
+        }
     }
     (!found.is_empty()).then_some(found).ok_or(DecodeError::NoCertificate)
 }
@@ -165,6 +168,13 @@ fn binary(octets: &[u8]) -> Result<Vec<Certificate>, DecodeError> {
     (!data.certificates.is_empty()).then_some(data.certificates).ok_or(DecodeError::NoCertificate)
 }
 
+fn unreadable(error: DecodeError) -> ClientError {
+    match error {
+        DecodeError::TooMany(_) => error.into(),
+        error => ClientError::NoCertificates(error),
+    }
+}
+
 /// By basicConstraints; of what has none, as certificates of version 1 have not, those that are self-signed.
 fn is_ca(certificate: &Certificate) -> bool {
     match certificate.extensions().basic_constraints() {
@@ -173,8 +183,13 @@ fn is_ca(certificate: &Certificate) -> bool {
     }
 }
 
-/// Whether the CA says of this certificate that it is an RA's.
+/// Whether the CA says of this certificate that it is an RA's. Over a weak digest it may have said something else: two
+/// certificates can have one signature then.
 fn is_marked(certificate: &Certificate) -> bool {
+    let algorithm = certificate.signature_algorithm();
+    if !algorithm.is_some_and(|algorithm| path::Legacy::default().allows(algorithm.hash())) {
+        return false;
+    }
     let purposes = certificate.extensions().purposes();
     let registers = purposes.iter().any(|purpose| [CMC_RA, CERTIFICATE_REQUEST_AGENT].contains(purpose));
     registers || Name::from_der(certificate.subject_raw()).is_ios_ra()

@@ -195,6 +195,25 @@ fn each_key_has_its_own_list() {
 }
 
 #[test]
+fn a_ca_taken_over_rolls_over_and_knows_its_certificates() {
+    let known = before(5, &CA_KEY, Hash::Sha256);
+    let lab = Lab::adopted(10, vec![whole(&known), number(6)], None);
+    lab.prepare(NOW);
+    lab.store.activate(LABEL).unwrap();
+    let (ca, meter) = (lab.opened(), Meter::new());
+    // Whole, by number, and by nothing but its signature.
+    for certificate in [known, before(6, &CA_KEY, Hash::Sha256), before(7, &CA_KEY, Hash::Sha256)] {
+        let ours = ca.issued(&certificate).unwrap().expect("it is valid still, and ours");
+        assert!(!ours.revoked);
+        ca.revoke(certificate.serial(), 1, NOW).unwrap();
+    }
+    assert_eq!(ca.issued(&before(7, &NEXT_KEY, Hash::Sha256)).unwrap(), None);
+    ca.issue_due_crls(&meter, NOW).unwrap();
+    assert_eq!(serials(&list_with(&ca, &CA_KEY).1), [5, 6, 7].map(Serial::from));
+    assert_eq!(serials(&list_with(&ca, &NEXT_KEY).1), []);
+}
+
+#[test]
 fn one_key_that_is_away_keeps_no_other_list_back() {
     let lab = Lab::founded(settings());
     lab.prepare(NOW);

@@ -107,6 +107,31 @@ fn cancelling_is_finished_after_a_crash(dir: &Path) {
     assert_eq!(lab.keys(), ["usbtoken0:mycs"]);
 }
 
+/// A key is deleted with what was taken back unless something else has it.
+fn a_key_that_is_in_use_stays(dir: &Path) {
+    let mut lab = Lab::new(dir, &["grant auto"]);
+    lab.server().roll_over().unwrap();
+    let next = lab.next();
+    let discarded = "INSERT INTO authorities (server, role, token, key_label, phase, certificate)
+                     SELECT server, role, token, key_label, 'discarded', certificate FROM authorities";
+    lab.database().execute_batch(discarded).unwrap();
+    lab.start();
+    assert_eq!(lab.keys(), ["usbtoken0:mycs", "usbtoken0:mycs#2"]);
+    assert_eq!(lab.next(), next);
+
+    // A plan whose end was not noted, of what was taken back while its token was away, is not gone on with.
+    let plan = r#"{"token":"usbtoken0","key_label":"mycs#2"}"#;
+    let sql = "INSERT INTO marks (scope, name, value) VALUES ('server mycs', 'rollover plan', ?1)";
+    lab.database().execute(sql, [plan]).unwrap();
+    lab.database().execute_batch("UPDATE authorities SET phase = 'discarded' WHERE phase = 'next'").unwrap();
+    lab.start();
+    lab.has_no_next();
+    lab.database().execute(sql, [plan]).unwrap();
+    lab.server().roll_over().unwrap();
+    assert_ne!(lab.next().public_key(), next.public_key());
+    assert_eq!(lab.keys(), ["usbtoken0:mycs", "usbtoken0:mycs#3"]);
+}
+
 /// What was begun for the next CA is finished when its time has come.
 fn a_shadow_certificate_is_finished_after_the_change(dir: &Path) {
     let mut lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100"]);

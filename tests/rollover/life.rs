@@ -165,6 +165,21 @@ fn an_operator_begins_and_cancels(dir: &Path) {
     assert_eq!(lab.server().rollover(0).unwrap().status, RolloverStatus::None);
 }
 
+/// What is configured when the next one is made counts for it.
+fn the_next_ca_is_made_as_is_configured_then(dir: &Path) {
+    let mut lab = Lab::new(dir, &["grant auto"]);
+    let lines = "rsakeypair mycs 3072";
+    lab.text = lab.text.replace("rsakeypair mycs 2048", lines);
+    lab.text = lab.text.replace(" grant auto\n", " grant auto\n hash sha384\n lifetime ca-certificate 500\n");
+    lab.start();
+    assert_eq!(lab.server().report().unwrap().last_error, None);
+    lab.server().roll_over().unwrap();
+    let (current, next) = (lab.ca(), lab.next());
+    assert_eq!(next.public_key().kind(), tokenca::pki::KeyKind::Rsa { bits: 3072 });
+    assert_eq!(next.not_after(), current.not_after().plus(DAY * 500));
+    assert_eq!(next.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Sha384));
+}
+
 /// A key may go when nothing is left for it to sign, and not before.
 fn keys_are_needed_until_they_owe_nothing(dir: &Path) {
     let lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100"]);

@@ -310,13 +310,13 @@ impl Told {
     }
 
     #[track_caller]
-    fn is_pending(self) {
+    fn is_pending(&self) {
         assert!(matches!(self, Self::Pending), "{self:?}");
     }
 
     #[track_caller]
-    fn is_refused(self, why: FailInfo) {
-        assert!(matches!(self, Self::Refused(told) if told == why), "{self:?}");
+    fn is_refused(&self, why: FailInfo) {
+        assert!(matches!(self, Self::Refused(told) if *told == why), "{self:?}");
     }
 }
 

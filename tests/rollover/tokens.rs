@@ -64,6 +64,16 @@ fn a_next_key_that_is_away_keeps_nobody_waiting(dir: &Path) {
     let error = lab.server().report().unwrap().last_error.unwrap_or_default();
     assert!(error.contains("the next CA certificate is not offered"), "{error}");
     Device::new("CN=dev2, O=Example").enrol(&lab);
+    // What acts goes on also when nothing can be started just then.
+    let database = rusqlite::Connection::open(lab.state().join("tokenca.db")).unwrap();
+    let broken = "INSERT INTO authorities (server, role, token, key_label, phase, certificate)
+                  VALUES ('mycs', 'ca', 'usbtoken0', 'x', 'retired', x'3000')";
+    database.execute_batch(broken).unwrap();
+    lab.wait(SECOND * 61);
+    let error = lab.server().report().unwrap().last_error.unwrap_or_default();
+    assert!(error.contains("the next CA certificate is not offered: the database is damaged"), "{error}");
+    Device::new("CN=dev3, O=Example").enrol(&lab);
+    database.execute_batch("DELETE FROM authorities WHERE key_label = 'x'").unwrap();
     lab.text = text;
     lab.start();
     assert_eq!(lab.next(), next);
@@ -77,7 +87,8 @@ fn a_next_certificate_from_above_takes_over(dir: &Path) {
     let usage = tokenca::node::Usage::General;
     let key = lab.node().generate_key(None, "mycs-next", rsa, usage, false).unwrap();
     let above = TestKey::new();
-    let issue = |subject: &str, public_key, ca: bool| {
+    let begin = current.not_after().minus(DAY * 50);
+    let issue_until = |subject: &str, public_key, ca: bool, end| {
         let purpose = match ca {
             true => extension::Purpose::Authority { path_len: None, scep: true },
             false => extension::Purpose::Device,
@@ -85,8 +96,8 @@ fn a_next_certificate_from_above_takes_over(dir: &Path) {
         let template = tbs::Template {
             algorithm: SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
             issuer: name("CN=above"),
-            not_before: current.not_after(),
-            not_after: current.not_after().plus(DAY * 100),
+            not_before: begin,
+            not_after: end,
             subject: name(subject),
             key: public_key,
             extensions: vec![
@@ -99,6 +110,9 @@ fn a_next_certificate_from_above_takes_over(dir: &Path) {
         let signature = above.sign(Hash::Sha256, &body).unwrap();
         tbs::assemble(&body, template.algorithm, &signature).unwrap()
     };
+    let issue = |subject: &str, public_key, ca| {
+        issue_until(subject, public_key, ca, current.not_after().plus(DAY * 100))
+    };
     let prepare = |certificate: Vec<u8>| {
         let (token, key_label) = ("usbtoken0".to_owned(), "mycs-next".to_owned());
         lab.server().prepare_next(NextCertificate { token, key_label, certificate }, lab.now())
@@ -106,7 +120,8 @@ fn a_next_certificate_from_above_takes_over(dir: &Path) {
     let own = "CN=mycs, O=Example, C=US";
     for (certificate, why) in [
         (issue("CN=other", key.public_key.clone(), true), "it has another name"),
-        (issue(own, key.public_key.clone(), false), "it is not that of a CA"),
+        (issue(own, key.public_key.clone(), false), "is not that of a CA: its basicConstraints"),
+        (issue_until(own, key.public_key.clone(), true, current.not_after()), "it ends no later than that of now"),
         (issue(own, current.public_key().clone(), true), "its key is that of the CA now"),
         (issue(own, SigningKey::public_key(&TestKey::new()).clone(), true), "is not the key of the CA certificate"),
     ] {
@@ -123,6 +138,8 @@ fn a_next_certificate_from_above_takes_over(dir: &Path) {
         device.enrol(&lab);
         device.renew(&lab, &TestKey::new(), &next).certificate()
     };
+    // The CA above has dated it earlier than it acts; what it signs begins when it does.
+    assert_eq!(shadow.not_before(), current.not_after());
     lab.wait_until(current.not_after());
     assert_eq!(lab.ca(), next);
     assert!(shadow.verify_signed_by(next.public_key()).is_ok());

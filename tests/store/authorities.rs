@@ -106,7 +106,7 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     store.revoke(CA, &held, hold).unwrap();
 
     let discarded = Authority { phase: Phase::Discarded, ..next.clone() };
-    assert_eq!(store.discard_next(CA, taken_back).unwrap(), [discarded.clone()]);
+    assert_eq!(store.discard_next(CA, taken_back).unwrap(), std::slice::from_ref(&discarded));
     assert_eq!(store.authorities(CA).unwrap(), [ca.clone(), discarded]);
     assert_not_found(store.discard_next(CA, taken_back));
     assert_not_found(store.activate(CA));
@@ -123,6 +123,7 @@ pub fn a_next_authority_is_taken_back_with_what_it_signed(db: &dyn Database) {
     assert_eq!(store.pending(CA).unwrap(), 1);
     // Whoever has it in hand still signs nothing with it any more.
     assert_conflict(submit_for(&*store, 7, next.id));
+    assert_conflict(store.submit(NewEnrollment { authority: Some(next.id), ..request(8) }));
     assert_conflict(store.intend(by(next.id), Some((others, State::Pending))));
     assert_eq!(store.pending(CA).unwrap(), 1);
     // Another may be prepared.

@@ -42,7 +42,7 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
     // Neither forgotten nor moved by other verbs, and no intent.
     assert_eq!(store.unfinished(CA).unwrap(), []);
     assert_conflict(store.remove(CA, 1));
-    assert_eq!(store.expire(CA, NOW.plus(DAY)).unwrap(), 0);
+    assert_eq!(store.expire(CA, NOW).unwrap(), 0);
     assert_conflict(store.advance(CA, 1, State::Authorized, State::Denied, None, NOW));
     // A repetition is known.
     let again = NewEnrollment { submission: Submission::Forward, ..request(1) };
@@ -51,6 +51,24 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
     assert_eq!((again.enrollment.id, again.intent), (1, None));
     store.delete_server(CA).unwrap();
     assert_eq!(ids(&*store, NOW.plus(HOUR)), [0; 0]);
+}
+
+pub fn what_another_ca_does_not_answer_is_bounded(db: &dyn Database) {
+    let store = db.open();
+    let submit = |n| {
+        let new = NewEnrollment { submission: Submission::Forward, max_pending: 2, ..request(n) };
+        store.submit(new).map(|submitted| submitted.enrollment.id)
+    };
+    let (first, second) = (submit(1).unwrap(), submit(2).unwrap());
+    assert!(matches!(submit(3), Err(StoreError::Full)));
+    assert_eq!(submit(2).unwrap(), second, "a repetition is none more");
+    // The operator of the other CA may take his time; a CA that is never there is not waited for.
+    store.postpone(CA, second, Stage::Waiting, NOW.plus(DAY), None).unwrap();
+    assert_eq!(store.expire(CA, NOW.plus(DAY)).unwrap(), 1);
+    assert_eq!(store.enrollment(CA, first).unwrap(), None);
+    assert_eq!(store.forward_of(CA, first).unwrap(), None);
+    assert_eq!(ids(&*store, NOW.plus(DAY)), [second]);
+    submit(3).unwrap();
 }
 
 pub fn tries_are_counted_and_survive(db: &dyn Database) {
@@ -80,7 +98,7 @@ pub fn the_certificate_of_another_ca_is_kept(db: &dyn Database) {
     // As the other CA has numbered it.
     let serial = Serial::from(900);
     let new = Issued { cost: cost(2, 1), now: NOW.plus(HOUR), ..issued(&serial) };
-    let kept = store.keep_forwarded(CA, 1, new.clone()).unwrap();
+    let kept = store.keep_forwarded(CA, 1, &UPPER, new.clone()).unwrap();
     let expected = Certificate {
         serial: serial.clone(),
         authority: None,
@@ -100,16 +118,40 @@ pub fn the_certificate_of_another_ca_is_kept(db: &dyn Database) {
     let enrollment = store.enrollment(CA, 1).unwrap().unwrap();
     assert_eq!((enrollment.state, &enrollment.serial), (State::Granted, &Some(serial.clone())));
     assert_eq!((enrollment.updated, enrollment.cost), (NOW.plus(HOUR), cost(2, 1)));
-    assert_conflict(store.keep_forwarded(CA, 1, new.clone()));
-    assert_not_found(store.keep_forwarded(CA, 77, new.clone()));
+    assert_conflict(store.keep_forwarded(CA, 1, &UPPER, new.clone()));
+    assert_not_found(store.keep_forwarded(CA, 77, &UPPER, new.clone()));
     // The same certificate for the same request again; another one under its number is a lie.
-    assert_eq!(store.keep_forwarded(CA, 2, new.clone()).unwrap(), expected);
-    assert_conflict(store.keep_forwarded(CA, 3, Issued { der: vec![9], ..new }));
+    assert_eq!(store.keep_forwarded(CA, 2, &UPPER, new.clone()).unwrap(), expected);
+    assert_conflict(store.keep_forwarded(CA, 3, &UPPER, Issued { der: vec![9], ..new }));
     assert_eq!(store.enrollment(CA, 3).unwrap().unwrap().state, State::Authorized);
     assert_eq!(ids(&*store, NOW), [3]);
     // Granted ones are repeated like any other.
     let again = store.submit(NewEnrollment { submission: Submission::Forward, ..request(1) }).unwrap();
     assert_eq!((again.known, again.enrollment.state), (true, State::Granted));
+}
+
+/// Of another CA, or of its next key: it numbers as it likes.
+pub fn other_cas_may_give_the_same_number(db: &dyn Database) {
+    let store = db.open();
+    (1..=3).for_each(|n| forwarded(&*store, n));
+    let serial = Serial::from(900);
+    let by = |n: u8| Issued { der: vec![n; 40], ..issued(&serial) };
+    store.keep_forwarded(CA, 1, &UPPER, by(1)).unwrap();
+    store.keep_forwarded(CA, 2, &[8; 32], by(2)).unwrap();
+    assert_conflict(store.keep_forwarded(CA, 3, &[8; 32], by(3)));
+    for id in [1, 2] {
+        let granted = store.enrollment(CA, id).unwrap().unwrap();
+        assert_eq!((granted.state, &granted.serial), (State::Granted, &Some(serial.clone())));
+        let answer = store.certificate_for(CA, id).unwrap().unwrap();
+        assert_eq!((answer.der, answer.enrollment), (vec![id as u8; 40], Some(id)));
+    }
+    assert_eq!(store.certificate_for(CA, 3).unwrap(), None);
+    let mut ders: Vec<_> = store.certificates_with(CA, &serial).unwrap().into_iter().map(|c| c.der).collect();
+    ders.sort();
+    assert_eq!(ders, [vec![1; 40], vec![2; 40]]);
+    assert_eq!(store.certificates_with(CA, &Serial::from(901)).unwrap(), []);
+    assert_eq!(store.certificates(CA, None, 9).unwrap().len(), 2);
+    assert_eq!(store.kept_after(CA, 1, 9).unwrap().len(), 1);
 }
 
 pub fn what_another_ca_refuses_is_denied(db: &dyn Database) {
@@ -151,3 +193,6 @@ fn forwarded(store: &dyn Store, n: u64) {
 fn ids(store: &dyn Store, due: Time) -> Vec<u64> {
     store.forwards(CA, due, 100).unwrap().iter().map(|forward| forward.enrollment.id).collect()
 }
+
+/// Of the key of the other CA.
+const UPPER: [u8; 32] = [7; 32];

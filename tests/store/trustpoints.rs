@@ -26,13 +26,19 @@ pub fn a_trustpoint_has_its_certificates(db: &dyn Database) {
     assert_eq!(store.trusted("upper").unwrap(), [other.clone(), ca.clone(), own.clone()]);
     assert_eq!(store.trusted("none").unwrap(), []);
 
-    let renewed = TrustedCertificate { der: vec![7; 10], ..other.clone() };
-    store.trust(renewed.clone()).unwrap();
-    assert_eq!(store.trusted("upper").unwrap(), [renewed, ca.clone(), own]);
+    // The CA above has the same number.
+    let above = TrustedCertificate { der: vec![7; 10], ..other.clone() };
+    let moved = TrustedCertificate { key_label: Some("elsewhere".into()), ..other.clone() };
+    for new in [&above, &moved] {
+        store.trust(new.clone()).unwrap();
+    }
+    assert_eq!(store.trusted("upper").unwrap(), [moved, above.clone(), ca.clone(), own.clone()]);
 
-    assert_eq!(store.distrust("upper", Some((TrustedKind::Own, &ca.serial))).unwrap(), 0);
-    assert_eq!(store.distrust("upper", Some((TrustedKind::Ca, &other.serial))).unwrap(), 1);
-    assert_eq!(store.distrust("upper", None).unwrap(), 2);
+    for (which, gone) in [(&other, 1), (&other, 0), (&elsewhere, 0)] {
+        assert_eq!(store.distrust("upper", Some(which)).unwrap(), gone);
+    }
+    assert_eq!(store.trusted("upper").unwrap(), [above, ca, own]);
+    assert_eq!(store.distrust("upper", None).unwrap(), 3);
     assert_eq!(db.open().trusted("upper").unwrap(), []);
     assert_eq!(store.trusted("lower").unwrap(), [elsewhere]);
 }
@@ -146,7 +152,7 @@ pub fn a_request_that_has_changed_is_left_alone(db: &dyn Database) {
     assert!(matches!(store.advance_request(&other, &other), Err(StoreError::Conflict)));
     let issued = vec![trusted(TrustedKind::Own, 2, b"issued")];
     assert!(matches!(store.finish_request(&other, issued), Err(StoreError::Conflict)));
-    assert_eq!(store.requests("upper").unwrap(), [made.clone()]);
+    assert_eq!(store.requests("upper").unwrap(), std::slice::from_ref(&made));
     assert_eq!(store.trusted("upper").unwrap(), []);
     // Of many who have seen the same one gets on.
     let won = crowd(8, |i| {

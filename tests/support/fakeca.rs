@@ -37,30 +37,35 @@ impl Party {
     pub fn root(subject: &str, validity: (Time, Time)) -> Self {
         let key = TestKey::new();
         let template = profile::root(&name(subject), SigningKey::public_key(&key), true, ALGORITHM, validity);
-        let certificate = sign(&key, &template.finalize(&serial()).unwrap());
+        let certificate = sign(&key, ALGORITHM, &template.finalize(&serial()).unwrap());
         Self { key, certificate }
     }
 
     /// What this CA makes of a template.
     pub fn certify(&self, template: &tbs::Template) -> Certificate {
-        sign(&self.key, &template.finalize(&serial()).unwrap())
+        sign(&self.key, template.algorithm, &template.finalize(&serial()).unwrap())
     }
 
     /// The certificate that this CA gives for a request.
     pub fn issue(&self, csr: &[u8], validity: (Time, Time)) -> Certificate {
+        self.issue_over(ALGORITHM.hash(), csr, validity)
+    }
+
+    /// The same, signed over this digest.
+    pub fn issue_over(&self, hash: Hash, csr: &[u8], validity: (Time, Time)) -> Certificate {
+        let algorithm = SignatureAlgorithm::RsaPkcs1(hash);
         let csr = Csr::parse(csr).unwrap().verify().unwrap();
         let subject = Name::from_der(self.certificate.subject_raw());
         let key_id = self.certificate.key_identifier();
-        let issuer =
-            IssuerFacts { name: &subject, key_id: &key_id, algorithm: ALGORITHM, cdp: None, path_len: None };
+        let issuer = IssuerFacts { name: &subject, key_id: &key_id, algorithm, cdp: None, path_len: None };
         let template = Requested::of(&csr).unwrap().template(&issuer, validity.0, validity.1);
-        sign(&self.key, &template.finalize(&serial()).unwrap())
+        self.certify(&template)
     }
 }
 
-fn sign(key: &TestKey, octets: &[u8]) -> Certificate {
-    let signature = key.sign(ALGORITHM.hash(), octets).unwrap();
-    Certificate::parse(&tbs::assemble(octets, ALGORITHM, &signature).unwrap()).unwrap()
+fn sign(key: &TestKey, algorithm: SignatureAlgorithm, octets: &[u8]) -> Certificate {
+    let signature = key.sign(algorithm.hash(), octets).unwrap();
+    Certificate::parse(&tbs::assemble(octets, algorithm, &signature).unwrap()).unwrap()
 }
 
 fn serial() -> Serial {
@@ -239,8 +244,9 @@ impl FakeCa {
         if let Answer::Status(status) = answer {
             return (status, b"later".to_vec());
         }
-        let message = PkiMessage::decode(message, &Limits::MESSAGE).ok().expect("a message of SCEP");
-        let signed = message.verify(&ALL).ok().expect("signed");
+        let message = PkiMessage::decode(message, &Limits::MESSAGE)
+            .unwrap_or_else(|error| panic!("no message of SCEP: {error}"));
+        let signed = message.verify(&ALL).unwrap_or_else(|error| panic!("not signed: {error}"));
         let next = self.next.lock().unwrap();
         let mut recipients = vec![Recipient { certificate: &self.ca.certificate, key: &self.ca.key }];
         recipients.extend(next.iter().map(|p| Recipient { certificate: &p.certificate, key: &p.key }));

@@ -85,7 +85,12 @@ impl Strongswan {
     /// The same, without waiting for the end: it polls each second.
     pub fn start(&self, name: &str) -> Waiting<'_> {
         self.key(name);
-        let mut request = self.request(name, &["--interval", "1", "--maxpolltime", "60"]);
+        self.start_with(name, &["--interval", "1", "--maxpolltime", "60"])
+    }
+
+    /// The same for a key that there is, with these arguments.
+    pub fn start_with(&self, name: &str, more: &[&str]) -> Waiting<'_> {
+        let mut request = self.request(name, more);
         request.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Waiting { client: self, name: name.to_owned(), child: request.spawn().expect("pki is installed") }
     }
@@ -152,6 +157,9 @@ fn ra_files(dir: &Path) -> (String, String) {
     let names =
         entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("its own name"));
     let ras: Vec<String> = names.filter(|name| name.starts_with("ra") && name.ends_with(".pem")).collect();
+    if let [only] = &ras[..] {
+        return (only.clone(), only.clone());
+    }
     let with = |usage: &str| {
         let has = |name: &&String| super::opinion::text_of(&dir.join(name)).contains(usage);
         ras.iter().find(has).unwrap_or_else(|| panic!("no RA certificate with {usage}")).clone()

@@ -8,6 +8,7 @@ use super::octets;
 use crate::cli::CommandError;
 use crate::cli::command::groups;
 use crate::pki::archive::pem;
+use crate::pki::crl::{self, CrlPlace};
 use crate::pki::{Certificate, Hash, KeyKind, Name, Serial, SignatureAlgorithm, Time, hex};
 use crate::store::TrustedKind;
 
@@ -213,6 +214,17 @@ impl fmt::Display for Shown {
         writeln!(f, "  Certificate Usage: {}", self.usage)?;
         name(f, "Issuer", &self.issuer)?;
         name(f, "Subject", &self.subject)?;
+        let places = crl::places(&self.certificate);
+        if !places.is_empty() {
+            writeln!(f, "  CRL Distribution Points:")?;
+        }
+        for place in places {
+            match place {
+                // What another CA has written.
+                CrlPlace::Uri(uri) => writeln!(f, "    {}", uri.replace(char::is_control, "?"))?,
+                CrlPlace::Entry(name) => writeln!(f, "    {name}")?,
+            }
+        }
         writeln!(f, "  Validity Date:")?;
         writeln!(f, "    start date: {}", self.not_before)?;
         writeln!(f, "    end   date: {}", self.not_after)?;

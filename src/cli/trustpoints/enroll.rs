@@ -48,6 +48,17 @@ pub const COMMANDS: &[Command] = &[
         ],
         run: Run::OnNode(import),
     },
+    Command {
+        words: "no crypto pki/ca import <label> certificate",
+        about: "Forgets the certificate that a trustpoint has for itself; its key stays",
+        help: &[
+            ("no", "Take back"),
+            ("import", "Certificate that was brought"),
+            ("<label>", "Trustpoint"),
+            ("certificate", "That of the trustpoint itself"),
+        ],
+        run: Run::OnNode(forget),
+    },
 ];
 
 fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
@@ -183,6 +194,17 @@ fn import(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         not_after: certificate.not_after().to_string(),
     });
     Ok(Output::of(Imported { trustpoint: label, certificates: taken.collect() }))
+}
+
+fn forget(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
+    super::section(&node.configuration(), call)?;
+    let label = call.args.text("label");
+    call.confirm("% Are you sure you want to remove the certificate [yes/no]? ")?;
+    let said = match node.forget_own(label)? {
+        0 => format!("% Trustpoint {label} has no certificate."),
+        _ => "% Be sure to ask the CA administrator to revoke this certificate.".to_owned(),
+    };
+    Ok(Output::of(Messages::from(said)))
 }
 
 /// What was asked for, and what has come of it so far.

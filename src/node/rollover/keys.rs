@@ -47,7 +47,7 @@ impl Start<'_> {
         let Some(place) = place else {
             let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
             certificates.extend(self.above_next()?);
-            let offer = Offer::Signed { signer, certificates };
+            let offer = Offer::Signed { signer: Box::new(signer), certificates };
             return Ok(Some(NextKeys { authority: authority.id, decrypter, offer }));
         };
         let sign = self.scep_key(ca, issuer, Role::RaSign, authority, &place, meter)?;
@@ -56,7 +56,7 @@ impl Start<'_> {
         certificates.extend([decrypt.0.der().to_vec(), sign.0.der().to_vec()]);
         certificates.extend(self.above_next()?);
         let decrypter = responder(decrypt.0, decrypt.1);
-        let offer = Offer::Signed { signer, certificates };
+        let offer = Offer::Signed { signer: Box::new(signer), certificates };
         Ok(Some(NextKeys { authority: authority.id, decrypter, offer }))
     }
 }

@@ -6,6 +6,7 @@ use crate::config::{KeyPair, ServerMode, ServerSection, TrustpointSection};
 use crate::node::NodeError;
 use crate::node::archive::Archiving;
 use crate::node::keys::note_generated;
+use crate::node::start::DEFAULT_RSA_BITS;
 use crate::node::surroundings::Surroundings;
 use crate::pki::{KeyKind, SigningKey, Time};
 use crate::store::{Authority, NewAuthority, Phase, Role, Store, StoreError};
@@ -79,7 +80,11 @@ impl Making<'_> {
     }
 
     fn plan(&self, active: &Authority, all: &[Authority]) -> Result<(Plan, Token), NodeError> {
-        if let Some(plan) = Plan::read(self.store, self.label)? {
+        // One that has become an authority is done: that was not noted any more, and the authority is gone since.
+        let is_open = |plan: &Plan| {
+            !all.iter().any(|a| (a.token.as_str(), a.key_label.as_str()) == (&plan.token, &plan.key_label))
+        };
+        if let Some(plan) = Plan::read(self.store, self.label)?.filter(is_open) {
             let token = self.around.tokens.get(Some(&plan.token))?;
             return Ok((plan, token));
         }
@@ -106,11 +111,12 @@ impl Making<'_> {
         Ok(key)
     }
 
-    /// As the trustpoint says now, else as the key is that acts.
+    /// As the trustpoint says now, else as the key is that acts; but no weak one once more.
     fn kind(&self) -> KeyKind {
-        match &self.trustpoint.key {
-            Some(KeyPair::Rsa { bits: Some(bits), .. }) => KeyKind::Rsa { bits: *bits as usize },
-            _ => self.ca.key().public_key().kind(),
+        match (&self.trustpoint.key, self.ca.key().public_key().kind()) {
+            (Some(KeyPair::Rsa { bits: Some(bits), .. }), _) => KeyKind::Rsa { bits: *bits as usize },
+            (_, KeyKind::Rsa { bits }) => KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) },
+            (_, kind) => kind,
         }
     }
 

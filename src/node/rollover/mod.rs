@@ -20,10 +20,11 @@ mod report;
 
 use crate::ca::{Ca, CaError};
 use crate::config::ServerMode;
-use crate::pki::{Certificate, Time};
+use crate::pki::{Certificate, Time, chain};
 use crate::store::{Authority, NewAuthority, Phase, Revocation, Role, StoreError};
 
 use super::NodeError;
+use super::below::check_authority;
 use super::server::{CertServer, Status, parse};
 use super::start::Started;
 
@@ -94,7 +95,8 @@ impl CertServer {
     }
 
     /// The next certificate of a CA below another: this one, whose key is there. It must have the name of the
-    /// active one and a key of its own. Done already when it is the next one.
+    /// active one and a key of its own, and be one with which a CA can act, after the active one has ended. Done
+    /// already when it is the next one.
     pub fn prepare_next(&self, next: NextCertificate, now: Time) -> Result<(), NodeError> {
         let _starting = self.starting();
         let active = self.authority()?.ok_or_else(|| NodeError::NotFound("there is no CA yet".into()))?;
@@ -107,8 +109,9 @@ impl CertServer {
         if new.subject_raw() != old.subject_raw() {
             return Err(refused("it has another name"));
         }
-        if !new.extensions().basic_constraints().is_some_and(|constraints| constraints.ca) {
-            return Err(refused("it is not that of a CA"));
+        check_authority(&new)?;
+        if new.not_after() <= old.not_after() {
+            return Err(refused("it ends no later than that of now"));
         }
         if new.public_key() == old.public_key() {
             return Err(refused("its key is that of the CA now"));
@@ -156,8 +159,9 @@ impl CertServer {
         if makes {
             return self.make_next(now).map(|notes| notes.iter().for_each(|note| tracing::info!("{note}")));
         }
-        self.restart(now)?;
-        match self.started()?.next_trouble.clone() {
+        let trouble = self.complete(now).map_err(|error| chain(&error)).err();
+        let trouble = trouble.or_else(|| self.started().ok()?.next_trouble.clone());
+        match trouble {
             Some(trouble) => {
                 Err(NodeError::Refused(format!("the next CA certificate is not offered: {trouble}")))
             }
@@ -216,7 +220,12 @@ impl CertServer {
     pub(in crate::node) fn delete_taken_back(&self) -> Result<(), NodeError> {
         let tokens = self.status().around.tokens;
         let authorities = self.store.authorities(&self.label)?;
-        for discarded in authorities.iter().filter(|a| a.phase == Phase::Discarded) {
+        // What has the same label may have the same key: what was begun anew finds that of the one before.
+        let is_used = |place: &Authority| {
+            let mut others = authorities.iter().filter(|a| a.phase != Phase::Discarded);
+            others.any(|a| (&a.token, &a.key_label) == (&place.token, &place.key_label))
+        };
+        for discarded in authorities.iter().filter(|a| a.phase == Phase::Discarded && !is_used(a)) {
             let token = tokens.get(Some(&discarded.token))?;
             let own = parse(&discarded.certificate)?;
             if token.find(&discarded.key_label)?.is_some_and(|key| key.public_key() == own.public_key()) {
@@ -267,6 +276,17 @@ impl CertServer {
         self.start_held(now).map_err(NodeError::Refused)?;
         self.files_are_wanted();
         Ok(notes)
+    }
+
+    /// Starts anew, so that what was missing is there. What acts today goes on when that fails.
+    fn complete(&self, now: Time) -> Result<(), NodeError> {
+        let _starting = self.starting();
+        let status = self.status();
+        if status.may_run() {
+            self.run(self.make(&status, now)?, status.running.is_some());
+            self.change(|status| status.last_error = None);
+        }
+        Ok(())
     }
 
     pub(in crate::node) fn restart(&self, now: Time) -> Result<(), NodeError> {

@@ -68,7 +68,7 @@ impl Making {
             None => {
                 let certificate = self.make(wanted, &key, now)?;
                 for old in &kept {
-                    self.store.distrust(&wanted.trustpoint, Some((old.kind, &old.serial)))?;
+                    self.store.distrust(&wanted.trustpoint, Some(old))?;
                 }
                 certificate
             }

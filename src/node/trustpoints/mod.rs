@@ -38,6 +38,7 @@ use crate::token::TokenKey;
 use crate::trustpoint::{CaCertificates, Upper};
 
 use super::clock::Clock;
+use super::server::parse;
 use super::tokens::Tokens;
 use super::{Node, NodeError};
 
@@ -153,6 +154,24 @@ impl Node {
         work.sync_storage();
         self.trustpoints.upkeep_of(trustpoint);
         Ok(taken)
+    }
+
+    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`); its keys
+    /// stay. How many there were.
+    pub fn forget_own(&self, trustpoint: &str) -> Result<usize, NodeError> {
+        let work = self.trustpoints.work(trustpoint)?;
+        if work.wanted.purpose != wanted::Purpose::Device {
+            return Err(NodeError::Refused(format!(
+                "the certificate of trustpoint {trustpoint} is that of a certificate server; delete the server first"
+            )));
+        }
+        let mut own = self.store.trusted(trustpoint)?;
+        own.retain(|certificate| certificate.kind.is_own());
+        for certificate in &own {
+            self.store.distrust(trustpoint, Some(certificate))?;
+            work.unstore(&parse(&certificate.der)?)?;
+        }
+        Ok(own.len())
     }
 
     /// What trustpoints have, or the one of this name. Those of HTTPS and of root CAs are not among them.

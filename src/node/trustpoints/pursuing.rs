@@ -58,7 +58,7 @@ impl Work {
                 return Ok(self.note_failure(request, &error, may_heal)?);
             }
         };
-        Ok(match answer {
+        match answer {
             Answered::Issued(certificates) => self.keep(&held, request, &certificates[0])?,
             Answered::Pending => self.note_pending(request)?,
             // The CA has forgotten the request; it is sent again.
@@ -74,7 +74,8 @@ impl Work {
                 self.note_end(request, format!("the CA has refused the request{info}{text}"))?;
             }
             Answered::Crl(_) => {}
-        })
+        }
+        Ok(())
     }
 
     /// Asks the CA for the certificate of a request.
@@ -127,6 +128,16 @@ impl Work {
         let now = self.now();
         if now > certificate.not_after() {
             return self.note_end(request, "the certificate that came has ended already".into());
+        }
+        if let Some(hash) = certificate.signature_algorithm().map(|algorithm| algorithm.hash())
+            && !self.wanted.weak.allows(hash)
+        {
+            return Err(NodeError::Refused(format!(
+                "the certificate that came is signed over {0}\nhint: \"crypto legacy {0}\" in trustpoint {1} takes \
+                 it, where the CA knows nothing better",
+                hash.name(),
+                self.label()
+            )));
         }
         // Never without a certificate that is valid: one that begins later waits beside that of now.
         let before = held.own(request.kind).filter(|own| own.certificate.is_valid_at(now));

@@ -13,6 +13,7 @@ use crate::config::{
     Password, ProfileStep, ProfileWay, RequestAddress, ServerMode, TrustpointSection, Vault,
 };
 use crate::pki::extension::{self, Purpose as CertificatePurpose};
+use crate::pki::path::Legacy;
 use crate::pki::{Curve, Hash, KeyKind, Name};
 use crate::scep::AlgorithmPolicy;
 use crate::store::TrustedKind;
@@ -58,6 +59,8 @@ pub struct Wanted {
     pub hash: Hash,
     /// What replies may use.
     pub allowed: AlgorithmPolicy,
+    /// What the signatures of certificates that come may use.
+    pub weak: Legacy,
     /// Whether certificates are asked for without the operator, and when the next one is.
     pub lead: Option<Lead>,
     /// Whether each certificate has a new key.
@@ -209,6 +212,7 @@ impl Wanted {
             registrar: section.enrollment.registrar,
             hash: section.hash(),
             allowed: AlgorithmPolicy { legacy_des: legacy.des, legacy_md5: legacy.md5 },
+            weak: Legacy { md5: legacy.md5, sha1: legacy.sha1, rsa_1024: legacy.rsa_1024 },
             lead,
             // The key of a CA is never certified twice: its CRLs tell one CA from the other by it.
             regenerate: purpose == Purpose::Authority

@@ -89,6 +89,19 @@ pub fn standing(
     Ok((crl.standing(certificate.serial()), how))
 }
 
+/// The same as far as it is known without asking anybody.
+pub fn known(
+    node: &Node,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    rules: &Rules,
+) -> Result<Option<Standing>, Failure> {
+    if let Some((standing, _)) = of_a_server(node, certificate, issuer)? {
+        return Ok(Some(standing));
+    }
+    Ok(at_hand(node, issuer, rules)?.map(|found| found.crl.standing(certificate.serial())))
+}
+
 /// Fetches the CRL of `issuer`, which issued this certificate, whatever is at hand.
 pub fn request(
     node: &Node,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::files::{FileUrl, Posted};
 use crate::node::{Node, NodeError};
-use crate::pki::ocsp::{NONCE_OCTETS, Question, REQUEST_TYPE, responders};
+use crate::pki::ocsp::{NONCE_OCTETS, OcspFault, Question, REQUEST_TYPE, responders};
 use crate::pki::path::Rules;
-use crate::pki::{Certificate, Standing};
+use crate::pki::{Certificate, Name, Standing};
 
 use super::error::Failure;
+use super::kept;
 use super::revocation::How;
 use super::trust::Trust;
 
@@ -70,7 +71,14 @@ fn ask(
         return Err(Failure::Status { url: url.to_owned(), said: answer.said });
     }
     let answer = question.answer(&answer.body, rules);
-    let answer = answer.map_err(|fault| Failure::Ocsp { url: url.to_owned(), fault })?;
+    let failed = |fault| Failure::Ocsp { url: url.to_owned(), fault };
+    let answer = answer.map_err(failed)?;
+    // Nothing is fetched for it: a CRL that is there may say that the responder is no longer one.
+    if let Some(delegate) = &answer.responder
+        && let Some(Standing::Revoked { .. }) = kept::known(node, delegate, issuer, rules)?
+    {
+        return Err(failed(OcspFault::RevokedResponder(Name::from_der(delegate.subject_raw()))));
+    }
     Ok(answer.standing)
 }
 

@@ -26,18 +26,21 @@ pub struct Answer {
     pub this_update: Time,
     /// When there will be news, where it says so.
     pub next_update: Option<Time>,
+    /// Who speaks for the CA, when that is another whose certificate may have been revoked: it counts until the CA says
+    /// otherwise. None when its certificate says that nobody need ask (id-pkix-ocsp-nocheck).
+    pub responder: Option<Certificate>,
 }
 
 impl Question<'_> {
     /// What `response` answers to this question.
     ///
     /// It counts when it is signed by the issuer of the certificate, or by whom that issuer has given a certificate
-    /// for this purpose (id-kp-OCSPSigning). Whether the latter was revoked is not asked: RFC 6960, 4.2.2.2.1 leaves
-    /// it to the CA to make such certificates short-lived. It must repeat the nonce if it has one; one without was
+    /// for this purpose (id-kp-OCSPSigning). Whether the latter was revoked is for the caller to ask (RFC 6960,
+    /// 4.2.2.2.1), as far as it can: see [`Answer::responder`]. It must repeat the nonce if it has one; one without was
     /// made beforehand (RFC 5019, 4) and must say until when it holds.
     pub fn answer(&self, response: &[u8], rules: &Rules) -> Result<Answer, OcspFault> {
         let basic = Basic::parse(response)?;
-        self.check_signer(&basic, rules)?;
+        let responder = self.check_signer(&basic, rules)?;
         let repeated = match (&self.nonce, &basic.nonce) {
             (Some(asked), Some(answered)) if answered[..] != asked[..] => return Err(OcspFault::OtherNonce),
             (Some(_), Some(_)) => true,
@@ -63,6 +66,7 @@ impl Question<'_> {
             standing: single.standing,
             this_update: single.this_update,
             next_update: single.next_update,
+            responder,
         })
     }
 
@@ -73,14 +77,15 @@ impl Question<'_> {
             && single.issuer_key == self.issuer_key(hash)
     }
 
-    fn check_signer(&self, basic: &Basic<'_>, rules: &Rules) -> Result<(), OcspFault> {
+    /// Whose revocation is to be asked about.
+    fn check_signer(&self, basic: &Basic<'_>, rules: &Rules) -> Result<Option<Certificate>, OcspFault> {
         let algorithm = basic.algorithm.ok_or(OcspFault::Algorithm)?;
         if !rules.legacy.allows(algorithm.hash()) {
             return Err(OcspFault::WeakDigest(algorithm.hash()));
         }
         let signed = |signer: &Certificate| signer.public_key().verify(algorithm, basic.tbs, basic.signature);
         if is_responder(self.issuer, &basic.responder) && signed(self.issuer).is_ok() {
-            return Ok(());
+            return Ok(None);
         }
         let delegate = basic.certificates.iter().take(MAX_CERTIFICATES);
         let mut delegates = delegate.filter(|certificate| is_responder(certificate, &basic.responder));
@@ -89,10 +94,11 @@ impl Question<'_> {
         // Issued by the CA itself: 4.2.2.2.
         let rules = Rules { expired: false, ..*rules };
         Path::find(delegate, &[], std::slice::from_ref(self.issuer), &rules)?;
-        match is_for_ocsp(delegate) {
-            true => Ok(()),
-            false => Err(OcspFault::NoResponder(Name::from_der(delegate.subject_raw()))),
+        if !is_for_ocsp(delegate) {
+            return Err(OcspFault::NoResponder(Name::from_der(delegate.subject_raw())));
         }
+        let needs_no_check = delegate.extensions().find(&NO_CHECK).is_some();
+        Ok((!needs_no_check).then(|| delegate.clone()))
     }
 }
 
@@ -150,6 +156,9 @@ pub enum OcspFault {
     /// The CA has not given the signer a certificate for this.
     #[error("the OCSP responder {0} may not speak for the CA: its certificate is not for OCSP signing")]
     NoResponder(Name),
+    /// The certificate of who signed it was revoked.
+    #[error("the OCSP responder {0} may not speak for the CA: its certificate was revoked")]
+    RevokedResponder(Name),
     /// thisUpdate is yet to come.
     #[error("the OCSP response is of {0}, which is yet to come")]
     NotYet(Time),
@@ -172,6 +181,9 @@ fn status(code: u8) -> String {
         code => format!("status {code}, which is none"),
     }
 }
+
+/// id-pkix-ocsp-nocheck (RFC 6960, 4.2.2.2.1).
+const NO_CHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 
 /// How far the clock of the responder may be from ours.
 const TOLERANCE: Duration = Duration::from_secs(300);

@@ -52,7 +52,10 @@ impl Constraints {
         }
         for name in names(certificate)? {
             let within = |base: &GeneralName| is_within(&name, base);
-            let excluded = self.excluded.iter().any(|base| within(base) == Some(true));
+            // A URI that names no host cannot be told to be outside (4.2.1.10): it is within nothing permitted, and
+            // within everything excluded.
+            let hostless = matches!(&name, GeneralName::UniformResourceIdentifier(uri) if host_of(uri.as_str()).is_empty());
+            let excluded = self.excluded.iter().filter_map(within).any(|within| within || hostless);
             let outside = self.permitted.iter().any(|bases| {
                 let judged: Vec<bool> = bases.iter().filter_map(within).collect();
                 !judged.is_empty() && !judged.contains(&true)
@@ -132,7 +135,9 @@ fn is_within(name: &GeneralName, base: &GeneralName) -> Option<bool> {
 /// Hosts of a domain. A base that begins with a dot stands for those below it; another for itself and, among
 /// DNS names, for those below it as well.
 fn is_host_within(host: &str, base: &str, below: bool) -> bool {
-    let (host, base) = (host.to_ascii_lowercase(), base.to_ascii_lowercase());
+    // With the dot of the root at its end it is the same host.
+    let folded = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let (host, base) = (folded(host), folded(base));
     match base.strip_prefix('.') {
         Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
         None if base.is_empty() => true,
@@ -188,6 +193,9 @@ mod tests {
             ("badexample.com", "example.com", false, false),
             ("badexample.com", ".example.com", false, false),
             ("anything", "", true, true),
+            ("r1.example.com.", "example.com", true, false),
+            ("example.com.", "example.com", true, true),
+            ("r1.example.com", ".example.com.", true, true),
         ] {
             assert_eq!(is_host_within(host, base, true), dns, "{host} in {base}, DNS");
             assert_eq!(is_host_within(host, base, false), other, "{host} in {base}");

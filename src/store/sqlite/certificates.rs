@@ -90,6 +90,17 @@ pub(super) fn find(db: &Connection, server: &str, serial: &Serial) -> Result<Opt
     Ok((!exists(db, server, serial)?).then(|| unknown(serial, authority)))
 }
 
+/// Every one with this serial number that is known whole, in no order that means anything.
+pub(super) fn with(db: &Connection, server: &str, serial: &Serial) -> Result<Vec<Certificate>, Fail> {
+    let records = every(db, WITH, (server, serial), record)?;
+    Ok(records.into_iter().filter_map(Record::whole).collect())
+}
+
+/// The certificate that an enrollment was granted.
+pub(super) fn answer_to(db: &Connection, server: &str, id: u64) -> Result<Option<Certificate>, Fail> {
+    Ok(first(db, ANSWER_TO, (server, int(id)), record)?.and_then(Record::whole))
+}
+
 pub(super) fn page(
     db: &Connection,
     server: &str,
@@ -98,7 +109,7 @@ pub(super) fn page(
 ) -> Result<Vec<Certificate>, Fail> {
     let position = match after {
         None => None,
-        Some(serial) => first(db, POSITION, (server, serial), |row| row.get::<_, i64>(0))?,
+        Some(serial) => first(db, POSITION, (server, serial), |row| row.get::<_, Option<i64>>(0))?.flatten(),
     };
     let records = every(db, PAGE, (server, position.unwrap_or(0), int(limit as u64)), record)?;
     Ok(records.into_iter().filter_map(Record::whole).collect())
@@ -341,6 +352,13 @@ const HOLD: u8 = 6;
 
 const FIND: &str = "SELECT * FROM certificates WHERE server = ?1 AND serial = ?2 AND tbs IS NULL";
 
+const WITH: &str = "SELECT * FROM certificates
+    WHERE server = ?1 AND serial = ?2 AND kept IS NOT NULL ORDER BY upper";
+
+const ANSWER_TO: &str = "SELECT c.* FROM enrollments AS e
+    JOIN certificates AS c ON c.server = e.server AND c.serial = e.serial AND c.upper = e.upper
+    WHERE e.server = ?1 AND e.id = ?2 AND c.kept IS NOT NULL";
+
 const EXISTS: &str = "SELECT 1 FROM certificates WHERE server = ?1 AND serial = ?2";
 
 const INTENT: &str = "SELECT * FROM certificates
@@ -350,8 +368,8 @@ const UNFINISHED: &str = "SELECT * FROM certificates
     WHERE server = ?1 AND tbs IS NOT NULL AND abandoned IS NULL ORDER BY position";
 
 /// Where a serial number stands in the order of issue, or the one below it when it was never given out.
-const POSITION: &str = "SELECT position FROM certificates
-    WHERE server = ?1 AND serial <= ?2 ORDER BY serial DESC LIMIT 1";
+const POSITION: &str = "SELECT max(position) FROM certificates WHERE server = ?1 AND serial = (
+        SELECT serial FROM certificates WHERE server = ?1 AND serial <= ?2 ORDER BY serial DESC LIMIT 1)";
 
 const PAGE: &str = "SELECT * FROM certificates
     WHERE server = ?1 AND position > ?2 AND kept IS NOT NULL ORDER BY position LIMIT ?3";
@@ -383,7 +401,7 @@ const REVOKED: &str = "SELECT serial, revoked, reason FROM certificates
 
 #[cfg(test)]
 pub(super) const PER_REQUEST: &[&str] =
-    &[FIND, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, KEPT, KEPT_LAST, REVISION, REVOKED];
+    &[FIND, WITH, ANSWER_TO, EXISTS, INTENT, UNFINISHED, POSITION, PAGE, KEPT, KEPT_LAST, REVISION, REVOKED];
 
 #[cfg(test)]
 mod tests {

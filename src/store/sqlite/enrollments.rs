@@ -8,9 +8,14 @@ use crate::store::{
 };
 
 use super::rows::{Count, Fail, change, every, first, int};
-use super::{certificates, forwards, passwords};
+use super::{authorities, certificates, forwards, passwords};
 
 pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, Fail> {
+    if let Some(authority) = new.authority
+        && authorities::is_discarded(db, &new.server, authority)?
+    {
+        return Err(StoreError::Conflict.into());
+    }
     // 1. A repetition costs the token what it cost, and goes on under its own transaction.
     if let Some(mut enrollment) = repeated(db, &new)? {
         add_cost(db, &new.server, enrollment.id, new.cost)?;
@@ -45,6 +50,9 @@ pub(super) fn submit(db: &Connection, new: NewEnrollment) -> Result<Submitted, F
         Submission::Issue(intent) => {
             let intent = NewIntent { server: new.server.clone(), ..intent };
             (State::Authorized, Some(certificates::intend(db, intent, Some((id, new.class)))?), None)
+        }
+        Submission::Forward if forwards::count(db, &new.server)? >= new.max_pending => {
+            return Err(StoreError::Full.into());
         }
         Submission::Forward => {
             forwards::begin(db, &new.server, id, new.now)?;
@@ -137,8 +145,9 @@ pub(super) fn remove(db: &Connection, server: &str, id: u64) -> Result<(), Fail>
 }
 
 pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64, Fail> {
+    let forgotten = forwards::expire(db, server, before)?;
     let sql = "DELETE FROM enrollments WHERE server = ?1 AND updated < ?2 AND state <> 'authorized'";
-    Ok(change(db, sql, (server, before))? as u64)
+    Ok(forgotten + change(db, sql, (server, before))? as u64)
 }
 
 /// An intent for an enrollment that waits or was refused.
@@ -321,7 +330,7 @@ const FORGET_MALFORMED: &str = "DELETE FROM enrollments WHERE server = ?1 AND st
 const REPEATED: &str = "SELECT * FROM enrollments AS e
     WHERE server = ?1 AND identity = ?2 AND (state <> 'granted' OR EXISTS (
         SELECT 1 FROM certificates AS c
-        WHERE c.server = e.server AND c.serial = e.serial AND kept IS NOT NULL AND revoked IS NULL
+        WHERE c.server = e.server AND c.serial = e.serial AND c.upper = e.upper AND kept IS NOT NULL AND revoked IS NULL
             AND ?3 < not_before + (not_after - not_before) / 2))
     ORDER BY id DESC LIMIT 1";
 

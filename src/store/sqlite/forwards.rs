@@ -23,6 +23,24 @@ pub(super) fn forward(db: &Connection, server: &str, id: u64, now: Time) -> Resu
     begin(db, server, id, now)
 }
 
+pub(super) fn count(db: &Connection, server: &str) -> Result<u64, Fail> {
+    Ok(first(db, COUNT, [server], |row| row.get::<_, Count>(0))?.map_or(0, |n| n.0))
+}
+
+/// Those that the other CA has never answered.
+pub(super) fn expire(db: &Connection, server: &str, before: Time) -> Result<u64, Fail> {
+    let sql = "DELETE FROM enrollments AS e WHERE server = ?1 AND updated < ?2 AND state = 'authorized'
+               AND EXISTS (SELECT 1 FROM forwards AS f
+                           WHERE f.server = e.server AND f.enrollment = e.id AND f.stage = ?3)";
+    let expired = change(db, sql, (server, before, Stage::Asking))?;
+    let sql = "DELETE FROM forwards AS f WHERE server = ?1 AND NOT EXISTS (
+                   SELECT 1 FROM enrollments AS e WHERE e.server = f.server AND e.id = f.enrollment)";
+    if expired > 0 {
+        change(db, sql, [server])?;
+    }
+    Ok(expired as u64)
+}
+
 pub(super) fn due(db: &Connection, server: &str, now: Time, limit: usize) -> Result<Vec<Forward>, Fail> {
     every(db, DUE, (server, now, int(limit as u64)), read)
 }
@@ -45,22 +63,28 @@ pub(super) fn postpone(
     moved(db, server, id, change(db, sql, (server, int(id), stage, next_try, error))?)
 }
 
-pub(super) fn keep(db: &Connection, server: &str, id: u64, new: Issued) -> Result<Certificate, Fail> {
+pub(super) fn keep(
+    db: &Connection,
+    server: &str,
+    id: u64,
+    issuer: &[u8; 32],
+    new: Issued,
+) -> Result<Certificate, Fail> {
     end(db, server, id)?;
     let serial = new.serial.clone();
-    let sql = "UPDATE enrollments SET state = 'granted', serial = ?3, reason = NULL, updated = ?4
+    let sql = "UPDATE enrollments SET state = 'granted', serial = ?3, upper = ?4, reason = NULL, updated = ?5
                WHERE server = ?1 AND id = ?2";
-    change(db, sql, (server, int(id), &serial, new.now))?;
+    change(db, sql, (server, int(id), &serial, issuer, new.now))?;
     let class = enrollments::find(db, server, id)?.map(|enrollment| enrollment.class);
     // A CA that gives the same certificate again to the same request has issued nothing new.
     let sql =
         "INSERT INTO certificates (server, serial, enrollment, class, intended, kept, kept_order, not_before,
-                   not_after, key, subject, der)
+                   not_after, key, subject, der, upper)
                VALUES (?1, ?2, ?3, ?4, ?5, ?5,
                    1 + (SELECT coalesce(max(kept_order), 0) FROM certificates
                         WHERE server = ?1 AND kept_order IS NOT NULL),
-                   ?6, ?7, ?8, ?9, ?10)
-               ON CONFLICT (server, serial) DO NOTHING";
+                   ?6, ?7, ?8, ?9, ?10, ?11)
+               ON CONFLICT (server, serial, upper) DO NOTHING";
     let row = (
         server,
         &serial,
@@ -72,14 +96,15 @@ pub(super) fn keep(db: &Connection, server: &str, id: u64, new: Issued) -> Resul
         new.key,
         &new.subject,
         &new.der,
+        issuer,
     );
     change(db, sql, row)?;
     let sql = "UPDATE counters SET serial = ?2 WHERE server = ?1";
     change(db, sql, (server, &serial))?;
     enrollments::add_cost(db, server, id, new.cost)?;
-    match certificates::find(db, server, &serial)?.and_then(|record| record.whole()) {
+    match certificates::answer_to(db, server, id)? {
         Some(kept) if kept.der == new.der => Ok(kept),
-        // Another one under the same number: two CAs are one name.
+        // Another one under the same number by the same key.
         _ => Err(StoreError::Conflict.into()),
     }
 }
@@ -125,5 +150,7 @@ const FIND: &str = "SELECT e.*, f.stage, f.tries, f.next_try, f.error FROM forwa
     JOIN enrollments AS e ON e.server = f.server AND e.id = f.enrollment
     WHERE f.server = ?1 AND f.enrollment = ?2";
 
+const COUNT: &str = "SELECT count(*) FROM forwards WHERE server = ?1";
+
 #[cfg(test)]
-pub(super) const PER_REQUEST: &[&str] = &[DUE, FIND];
+pub(super) const PER_REQUEST: &[&str] = &[COUNT, DUE, FIND];

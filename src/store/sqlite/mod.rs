@@ -210,9 +210,16 @@ impl Store for Sqlite {
         })
     }
 
-    fn keep_forwarded(&self, server: &str, id: u64, certificate: Issued) -> Result<Certificate, StoreError> {
+    fn keep_forwarded(
+        &self,
+        server: &str,
+        id: u64,
+        issuer: &[u8; 32],
+        certificate: Issued,
+    ) -> Result<Certificate, StoreError> {
+        let issuer = *issuer;
         let server = server.to_owned();
-        self.write("keep_forwarded", move |db| forwards::keep(db, &server, id, certificate))
+        self.write("keep_forwarded", move |db| forwards::keep(db, &server, id, &issuer, certificate))
     }
 
     fn refuse_forwarded(&self, server: &str, id: u64, reason: &str, now: Time) -> Result<(), StoreError> {
@@ -243,6 +250,14 @@ impl Store for Sqlite {
 
     fn record(&self, server: &str, serial: &Serial) -> Result<Option<Record>, StoreError> {
         self.read("record", |db| certificates::find(db, server, serial))
+    }
+
+    fn certificates_with(&self, server: &str, serial: &Serial) -> Result<Vec<Certificate>, StoreError> {
+        self.read("certificates_with", |db| certificates::with(db, server, serial))
+    }
+
+    fn certificate_for(&self, server: &str, id: u64) -> Result<Option<Certificate>, StoreError> {
+        self.read("certificate_for", |db| certificates::answer_to(db, server, id))
     }
 
     fn certificates(
@@ -384,8 +399,8 @@ impl Store for Sqlite {
         self.write("cancel_request", move |db| trustpoints::cancel(db, &trustpoint, kind))
     }
 
-    fn distrust(&self, trustpoint: &str, which: Option<(TrustedKind, &Serial)>) -> Result<u64, StoreError> {
-        let (trustpoint, which) = (trustpoint.to_owned(), which.map(|(kind, serial)| (kind, serial.clone())));
+    fn distrust(&self, trustpoint: &str, which: Option<&TrustedCertificate>) -> Result<u64, StoreError> {
+        let (trustpoint, which) = (trustpoint.to_owned(), which.cloned());
         self.write("distrust", move |db| trustpoints::distrust(db, &trustpoint, which))
     }
 

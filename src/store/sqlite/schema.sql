@@ -41,6 +41,7 @@ CREATE TABLE enrollments (
     created     INTEGER NOT NULL,
     updated     INTEGER NOT NULL,
     serial      BLOB,
+    upper       BLOB NOT NULL DEFAULT x'',  -- of its certificate, as there
     signatures  INTEGER NOT NULL,
     decryptions INTEGER NOT NULL,
     micros      INTEGER NOT NULL,
@@ -87,6 +88,8 @@ CREATE TABLE certificates (
     server     TEXT NOT NULL,
     serial     BLOB NOT NULL,
     authority  INTEGER,
+    upper      BLOB NOT NULL DEFAULT x'',   -- SHA-256 of the key of the other CA that has issued it, which numbers
+                                            -- as it likes; empty for those that are issued here
     enrollment INTEGER,                     -- stays when the enrollment is removed
     class      TEXT,                        -- of that enrollment
     intended   INTEGER,
@@ -114,7 +117,7 @@ CREATE TABLE certificates (
     CHECK ((revoked IS NULL) = (reason IS NULL) AND (revoked IS NULL) = (revision IS NULL)),
     CHECK (revoked IS NULL OR tbs IS NULL)
 ) STRICT;
-CREATE UNIQUE INDEX serials ON certificates (server, serial);
+CREATE UNIQUE INDEX serials ON certificates (server, serial, upper);
 CREATE INDEX issued ON certificates (server, position) WHERE kept IS NOT NULL;
 CREATE UNIQUE INDEX kept_orders ON certificates (server, kept_order) WHERE kept_order IS NOT NULL;
 CREATE INDEX issuers ON certificates (server, authority, not_after) WHERE kept IS NOT NULL;

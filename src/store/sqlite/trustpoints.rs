@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, Row};
 
-use crate::pki::Serial;
 use crate::store::{StoreError, TrustedCertificate, TrustedKind, UpperRequest};
 
 use super::rows::{Fail, change, every, first};
@@ -21,8 +20,6 @@ pub(super) fn trusted(db: &Connection, trustpoint: &str) -> Result<Vec<TrustedCe
 }
 
 pub(super) fn trust(db: &Connection, new: &TrustedCertificate) -> Result<(), Fail> {
-    let sql = "DELETE FROM trusted WHERE trustpoint = ?1 AND kind = ?2 AND serial = ?3";
-    change(db, sql, (&new.trustpoint, new.kind, &new.serial))?;
     insert(db, new)
 }
 
@@ -60,16 +57,16 @@ pub(super) fn promote(db: &Connection, trustpoint: &str) -> Result<(), Fail> {
 pub(super) fn distrust(
     db: &Connection,
     trustpoint: &str,
-    which: Option<(TrustedKind, Serial)>,
+    which: Option<TrustedCertificate>,
 ) -> Result<u64, Fail> {
     let removed = match which {
         None => {
             change(db, "DELETE FROM upper_requests WHERE trustpoint = ?1", [trustpoint])?;
             change(db, "DELETE FROM trusted WHERE trustpoint = ?1", [trustpoint])
         }
-        Some((kind, serial)) => {
-            let sql = "DELETE FROM trusted WHERE trustpoint = ?1 AND kind = ?2 AND serial = ?3";
-            change(db, sql, (trustpoint, kind, serial))
+        Some(one) => {
+            let sql = "DELETE FROM trusted WHERE trustpoint = ?1 AND kind = ?2 AND serial = ?3 AND der = ?4";
+            change(db, sql, (trustpoint, one.kind, &one.serial, &one.der))
         }
     };
     Ok(removed? as u64)
