@@ -199,6 +199,13 @@ fn an_ra_puts_its_next_certificate_beside_what_the_ca_has_signed() {
     assert_eq!((found.ca(), found.registrars()), (&next.certificate, std::slice::from_ref(&own)));
     assert_eq!(found.recipient().unwrap(), &own);
 
+    // Whatever the form of the answer.
+    let (oid, explicit) = signed[4..].split_at(11);
+    let indefinite = [&[0x30, 0x80], oid, &[0xa0, 0x80, 0x30, 0x80], &explicit[8..], &[0; 6]].concat();
+    scene.ca.will_answer_next(next_ca::with_certificates(&indefinite, &[own.der()]).unwrap());
+    assert_eq!(scene.upper.next_ca_certificates(&current).unwrap(), Some(found));
+    next_ca::with_certificates(next.certificate.der(), &[own.der()]).unwrap_err();
+
     // What anybody might put there: an RA that is not marked as one, one of another name, one that the next CA has not
     // issued, another CA, which has issued an RA as well; and any RA for who has asked none.
     let other = successor("cn=fake, o=Test", 50);

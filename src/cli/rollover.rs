@@ -186,6 +186,18 @@ mod tests {
     }
 
     #[test]
+    fn of_the_devices_of_an_ra_its_ca_knows() {
+        let report = RolloverReport {
+            status: RolloverStatus::Available,
+            fingerprint_sha256: Some("00".into()),
+            fetched: 3,
+            ..RolloverReport::default()
+        };
+        let text = Info(report).to_string();
+        assert!(text.ends_with("  Rollover CA certificate fetched from 3 addresses\n"), "{text}");
+    }
+
+    #[test]
     fn those_left_behind_are_named() {
         let clients = LeftBehind { missing: 3, ready: 7, subjects: vec!["cn=a".into(), "cn=b".into()] };
         let report = RolloverReport {

@@ -38,6 +38,7 @@ pub fn what_is_granted_here_is_asked_for_there(db: &dyn Database) {
     assert_eq!(of(number, false).map(|found| found.id), Some(3));
     assert_eq!(of(number - 1, true).map(|found| found.id), None);
     store.refuse_forwarded(CA, 3, "gone", NOW).unwrap();
+    store.remove(CA, 3).unwrap();
     // Neither forgotten nor moved by other verbs, and no intent.
     assert_eq!(store.unfinished(CA).unwrap(), []);
     assert_conflict(store.remove(CA, 1));

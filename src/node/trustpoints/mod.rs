@@ -394,7 +394,7 @@ impl Trustpoints {
         let work = self.work(label)?;
         let held = work.held()?;
         match held.next_is_due(now) {
-            true => work.promote(&held),
+            true => work.unless_changed(work.promote(&held)),
             false => Ok(()),
         }
     }

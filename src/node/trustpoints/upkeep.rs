@@ -206,7 +206,7 @@ impl Work {
     }
 
     /// Somebody else has changed a request meanwhile: there is nothing left to do for this one.
-    fn unless_changed(&self, done: Result<(), NodeError>) -> Result<(), NodeError> {
+    pub fn unless_changed(&self, done: Result<(), NodeError>) -> Result<(), NodeError> {
         match done {
             Err(NodeError::Store(StoreError::Conflict | StoreError::NotFound)) => Ok(()),
             done => done,
