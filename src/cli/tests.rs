@@ -107,7 +107,8 @@ fn a_question_mark_shows_what_may_stand_there() {
     let help = fixture.run("crypto pki server x info ?").unwrap();
     assert_eq!(
         help,
-        "  crl       The CRL\n  requests  Enrollment requests\n  takeover  What was taken over\n"
+        "  crl       The CRL\n  requests  Enrollment requests\n  rollover  How far a rollover has come\n  \
+         takeover  What was taken over\n"
     );
     assert_eq!(fixture.run("sh cr pki ser?").unwrap(), "  server  Certificate servers\n");
     assert!(fixture.run("?").unwrap().contains("  show"));

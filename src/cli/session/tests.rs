@@ -253,7 +253,7 @@ fn help_and_completion_know_the_mode() {
     let mut session = fixture.session(false);
     let mut console = Typist::default();
     assert_eq!(session.complete("sh ver"), ["version"]);
-    assert_eq!(session.complete("crypto pki server x info r"), ["requests"]);
+    assert_eq!(session.complete("crypto pki server x info r"), ["requests", "rollover"]);
     assert_eq!(session.complete("no such "), [""; 0]);
     shown(&mut session, "conf t", &mut console);
     let help = shown(&mut session, "crypto pki server x ?", &mut console);
