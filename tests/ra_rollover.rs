@@ -239,6 +239,7 @@ crypto pki trustpoint ra
 crypto pki server ra
  mode ra
  grant auto
+ lifetime enrollment-request 600
  auto-rollover 30
  no shutdown
 ";
