@@ -28,6 +28,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use softhsm::SoftHsm;
@@ -42,15 +43,21 @@ fn transcripts() {
     }
     files.sort();
     assert!(!files.is_empty());
-    let threads: Vec<_> =
-        files.into_iter().map(|file| std::thread::spawn(move || (file.clone(), replay(&file)))).collect();
-    let mut report = String::new();
-    for thread in threads {
-        let (file, result) = thread.join().unwrap();
-        if let Err(difference) = result {
-            writeln!(report, "{}:\n{difference}", file.file_name().unwrap().to_string_lossy()).unwrap();
+    // A few at once: each has servers and a token of its own, and some look at what has happened after a moment.
+    let (next, report) = (Mutex::new(files.into_iter()), Mutex::new(String::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(file) = { next.lock().unwrap().next() } {
+                    if let Err(difference) = replay(&file) {
+                        let name = file.file_name().unwrap().to_string_lossy();
+                        writeln!(report.lock().unwrap(), "{name}:\n{difference}").unwrap();
+                    }
+                }
+            });
         }
-    }
+    });
+    let report = report.into_inner().unwrap();
     assert!(report.is_empty(), "\n{report}");
 }
 
@@ -64,6 +71,9 @@ fn the_reference_is_that_of_the_tables() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(written == reference, "docs/commands.md is stale: UPDATE_DOCS=1 cargo test --test cli writes it");
 }
+
+/// Transcripts replayed at the same time.
+const AT_ONCE: usize = 8;
 
 /// A `$` line with its input and what is shown.
 struct Step {
