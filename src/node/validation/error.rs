@@ -177,6 +177,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Why everything that was tried failed; `nothing` when there was nothing to try.
+    pub fn of_all(mut failures: Vec<Arc<Failure>>, nothing: Failure) -> Arc<Self> {
+        match failures.len() {
+            0 => Arc::new(nothing),
+            1 => failures.remove(0),
+            _ => Arc::new(Self::Several(failures)),
+        }
+    }
+
     /// Whether a responder was reached, or the issuer itself, that does not know the certificate.
     pub fn is_unknown(&self) -> bool {
         match self {

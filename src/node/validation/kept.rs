@@ -207,11 +207,7 @@ fn fetch_from_any(
             Err(failure) => failures.push(Arc::new(failure)),
         }
     }
-    Err(match failures.len() {
-        0 => Arc::new(Failure::NoCrlPlace),
-        1 => failures.remove(0),
-        _ => Arc::new(Failure::Several(failures)),
-    })
+    Err(Failure::of_all(failures, Failure::NoCrlPlace))
 }
 
 /// Checks what was fetched and keeps it.

@@ -42,11 +42,7 @@ pub fn standing(
             }
         }
     }
-    Err(match failures.len() {
-        0 => Arc::new(Failure::NoResponder),
-        1 => failures.remove(0),
-        _ => Arc::new(Failure::Several(failures)),
-    })
+    Err(Failure::of_all(failures, Failure::NoResponder))
 }
 
 /// `None` when it does not know the certificate.

@@ -62,7 +62,7 @@ pub fn check(
             true => How::Excused,
             false => ask(node, trust, certificate, issuer, rules)?,
         };
-        let (subject, serial) = (Name::from_der(certificate.subject_raw()), certificate.serial().clone());
+        let (subject, serial) = named(certificate);
         all.push(Asked { subject, serial, how });
     }
     Ok(all)
