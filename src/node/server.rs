@@ -481,7 +481,7 @@ impl CertServer {
 
     /// Answers a SCEP or HTTP request.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
-        let Some(started) = self.status().running else { return Answer::busy() };
+        let Some(started) = self.running() else { return Answer::busy() };
         let may_issue = matches!(asked, Asked::PkiOperation(_));
         if may_issue && let Err(error) = self.check_clock(now) {
             tracing::warn!(server = self.label, error = %chain(&error), "a request is not answered");
@@ -511,8 +511,8 @@ impl CertServer {
 
     /// What runs; else why not.
     pub(super) fn started(&self) -> Result<Arc<Started>, NodeError> {
-        let status = self.status();
-        status.running.ok_or_else(|| {
+        self.running().ok_or_else(|| {
+            let status = self.status();
             let why = match (status.section.shutdown, status.last_error) {
                 (true, _) => "it is shut; start it with \"no shutdown\"".to_owned(),
                 (false, Some(error)) => error,
@@ -543,6 +543,11 @@ impl CertServer {
 
     pub(super) fn status(&self) -> Status {
         self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// What runs, without a copy of everything configured: each request asks.
+    fn running(&self) -> Option<Arc<Started>> {
+        self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).running.clone()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Status)) {
