@@ -3,6 +3,7 @@
 
 mod archive;
 mod below;
+mod changes;
 mod clock;
 mod device;
 mod files;
