@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use support::opinion::openssl;
 use support::softhsm::own_process;
-use support::world::{Host, World};
+use support::world::{Host, POLL, World};
 use support::{Ran, http, until};
-use tokenca::node::Selection;
 use tokenca::pki::Certificate;
-use tokenca::store::State;
 
 #[test]
 fn ten_years_without_hands() {
@@ -70,10 +68,10 @@ impl Pki {
     /// Everybody is enrolled: the CA below and the RA granted by hand, as the first time always is.
     fn founded(world: World) -> Self {
         let root = world.host("root", ROOT);
-        let sub = world.host("sub", &below(SUB, &root, "root"));
+        let sub = world.host("sub", &root.below("root", SUB));
         let granted = until("the CA below has asked", || {
             sub.tick();
-            grant_waiting(&root, "root")
+            root.grant_waiting("root")
         });
         assert_eq!(granted, 1);
         until("the CA below is enabled", || {
@@ -81,10 +79,10 @@ impl Pki {
             sub.upkeep();
             sub.is_enabled("sub").then_some(())
         });
-        let ra = world.host("ra", &below(RA, &sub, "sub"));
+        let ra = world.host("ra", &sub.below("sub", RA));
         until("the RA has asked", || {
             ra.tick();
-            grant_waiting(&sub, "sub")
+            sub.grant_waiting("sub")
         });
         until("the RA is enabled", || {
             world.pass(POLL);
@@ -94,7 +92,7 @@ impl Pki {
         let mut lines = String::new();
         for device in devices() {
             let regenerate = if device.ends_with(['0', '2', '4', '6', '8']) { " regenerate" } else { "" };
-            let fingerprint = fingerprint(&sub, "sub");
+            let fingerprint = sub.fingerprint("sub");
             write!(
                 lines,
                 "crypto pki trustpoint {device}\n enrollment url {url}/ra\n fingerprint {fingerprint}\n \
@@ -283,25 +281,6 @@ fn own_chain(host: &Host, trustpoint: &str) -> Option<Vec<Certificate>> {
     }
 }
 
-/// Grants what waits at this server; how many that were, if any.
-fn grant_waiting(host: &Host, label: &str) -> Option<usize> {
-    let server = host.node().server(label).unwrap();
-    let decided = server.grant(Selection::All).unwrap();
-    let granted = decided.iter().filter(|decision| decision.state == Some(State::Granted)).count();
-    (granted > 0).then_some(granted)
-}
-
-fn fingerprint(host: &Host, label: &str) -> String {
-    host.node().server(label).unwrap().report().unwrap().fingerprint_sha256.expect("it has a certificate")
-}
-
-/// A configuration whose trustpoint asks this server.
-fn below(lines: &str, upper: &Host, label: &str) -> String {
-    lines
-        .replace("URL", &format!("{}/{label}", upper.url()))
-        .replace("FINGERPRINT", &fingerprint(upper, label))
-}
-
 fn devices() -> impl Iterator<Item = String> {
     (0..10).map(|n| format!("d{n}"))
 }
@@ -358,8 +337,6 @@ crypto pki server ra
  no shutdown
 ";
 
-/// After it a trustpoint asks again (`enrollment retry period`).
-const POLL: Duration = Duration::from_secs(61);
 /// Less than what is left of a CRL when the next one is due, a quarter of 14 days.
 const STEP: Duration = Duration::from_secs(3 * 86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::softhsm::own_process;
-use support::world::{Host, World};
+use support::world::{Host, POLL, World};
 use support::{http, until};
-use tokenca::node::{RolloverReport, RolloverStatus, Selection, TrustedReport};
+use tokenca::node::{RolloverReport, RolloverStatus, TrustedReport};
 use tokenca::pki::Certificate;
 use tokenca::scep::{self, next_ca};
 use tokenca::store::{State, TrustedKind};
@@ -128,23 +128,18 @@ impl Pki {
     fn new(dir: &Path) -> Self {
         let world = World::new(dir, &["root", "ra", "site"]);
         let root = world.host("root", ROOT);
-        let report = root.node().server("root").unwrap().report().unwrap();
-        let fingerprint = report.fingerprint_sha256.expect("it has a certificate");
-        let below = |lines: &str, upper: &Host, label: &str| {
-            lines.replace("URL", &format!("{}/{label}", upper.url())).replace("FINGERPRINT", &fingerprint)
-        };
-        let ra = world.host("ra", &below(RA, &root, "root"));
+        let fingerprint = root.fingerprint("root");
+        let ra = world.host("ra", &root.below("root", RA));
         until("the RA has asked", || {
             ra.tick();
-            let decided = root.node().server("root").unwrap().grant(Selection::All).unwrap();
-            decided.iter().any(|one| one.state == Some(State::Granted)).then_some(())
+            root.grant_waiting("root")
         });
         until("the RA is enabled", || {
             world.pass(POLL);
             ra.upkeep();
             ra.is_enabled("ra").then_some(())
         });
-        let site = world.host("site", &below(SITE, &ra, "ra"));
+        let site = world.host("site", &ra.below("ra", &SITE.replace("FINGERPRINT", &fingerprint)));
         let pki = Self { world, root, ra, site };
         until("the device has its certificate", || {
             pki.world.pass(POLL);
@@ -255,6 +250,4 @@ crypto pki trustpoint device
  auto-enroll 80 regenerate
 ";
 
-/// After it a trustpoint asks again (`enrollment retry period`).
-const POLL: Duration = Duration::from_secs(61);
 const DAY: Duration = Duration::from_secs(86_400);

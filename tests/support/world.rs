@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokenca::config::Configuration;
 use tokenca::http::{Limits, Server};
-use tokenca::node::{Node, NodeError, ServerStatus};
+use tokenca::node::{Node, NodeError, Selection, ServerStatus};
 use tokenca::pki::{Certificate, Time};
+use tokenca::store::State;
 use tokio::runtime::Runtime;
 
 use super::softhsm::PIN;
@@ -116,6 +117,29 @@ impl Host {
         format!("http://{}", self.address)
     }
 
+    /// SHA-256 of the certificate of its CA of this label, hex.
+    pub fn fingerprint(&self, label: &str) -> String {
+        let report = self.node().server(label).and_then(|server| server.report());
+        report
+            .unwrap_or_else(|error| panic!("{label}: {error}"))
+            .fingerprint_sha256
+            .expect("it has a certificate")
+    }
+
+    /// Lines of a trustpoint that asks its server of this label: where URL and FINGERPRINT stand.
+    pub fn below(&self, label: &str, lines: &str) -> String {
+        let url = format!("{}/{label}", self.url());
+        lines.replace("URL", &url).replace("FINGERPRINT", &self.fingerprint(label))
+    }
+
+    /// Grants what waits at its server of this label; how many that were, if any.
+    pub fn grant_waiting(&self, label: &str) -> Option<usize> {
+        let decided = self.node().server(label).and_then(|server| server.grant(Selection::All));
+        let decided = decided.unwrap_or_else(|error| panic!("{label}: {error}"));
+        let granted = decided.iter().filter(|decision| decision.state == Some(State::Granted)).count();
+        (granted > 0).then_some(granted)
+    }
+
     /// Its state directory.
     pub fn state(&self) -> &Path {
         &self.state
@@ -173,4 +197,6 @@ impl Host {
     }
 }
 
+/// After it a trustpoint asks again (`enrollment retry period`).
+pub const POLL: Duration = Duration::from_secs(61);
 const CONFIGURATION: &str = "startup-config";
