@@ -177,9 +177,7 @@ impl Start<'_> {
             return Ok(Vec::new());
         }
         let next = self.around.trustpoints.identity(self.label, true)?;
-        let ders = |ca: CaCertificates| {
-            std::iter::once(ca.ca()).chain(ca.chain()).map(|c| c.der().to_vec()).collect::<Vec<_>>()
-        };
+        let ders = |ca: CaCertificates| ca.cas().map(|ca| ca.der().to_vec()).collect::<Vec<_>>();
         Ok(next.map(|next| ders(next.ca)).unwrap_or_default())
     }
 

@@ -100,8 +100,7 @@ impl Start<'_> {
         let (store, gate) = (self.store.clone(), self.gate.clone());
         let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
         if self.section.mode == ServerMode::SubCs {
-            let above = self.above()?;
-            ca = ca.below(std::iter::once(above.ca()).chain(above.chain()).cloned());
+            ca = ca.below(self.above()?.cas().cloned());
         }
         if let Some(why) = takeover::out_of_date(ca.certificate(), self.now).filter(|_| taken_over) {
             return Err(NodeError::Refused(why));

@@ -81,7 +81,7 @@ impl Elsewhere {
         registrar: Registrar,
         above: Above,
     ) -> Self {
-        let chain = whole_chain(&above.certificates);
+        let chain = above.certificates.cas().cloned().collect();
         let (lists, handed_on, bell) = Default::default();
         let label = label.to_owned();
         Self { label, store, settings, registrar, above, chain, lists, handed_on, bell }
@@ -179,7 +179,7 @@ impl Certifier for Elsewhere {
 
     fn chain(&self, certificate: &store::Certificate) -> Vec<Certificate> {
         let issuer = Certificate::parse(&certificate.der).ok().and_then(|issued| self.issuer_of(&issued));
-        issuer.map_or_else(|| self.chain.clone(), |issuer| whole_chain(issuer.ca))
+        issuer.map_or_else(|| self.chain.clone(), |issuer| issuer.ca.cas().cloned().collect())
     }
 
     /// By the CA's signature; as what it was granted where that was done here. One whose standing cannot be
@@ -322,11 +322,6 @@ impl Certifier for Elsewhere {
         let Some(issuer) = self.issuer_with(serial) else { return Ok(None) };
         self.crl_at_hand(&issuer, now).map(|crl| Some(crl.der().clone())).map_err(Refused::NoCrl)
     }
-}
-
-/// Of the CA, and of those above it.
-fn whole_chain(ca: &CaCertificates) -> Vec<Certificate> {
-    std::iter::once(ca.ca()).chain(ca.chain()).cloned().collect()
 }
 
 const REJECTED: &str = "rejected";

@@ -104,9 +104,14 @@ impl CaCertificates {
         &self.registrars
     }
 
+    /// Those of CAs: the CA's, then the chain.
+    pub fn cas(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.ca).chain(&self.chain)
+    }
+
     /// Every one: the CA's, the chain, the RAs'.
     pub fn all(&self) -> impl Iterator<Item = &Certificate> {
-        std::iter::once(&self.ca).chain(&self.chain).chain(&self.registrars)
+        self.cas().chain(&self.registrars)
     }
 
     /// What messages are encrypted to: the RA's certificate for that when there is one, else the CA's.
