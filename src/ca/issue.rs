@@ -120,12 +120,8 @@ impl Ca {
         meter: &Meter,
         now: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        // A device may have one transaction for its key with either CA.
         let (asked, unnamed) = (authority.unwrap_or(self.authority()), authority.is_none());
-        let found = match self.store.enrollment_to(&self.label, transaction, signer_key, asked, unnamed)? {
-            Some(found) => Some(found),
-            None => self.store.enrollment_of(&self.label, transaction, signer_key)?,
-        };
+        let found = self.store.polled(&self.label, transaction, signer_key, asked, unnamed)?;
         found.map(|enrollment| self.outcome(enrollment, None, meter, now)).transpose()
     }
 

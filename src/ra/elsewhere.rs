@@ -259,13 +259,9 @@ impl Certifier for Elsewhere {
         _: &Meter,
         _: Time,
     ) -> Result<Option<Outcome>, CaError> {
-        // A device may have one transaction for its key with either CA.
         let (asked, unnamed) =
             (authority.unwrap_or_else(|| number_of(self.certificate())), authority.is_none());
-        let found = match self.store.enrollment_to(&self.label, transaction, signer_key, asked, unnamed)? {
-            Some(found) => Some(found),
-            None => self.store.enrollment_of(&self.label, transaction, signer_key)?,
-        };
+        let found = self.store.polled(&self.label, transaction, signer_key, asked, unnamed)?;
         found.map(|enrollment| self.outcome(enrollment)).transpose()
     }
 

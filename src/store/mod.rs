@@ -138,6 +138,22 @@ pub trait Store: Send + Sync {
         unnamed: bool,
     ) -> Result<Option<Enrollment>, StoreError>;
 
+    /// What a poll with this transaction identifier, signed by this key, asks `authority` about: the newest of those
+    /// that ask it, else the newest of all. A device may have one transaction for its key with either of two CAs.
+    fn polled(
+        &self,
+        server: &str,
+        transaction: &[u8],
+        signer_key: &[u8; 32],
+        authority: u64,
+        unnamed: bool,
+    ) -> Result<Option<Enrollment>, StoreError> {
+        match self.enrollment_to(server, transaction, signer_key, authority, unnamed)? {
+            Some(found) => Ok(Some(found)),
+            None => self.enrollment_of(server, transaction, signer_key),
+        }
+    }
+
     /// Enrollments with a ReqID above `after`, ascending, at most `limit`.
     fn enrollments(&self, server: &str, after: u64, limit: usize) -> Result<Vec<Enrollment>, StoreError>;
 
