@@ -471,23 +471,8 @@ fn what_was_begun_is_gone_on_with(dir: &Path) {
         }
         scene.node = None;
         let store = Sqlite::open(&scene.dir.join("state/tokenca.db")).unwrap();
-        let begun = UpperRequest {
-            trustpoint: "upper".into(),
-            kind: TrustedKind::Own,
-            phase: UpperPhase::Making,
-            token: "usbtoken0".into(),
-            key_label: "begun".into(),
-            new_key: true,
-            csr: Vec::new(),
-            transaction: Vec::new(),
-            signer: Vec::new(),
-            signer_key: None,
-            tries: 0,
-            failures: 0,
-            began: scene.now(),
-            next_try: scene.now(),
-            error: None,
-        };
+        let key = ("usbtoken0".into(), "begun".into(), true);
+        let begun = UpperRequest::making("upper", TrustedKind::Own, key, scene.now());
         store.begin_request(begun).unwrap();
         drop(store);
         scene.start();

@@ -122,6 +122,34 @@ pub struct UpperRequest {
     pub error: Option<String>,
 }
 
+impl UpperRequest {
+    /// One that is to be made, at once, for the key with this label on this token; `new_key` when that is made for it.
+    pub fn making(
+        trustpoint: &str,
+        kind: TrustedKind,
+        (token, key_label, new_key): (String, String, bool),
+        began: Time,
+    ) -> Self {
+        Self {
+            trustpoint: trustpoint.to_owned(),
+            kind,
+            phase: UpperPhase::Making,
+            token,
+            key_label,
+            new_key,
+            csr: Vec::new(),
+            transaction: Vec::new(),
+            signer: Vec::new(),
+            signer_key: None,
+            tries: 0,
+            failures: 0,
+            began,
+            next_try: began,
+            error: None,
+        }
+    }
+}
+
 /// How far an [`UpperRequest`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -55,23 +55,7 @@ fn trusted(kind: TrustedKind, serial: u64, der: &[u8]) -> TrustedCertificate {
 }
 
 fn request(kind: TrustedKind) -> UpperRequest {
-    UpperRequest {
-        trustpoint: "upper".into(),
-        kind,
-        phase: UpperPhase::Making,
-        token: "usbtoken0".into(),
-        key_label: "upper#2".into(),
-        new_key: true,
-        csr: Vec::new(),
-        transaction: Vec::new(),
-        signer: Vec::new(),
-        signer_key: None,
-        tries: 0,
-        failures: 0,
-        began: NOW,
-        next_try: NOW,
-        error: None,
-    }
+    UpperRequest::making("upper", kind, ("usbtoken0".into(), "upper#2".into(), true), NOW)
 }
 
 pub fn cas_above_each_other_may_have_one_number(db: &dyn Database) {

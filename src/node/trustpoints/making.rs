@@ -36,24 +36,8 @@ impl Work {
     /// Records that a certificate of this kind is wanted, and which key it will have; upkeep goes on with it from
     /// `next_try` on. `Conflict` when one is asked for already.
     pub fn begin(&self, held: &Held, kind: TrustedKind, next_try: Time) -> Result<UpperRequest, NodeError> {
-        let (token, key_label, new_key) = self.choose_key(held, kind)?;
-        let request = UpperRequest {
-            trustpoint: self.label().to_owned(),
-            kind,
-            phase: UpperPhase::Making,
-            token,
-            key_label,
-            new_key,
-            csr: Vec::new(),
-            transaction: Vec::new(),
-            signer: Vec::new(),
-            signer_key: None,
-            tries: 0,
-            failures: 0,
-            began: self.now(),
-            next_try,
-            error: None,
-        };
+        let key = self.choose_key(held, kind)?;
+        let request = UpperRequest { next_try, ..UpperRequest::making(self.label(), kind, key, self.now()) };
         self.store.begin_request(request.clone())?;
         Ok(request)
     }
