@@ -28,6 +28,7 @@ pub use gate::Gate;
 pub use issue::{Application, Outcome, enrollment, identity, malformed};
 pub use issuer::Issuer;
 pub use meter::Meter;
+pub use next::abandon_next;
 pub use ours::Ours;
 
 /// One certificate authority: what acts for it now, what comes next and what did once, and what the operator

@@ -1,7 +1,7 @@
 //! Rollover: the CA certificate that follows, made by the CA itself.
 
 use crate::pki::{Certificate, Serial, SignatureAlgorithm, SigningKey, Time, profile, tbs};
-use crate::store::{self, Intent, StoreError};
+use crate::store::{self, Intent, Store, StoreError};
 
 use super::issue::{intent, sign};
 use super::{Ca, CaError, Meter};
@@ -28,7 +28,7 @@ impl Ca {
         {
             return Ok(kept);
         }
-        for left in self.left()? {
+        for left in left(self.store.as_ref(), &self.label)? {
             if key_in(&left) == Some(fingerprint) {
                 note(&left.serial)?;
                 return Ok(self.store.keep(&self.label, sign(left, key, meter, now)?)?);
@@ -39,18 +39,6 @@ impl Ca {
         let new = self.store.intend(self.intent_of_next(key, scep, now)?, None)?;
         note(&new.serial)?;
         Ok(self.store.keep(&self.label, sign(new, key, meter, now)?)?)
-    }
-
-    /// Gives up what was to be a next certificate and is not signed yet.
-    pub fn abandon_next(&self, now: Time) -> Result<(), CaError> {
-        let left = self.left()?;
-        Ok(left.iter().try_for_each(|intent| self.store.abandon(&self.label, &intent.serial, now))?)
-    }
-
-    /// Intents of CA certificates. A CA that acts has kept its own.
-    fn left(&self) -> Result<Vec<Intent>, CaError> {
-        let unfinished = self.store.unfinished(&self.label)?;
-        Ok(unfinished.into_iter().filter(|intent| intent.authority.is_none()).collect())
     }
 
     fn intent_of_next(
@@ -67,6 +55,17 @@ impl Ca {
         let template = profile::root(self.name(), key, scep, algorithm, validity);
         intent(&self.label, None, self.settings.serial, template, now)
     }
+}
+
+/// Gives up what was to be the next certificate of the server `label` and is not signed yet.
+pub fn abandon_next(store: &dyn Store, label: &str, now: Time) -> Result<(), StoreError> {
+    left(store, label)?.iter().try_for_each(|intent| store.abandon(label, &intent.serial, now))
+}
+
+/// Intents of CA certificates. A CA that acts has kept its own.
+fn left(store: &dyn Store, label: &str) -> Result<Vec<Intent>, StoreError> {
+    let unfinished = store.unfinished(label)?;
+    Ok(unfinished.into_iter().filter(|intent| intent.authority.is_none()).collect())
 }
 
 /// The fingerprint of the key that a certificate will have.

@@ -55,7 +55,7 @@ fn the_next_certificate_is_made_once_whatever_happens() {
     assert_eq!((other.serial, other.key), (Serial::from(4), third.public_key().fingerprint()));
     assert_eq!(lab.store.unfinished(LABEL).unwrap(), []);
     ca.make_next(&Away(DEVICE_KEY.public_key()), true, None, &note, &meter, NOW).unwrap_err();
-    ca.abandon_next(NOW).unwrap();
+    tokenca::ca::abandon_next(lab.store.as_ref(), LABEL, NOW).unwrap();
     assert_eq!(lab.store.unfinished(LABEL).unwrap(), []);
 }
 

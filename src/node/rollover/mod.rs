@@ -18,7 +18,7 @@ mod making;
 mod plan;
 mod report;
 
-use crate::ca::{Ca, CaError};
+use crate::ca::{Ca, CaError, abandon_next};
 use crate::config::ServerMode;
 use crate::pki::{Certificate, Time, chain};
 use crate::store::{Authority, NewAuthority, Phase, Revocation, Role, StoreError};
@@ -73,10 +73,7 @@ impl CertServer {
         // First: upkeep must not begin what is being given up.
         let serial = parse(&active.certificate)?.serial().to_string();
         self.store.set_mark(&scope(&self.label), CANCELLED, Some(&serial))?;
-        let unfinished = self.store.unfinished(&self.label)?;
-        for intent in unfinished.iter().filter(|intent| intent.authority.is_none()) {
-            self.store.abandon(&self.label, &intent.serial, now)?;
-        }
+        abandon_next(self.store.as_ref(), &self.label, now)?;
         if next.is_some() {
             self.store.discard_next(&self.label, Revocation { at: now, reason: CESSATION_OF_OPERATION })?;
         }
