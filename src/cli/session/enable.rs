@@ -1,9 +1,9 @@
 //! What `no shutdown` asks of a server below another CA: whether that is the CA that is meant (S20, S21).
 
-use crate::cli::command::groups;
+use crate::cli::trustpoints::{QUESTION, attributes};
 use crate::cli::{CommandError, Console};
 use crate::config::{Configuration, EnrollmentMethod, ServerMode};
-use crate::node::{Node, NodeError, Offered, Verdict};
+use crate::node::{Node, NodeError, Verdict};
 use crate::pki::chain;
 
 /// Whether this server is, or is to be, below another CA.
@@ -58,17 +58,6 @@ pub fn authenticate(
     Ok(())
 }
 
-fn attributes(offered: &Offered) -> String {
-    let lines = [
-        ("       Fingerprint MD5", &offered.fingerprint_md5),
-        ("      Fingerprint SHA1", &offered.fingerprint_sha1),
-        ("    Fingerprint SHA256", &offered.fingerprint_sha256),
-    ];
-    let lines: String = lines.map(|(title, digits)| format!("{title}: {}\n", groups(digits))).concat();
-    format!("Certificate has the following attributes:\n{lines}\n")
-}
-
-const QUESTION: &str = "% Do you accept this certificate? [yes/no]: ";
 const NOT_ACCEPTED: &str = "the CA certificate was not accepted, and the server stays shut\n\
                             hint: compare the fingerprint with what the operator of the CA says, and answer yes, or \
                             type it as `fingerprint` in the trustpoint; --yes does not answer this question";

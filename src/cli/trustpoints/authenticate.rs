@@ -78,7 +78,8 @@ fn way(section: &TrustpointSection, configuration: &Configuration) -> Way {
     }
 }
 
-fn attributes(offered: &Offered) -> String {
+/// What is shown of the certificates of a CA before anybody accepts them, those of RAs too.
+pub fn attributes(offered: &Offered) -> String {
     let lines = [
         ("       Fingerprint MD5", &offered.fingerprint_md5),
         ("      Fingerprint SHA1", &offered.fingerprint_sha1),
@@ -123,7 +124,8 @@ const NO_URL: &str = "You must specify an enrollment URL for this CA before you 
                       hint: `enrollment url` or `enrollment terminal` in the trustpoint";
 const PASTE: &str = "Enter the base 64 encoded CA certificate.\n\
                      End with a blank line or the word \"quit\" on a line by itself\n";
-const QUESTION: &str = "% Do you accept this certificate? [yes/no]: ";
+/// Asked behind them.
+pub const QUESTION: &str = "% Do you accept this certificate? [yes/no]: ";
 const NOT_ACCEPTED: &str = "the CA certificate was not accepted, nothing was done\n\
                             hint: compare the fingerprint with what the operator of the CA says, and answer yes, or \
                             type it as `fingerprint` in the trustpoint; --yes does not answer this question";

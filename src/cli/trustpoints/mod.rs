@@ -9,6 +9,8 @@ mod timers;
 use super::{Call, Command, CommandError};
 use crate::config::{Configuration, EnrollmentMethod, ProfileSection, TrustpointSection};
 
+pub use authenticate::{QUESTION, attributes};
+
 /// All of them.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
     [authenticate::COMMANDS, enroll::COMMANDS, show::COMMANDS, timers::COMMANDS].into_iter().flatten()
