@@ -19,6 +19,7 @@ use super::NodeError;
 use super::rollover::NextCertificate;
 use super::server::{CertServer, Status, parse};
 use super::start::{Acting, Notes, Start, Started, algorithms, issuer_name, settings};
+use super::trustpoints::ca_of;
 
 /// A certificate of the trustpoint's own, with its key.
 struct Own {
@@ -154,7 +155,7 @@ impl Start<'_> {
 
     /// The certificates of the CA above.
     pub(super) fn above(&self) -> Result<CaCertificates, NodeError> {
-        let found = above(self.store.as_ref(), self.label)?;
+        let found = ca_of(self.store.as_ref(), self.label)?;
         if found.is_none() && self.trustpoint.enrollment.method.is_none() {
             return Err(NodeError::Refused(format!(
                 "You must specify an enrollment URL for this CA before you can authenticate it.\n\
@@ -285,19 +286,6 @@ impl CertServer {
         }
         coming.map(drop)
     }
-}
-
-/// The certificates of the CA above this server, where they are known.
-pub(super) fn above(store: &dyn Store, label: &str) -> Result<Option<CaCertificates>, NodeError> {
-    let trusted = store.trusted(label)?;
-    let of_ca = trusted.iter().filter(|t| matches!(t.kind, TrustedKind::Ca | TrustedKind::Ra));
-    let certificates = of_ca.map(|trusted| parse(&trusted.der)).collect::<Result<Vec<_>, _>>()?;
-    if certificates.is_empty() {
-        return Ok(None);
-    }
-    // As an RA's is on record what was accepted as that.
-    let sorted = CaCertificates::sorted(certificates).map(CaCertificates::with_unmarked);
-    sorted.map(Some).map_err(|error| NodeError::Refused(error.to_string()))
 }
 
 /// The certificate of the server as an RA, where it has one.

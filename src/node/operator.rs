@@ -7,6 +7,7 @@ use crate::store::{Crl, Role, StoreError};
 
 use super::below;
 use super::server::{CertServer, parse};
+use super::trustpoints::ca_of;
 use super::{CrlReport, NodeError, RevokedRow, ServerReport, ServerStatus};
 
 impl CertServer {
@@ -20,7 +21,7 @@ impl CertServer {
         let is_ra = matches!(mode, ServerMode::Ra { .. });
         let upper = match mode {
             ServerMode::Root => None,
-            _ => below::above(self.store.as_ref(), &self.label)?.map(|above| above.ca().clone()),
+            _ => ca_of(self.store.as_ref(), &self.label)?.map(|above| above.ca().clone()),
         };
         let registrar = match is_ra {
             true => below::registrar(self.store.as_ref(), &self.label)?,

@@ -87,6 +87,11 @@ impl Held {
     }
 }
 
+/// The CA of now of a trustpoint, with those above it and its RAs; none before it is authenticated.
+pub fn ca_of(store: &dyn Store, label: &str) -> Result<Option<CaCertificates>, NodeError> {
+    Ok(Held::of(store, label)?.ca)
+}
+
 /// How certificates of a CA are kept.
 pub fn kept(label: &str, certificates: &CaCertificates, next: bool) -> Vec<TrustedCertificate> {
     certificates

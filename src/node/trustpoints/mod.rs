@@ -43,6 +43,7 @@ use super::tokens::Tokens;
 use super::{Node, NodeError};
 
 pub use authenticating::{Offered, OfferedRegistrar, Verdict};
+pub use held::ca_of;
 pub use making::Answers;
 pub use report::{TimerKind, TimerReport, TrustedReport, TrustpointReport, UpperRequestReport};
 

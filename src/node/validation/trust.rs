@@ -1,7 +1,8 @@
 //! What a trustpoint trusts, and what it has itself.
 
 use crate::config::Checking;
-use crate::node::{Node, NodeError, below, server};
+use crate::node::trustpoints::ca_of;
+use crate::node::{Node, NodeError, server};
 use crate::pki::Certificate;
 use crate::pki::path::Legacy;
 use crate::store::{Phase, Role, TrustedKind};
@@ -43,7 +44,7 @@ impl Trust {
         let mut trust = Self {
             label: label.to_owned(),
             anchors: Vec::new(),
-            shown: below::above(node.store.as_ref(), label)?,
+            shown: ca_of(node.store.as_ref(), label)?,
             own: Vec::new(),
             scep: section.enrollment.scep_url().map(str::to_owned),
             checking: section.checking,
