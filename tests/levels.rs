@@ -5,99 +5,59 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::keys::{TestKey, name};
 use support::opinion::openssl;
+use support::world::{Host, POLL, World};
 use support::{http, softhsm};
-use tokenca::config::Configuration;
-use tokenca::http::{Limits, Server};
-use tokenca::node::{Node, Selection, ServerStatus};
+use tokenca::node::{ServerReport, ServerStatus};
 use tokenca::pki::archive::pem;
-use tokenca::pki::{Certificate, Hash, SigningKey, Time, hex};
+use tokenca::pki::{Certificate, Hash, SigningKey};
 use tokenca::scep::client::{self, Parties, Style};
 use tokenca::scep::{CertRep, MessageType, PkiStatus};
-use tokenca::store::State;
 use tokenca::trustpoint::CaCertificates;
 
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Servers in one process, each a node of its own, by one clock.
-struct World {
+/// A root, a CA below it, and an RA before the root: each host has the name of its server.
+struct Levels {
+    world: World,
+    root: Host,
+    sub: Host,
+    ra: Host,
     dir: PathBuf,
-    clock: Arc<AtomicU64>,
-    runtime: tokio::runtime::Runtime,
-    levels: Vec<Level>,
 }
 
-struct Level {
-    label: String,
-    node: Arc<Node>,
-    server: Server,
-}
-
-impl World {
+impl Levels {
+    /// Everybody serves; the first certificates were granted by hand.
     fn new(dir: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        Self {
-            dir: dir.to_owned(),
-            clock: Arc::new(AtomicU64::new(Time::now().unix() + 60)),
-            runtime: runtime.expect("threads"),
-            levels: Vec::new(),
+        let world = World::new(dir, &["root", "sub", "myra"]);
+        let root = world.host("root", ROOT);
+        let sub = world.host("sub", &root.below("root", SUB));
+        let ra = world.host("myra", &root.below("root", RA));
+        for (host, label) in [(&sub, "sub"), (&ra, "myra")] {
+            host.upkeep();
+            assert_eq!(report(host, label).status, ServerStatus::Waiting, "{label}");
+            assert_eq!(root.grant_waiting("root"), Some(1));
         }
+        let levels = Self { world, root, sub, ra, dir: dir.to_owned() };
+        levels.later(POLL);
+        levels
     }
 
-    fn now(&self) -> Time {
-        Time::from_unix(self.clock.load(Ordering::Relaxed))
-    }
-
-    /// Starts a server of this label, with these lines in its trustpoint and in its section.
-    fn start(&mut self, label: &str, trustpoint: &str, server: &str) {
-        let text = format!(
-            "hostname {label}\nip http server\n\
-             crypto pki token usbtoken0\n profile softhsm2\n label tokenca\n user-pin file {}\n\
-             crypto pki trustpoint {label}\n{trustpoint} rsakeypair {label} 2048\n on usbtoken0:\n\
-             crypto pki server {label}\n issuer-name CN={label}, O=Example\n{server} no shutdown\n",
-            self.dir.join("pin.txt").display()
-        );
-        let configuration = Configuration::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let clock = self.clock.clone();
-        let time = Arc::new(move || Time::from_unix(clock.load(Ordering::Relaxed)));
-        let node = Node::start_by(self.dir.join(label), configuration, time).expect("a node");
-        let limits = Limits { body: 65_536, rate: None };
-        let listening = Server::start(([127, 0, 0, 1], 0).into(), limits, node.clone());
-        let server = self.runtime.block_on(listening).expect("a port");
-        self.levels.push(Level { label: label.to_owned(), node, server });
-    }
-
-    fn level(&self, label: &str) -> &Level {
-        self.levels.iter().find(|level| level.label == label).expect("it was started")
-    }
-
-    /// `enrollment url` and `fingerprint` of this server, as lines of a trustpoint.
-    fn above(&self, label: &str) -> String {
-        let level = self.level(label);
-        let fingerprint = hex(&Hash::Sha256.digest(&[level.ca().der()]));
-        format!(" enrollment url http://{}\n fingerprint {fingerprint}\n", level.server.address())
+    fn hosts(&self) -> [(&Host, &'static str); 3] {
+        [(&self.root, "root"), (&self.sub, "sub"), (&self.ra, "myra")]
     }
 
     /// So much later, after the upkeep of then.
-    fn later(&self, duration: Duration) {
-        self.clock.fetch_add(duration.as_secs(), Ordering::Relaxed);
-        for _ in 0..2 {
-            for level in &self.levels {
-                level.node.tick(self.now());
-                assert!(level.node.settle_trustpoints(Duration::from_secs(60)), "{} is at work", level.label);
-            }
-        }
+    fn later(&self, span: Duration) {
+        self.world.pass(span);
+        self.hosts().iter().for_each(|(host, _)| host.upkeep());
     }
 
     /// A device enrols at this server.
     #[track_caller]
-    fn enrol(&self, label: &str, subject: &str) -> Certificate {
-        let address = self.level(label).server.address().to_string();
+    fn enrol(&self, host: &Host, subject: &str) -> Certificate {
+        let address = host.address();
         let shown = http::get(&address, "/scep?operation=GetCACert&message=x", &[]);
         let certificates = CaCertificates::read(&shown.body).expect("certificates");
         let key = TestKey::new();
@@ -112,7 +72,13 @@ impl World {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let signers: Vec<_> = certificates.signers().collect();
         let reply = CertRep::decode(&answer.body, &signers).expect("a CertRep");
-        assert_eq!(reply.status(), PkiStatus::Success, "{:?} on {}", reply.fail_info_text(), self.now());
+        assert_eq!(
+            reply.status(),
+            PkiStatus::Success,
+            "{:?} on {}",
+            reply.fail_info_text(),
+            self.world.now()
+        );
         let issued = reply.open(&signer, &key).expect("it is for us").certificates.remove(0);
         assert_eq!(issued.public_key(), SigningKey::public_key(&key));
         certificates.check_issued(&issued).expect("by the CA that was shown");
@@ -121,29 +87,30 @@ impl World {
 
     /// OpenSSL verifies the certificate now, up to the root, with the CRL of each CA.
     #[track_caller]
-    fn verify(&self, certificate: &Certificate, below: Option<&str>) {
+    fn verify(&self, certificate: &Certificate, below: Option<(&Host, &str)>) {
         let file = |name: &str, text: &str| {
             let path = self.dir.join(name);
             fs::write(&path, text).expect("a file");
             path.display().to_string()
         };
         let device = file("device.pem", &pem::write_certificate(certificate.der()));
-        let root = file("root.pem", &pem::write_certificate(self.level("root").ca().der()));
-        let now = self.now().unix().to_string();
+        let root = file("root.pem", &pem::write_certificate(self.root.active("root").der()));
+        let now = self.world.now().unix().to_string();
         let mut args = vec!["verify", "-x509_strict", "-crl_check_all", "-attime", &now, "-purpose", "any"];
         args.extend(["-CAfile", &root]);
-        let sub = below.map(|label| file("sub.pem", &pem::write_certificate(self.level(label).ca().der())));
+        let sub =
+            below.map(|(host, label)| file("sub.pem", &pem::write_certificate(host.active(label).der())));
         sub.iter().for_each(|sub| args.extend(["-untrusted", sub]));
-        let labels: Vec<_> = ["root"].into_iter().chain(below).collect();
-        let crls: Vec<_> = labels.iter().map(|label| self.crl(label)).collect();
+        let cas = [(&self.root, "root")].into_iter().chain(below);
+        let crls: Vec<_> = cas.map(|(host, label)| self.crl(host, label)).collect();
         crls.iter().for_each(|crl| args.extend(["-CRLfile", crl]));
         args.push(&device);
         openssl(&args).success().says(": OK");
     }
 
-    fn crl(&self, label: &str) -> String {
-        let address = self.level(label).server.address().to_string();
-        let crl = http::get(&address, &format!("/{label}.crl"), &[]).is(200, "application/pkix-crl").body;
+    fn crl(&self, host: &Host, label: &str) -> String {
+        let crl =
+            http::get(&host.address(), &format!("/{label}.crl"), &[]).is(200, "application/pkix-crl").body;
         let (der, out) = (self.dir.join("crl.der"), self.dir.join(format!("{label}.crl.pem")));
         fs::write(&der, crl).expect("a file");
         let (der, out) = (der.display().to_string(), out.display().to_string());
@@ -152,81 +119,80 @@ impl World {
     }
 }
 
-impl Level {
-    fn ca(&self) -> Certificate {
-        let address = self.server.address().to_string();
-        let der = http::get(&address, &format!("/{}.cer", self.label), &[]).is(200, "application/pkix-cert");
-        Certificate::parse(&der.body).expect("a certificate")
-    }
-
-    fn status(&self) -> ServerStatus {
-        self.node.server(&self.label).unwrap().report().unwrap().status
-    }
-
-    #[track_caller]
-    fn is_enabled(&self) {
-        let report = self.node.server(&self.label).unwrap().report().unwrap();
-        assert_eq!(report.status, ServerStatus::Enabled, "{:?}", report.last_error);
-    }
-
-    /// The operator grants everything that waits.
-    fn grant_all(&self) {
-        let granted = self.node.server(&self.label).unwrap().grant(Selection::All).unwrap();
-        assert!(granted.iter().all(|decision| decision.state == Some(State::Granted)), "{granted:?}");
-        assert_eq!(granted.len(), 1);
-    }
+fn report(host: &Host, label: &str) -> ServerReport {
+    host.node().server(label).unwrap().report().unwrap()
 }
 
 #[test]
 fn a_root_a_ca_below_it_and_an_ra_live_on() {
     softhsm::own_process("a_root_a_ca_below_it_and_an_ra_live_on", |dir| {
-        let mut world = World::new(dir);
-        world.start(
-            "root",
-            "",
-            " lifetime ca-certificate 400\n lifetime certificate 150\n auto-rollover 40\n grant ra-auto\n \
-             grant auto rollover ca-cert\n grant auto rollover ra-cert\n",
-        );
-        world.start(
-            "sub",
-            &world.above("root"),
-            " mode sub-cs\n auto-rollover 20\n grant auto\n lifetime certificate 30\n",
-        );
-        let ra = " subject-name cn=myra, ou=ioscs RA\n fqdn none\n";
-        world.start(
-            "myra",
-            &format!("{}{ra}", world.above("root")),
-            " mode ra\n auto-rollover 20\n grant auto\n",
-        );
-        // The first certificates are granted by hand.
-        for label in ["sub", "myra"] {
-            let level = world.level(label);
-            assert!(level.node.settle_trustpoints(Duration::from_secs(60)));
-            level.node.tick(world.now());
-            assert!(level.node.settle_trustpoints(Duration::from_secs(60)));
-            assert_eq!(level.status(), ServerStatus::Waiting, "{label}");
-            world.level("root").grant_all();
-        }
-        world.later(Duration::from_secs(60));
-
+        let levels = Levels::new(dir);
         let (mut roots, mut subs, mut ras) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         // Two days at a time.
         for round in 0..450 {
-            for level in &world.levels {
-                level.is_enabled();
+            for (host, label) in levels.hosts() {
+                let report = report(host, label);
+                assert_eq!(report.status, ServerStatus::Enabled, "{:?}", report.last_error);
             }
-            roots.insert(world.level("root").ca().der().to_vec());
-            subs.insert(world.level("sub").ca().der().to_vec());
-            let registrar = world.level("myra").node.server("myra").unwrap().report().unwrap();
-            ras.insert(registrar.ra_fingerprint_md5);
+            roots.insert(levels.root.active("root").der().to_vec());
+            subs.insert(levels.sub.active("sub").der().to_vec());
+            ras.insert(report(&levels.ra, "myra").ra_fingerprint_md5);
             if round % 15 == 0 {
-                world.verify(&world.enrol("sub", "CN=r1"), Some("sub"));
-                world.verify(&world.enrol("myra", "CN=r2"), None);
+                levels.verify(&levels.enrol(&levels.sub, "CN=r1"), Some((&levels.sub, "sub")));
+                levels.verify(&levels.enrol(&levels.ra, "CN=r2"), None);
             }
-            world.later(DAY * 2);
+            levels.later(DAY * 2);
         }
         assert!(roots.len() >= 3, "{}", roots.len());
         assert!(subs.len() >= 6, "{}", subs.len());
         assert!(ras.len() >= 6, "{}", ras.len());
     });
 }
+
+const ROOT: &str = "\
+crypto pki trustpoint root
+ rsakeypair root 2048
+ on usbtoken0:
+crypto pki server root
+ issuer-name CN=root, O=Example
+ lifetime ca-certificate 400
+ lifetime certificate 150
+ auto-rollover 40
+ grant ra-auto
+ grant auto rollover ca-cert
+ grant auto rollover ra-cert
+ no shutdown
+";
+
+const SUB: &str = "\
+crypto pki trustpoint sub
+ enrollment url URL
+ fingerprint FINGERPRINT
+ rsakeypair sub 2048
+ on usbtoken0:
+crypto pki server sub
+ issuer-name CN=sub, O=Example
+ mode sub-cs
+ auto-rollover 20
+ grant auto
+ lifetime certificate 30
+ no shutdown
+";
+
+const RA: &str = "\
+crypto pki trustpoint myra
+ enrollment url URL
+ fingerprint FINGERPRINT
+ subject-name cn=myra, ou=ioscs RA
+ fqdn none
+ rsakeypair myra 2048
+ on usbtoken0:
+crypto pki server myra
+ issuer-name CN=myra, O=Example
+ mode ra
+ auto-rollover 20
+ grant auto
+ no shutdown
+";
+
+const DAY: Duration = Duration::from_secs(86_400);

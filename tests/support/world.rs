@@ -132,12 +132,12 @@ impl Host {
         lines.replace("URL", &url).replace("FINGERPRINT", &self.fingerprint(label))
     }
 
-    /// Grants what waits at its server of this label; how many that were, if any.
+    /// Grants what waits at its server of this label, all of it; how many that were, if any.
     pub fn grant_waiting(&self, label: &str) -> Option<usize> {
         let decided = self.node().server(label).and_then(|server| server.grant(Selection::All));
         let decided = decided.unwrap_or_else(|error| panic!("{label}: {error}"));
-        let granted = decided.iter().filter(|decision| decision.state == Some(State::Granted)).count();
-        (granted > 0).then_some(granted)
+        assert!(decided.iter().all(|decision| decision.state == Some(State::Granted)), "{decided:?}");
+        (!decided.is_empty()).then_some(decided.len())
     }
 
     /// Its state directory.
