@@ -11,7 +11,7 @@ use crate::config::{Configuration, EnrollmentMethod, ProfileWay, TrustpointSecti
 use crate::node::{Answers, Node, UpperRequestReport};
 use crate::pki::Name;
 use crate::pki::archive::pem;
-use crate::store::{TrustedKind, UpperPhase};
+use crate::store::TrustedKind;
 
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -69,7 +69,7 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     if way == Way::SelfSigned {
         return self_signed(node, call, &label);
     }
-    check(node, &label)?;
+    node.may_enroll(&label)?;
     let profile = super::profile(section, &configuration)?;
     let parameters =
         profile.map(|profile| questions::parameters(call, profile)).transpose()?.unwrap_or_default();
@@ -95,27 +95,6 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     let shown = requests.iter().filter(|_| display).map(|request| pem::write(pem::REQUEST, &request.csr));
     let pem = shown.collect();
     Ok(Output::of(Requested { way, requests, pem }))
-}
-
-/// What would be found wrong after all the questions.
-fn check(node: &Node, label: &str) -> Result<(), CommandError> {
-    for report in node.trustpoint_reports(Some(label))? {
-        if !report.authenticated {
-            return Err(CommandError::Refused(format!(
-                "You must authenticate the Certificate Authority before you can enroll with it\nhint: `crypto pki \
-                 authenticate {label}`"
-            )));
-        }
-        let goes_on = |phase| matches!(phase, UpperPhase::Making | UpperPhase::Sending | UpperPhase::Pending);
-        if let Some(request) = report.requests.iter().find(|request| goes_on(request.phase)) {
-            return Err(CommandError::Refused(format!(
-                "trustpoint {label} has asked for a certificate already, at {}\nhint: `no crypto pki enroll {label}` \
-                 takes it back",
-                request.began
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What HTTPS is served with, made anew: its key stays.

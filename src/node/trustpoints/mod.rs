@@ -67,35 +67,25 @@ impl Node {
         Ok(())
     }
 
+    /// Refuses where [`Node::enroll`] would: the CA is not authenticated, nothing says how to enrol, or a
+    /// request is under way. For whoever has questions to ask first.
+    pub fn may_enroll(&self, trustpoint: &str) -> Result<(), NodeError> {
+        let work = self.trustpoints.work(trustpoint)?;
+        work.ready(&work.held()?)
+    }
+
     /// Asks for the certificates of a trustpoint. By SCEP it goes on by itself; what has become of it after the
     /// first try, or a few seconds, is what is returned. Otherwise the requests are written into files, or
     /// returned to be shown.
     pub fn enroll(&self, trustpoint: &str, answers: Answers) -> Result<Vec<UpperRequestReport>, NodeError> {
         let work = self.trustpoints.work(trustpoint)?;
         let held = work.held()?;
-        if held.ca.is_none() {
-            return Err(NodeError::Refused(format!(
-                "You must authenticate the Certificate Authority before you can enroll with it.\nhint: `crypto pki \
-                 authenticate {trustpoint}`"
-            )));
-        }
-        if let Method::None = work.wanted.method {
-            return Err(NodeError::Refused(format!(
-                "trustpoint {trustpoint} does not say how to enrol\nhint: `enrollment url` or `enrollment terminal`"
-            )));
-        }
+        work.ready(&held)?;
         // A certificate that ends with its CA is followed by one of the next CA, where there is one.
         let (held, kinds) = work.wanted_now(held)?;
+        // Looking for the next CA takes time.
+        work.ready(&held)?;
         let kinds = kinds.as_slice();
-        let under_way = held.requests.iter().filter(|r| kinds.contains(&r.kind));
-        let mut under_way = under_way.filter(|r| held::goes_on(r.phase));
-        if let Some(request) = under_way.next() {
-            return Err(NodeError::Refused(format!(
-                "trustpoint {trustpoint} has asked for a certificate already, at {}\nhint: `no crypto pki enroll \
-                 {trustpoint}` takes it back",
-                request.began
-            )));
-        }
         work.cancel(kinds)?;
         // Upkeep knows nothing of the answers; it takes over what a crash leaves here.
         let later = self.now().plus(TAKEN_OVER);
@@ -138,8 +128,8 @@ impl Node {
         Ok(reports)
     }
 
-    /// Takes requests of a trustpoint back (`no crypto pki enroll`), and deletes the keys that were made for them.
-    /// How many there were.
+    /// Takes requests of a trustpoint back (`no crypto pki enroll`), and deletes the keys that were made for
+    /// them. How many there were.
     pub fn cancel_enrollment(&self, trustpoint: &str) -> Result<usize, NodeError> {
         self.trustpoints.work(trustpoint)?.cancel(&TrustedKind::OWN)
     }
@@ -157,8 +147,8 @@ impl Node {
         Ok(taken)
     }
 
-    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`); its keys
-    /// stay. How many there were.
+    /// Forgets the own certificates of a trustpoint, of now and next (`no crypto pki import … certificate`);
+    /// its keys stay. How many there were.
     pub fn forget_own(&self, trustpoint: &str) -> Result<usize, NodeError> {
         let work = self.trustpoints.work(trustpoint)?;
         if work.wanted.purpose != wanted::Purpose::Device {
@@ -375,8 +365,8 @@ impl Trustpoints {
         Ok(Some(Identity { certificate: own.certificate.clone(), ca: ca.clone(), key }))
     }
 
-    /// With what the trustpoint of this name will speak when its CA has rolled over; none before it has a certificate
-    /// of the next CA. For the RA of the same name.
+    /// With what the trustpoint of this name will speak when its CA has rolled over; none before it has a
+    /// certificate of the next CA. For the RA of the same name.
     pub fn coming(&self, label: &str) -> Result<Option<Identity>, NodeError> {
         let now = self.work(label)?.held()?.ca;
         let next = self.identity(label, true)?;

@@ -16,7 +16,7 @@ use crate::trustpoint::{ClientError, Proxied, Transport, Upper};
 use super::super::NodeError;
 use super::super::clock::Clock;
 use super::super::tokens::Tokens;
-use super::held::{Held, OwnCertificate};
+use super::held::{Held, OwnCertificate, goes_on};
 use super::making::Answers;
 use super::wanted::{Method, Wanted};
 
@@ -77,6 +77,30 @@ impl Work {
     /// What it has now.
     pub fn held(&self) -> Result<Held, NodeError> {
         Held::of(self.store.as_ref(), self.label())
+    }
+
+    /// Refuses to ask for certificates where that cannot begin with what is held.
+    pub fn ready(&self, held: &Held) -> Result<(), NodeError> {
+        let trustpoint = self.label();
+        if held.ca.is_none() {
+            return Err(NodeError::Refused(format!(
+                "You must authenticate the Certificate Authority before you can enroll with it\nhint: `crypto pki \
+                 authenticate {trustpoint}`"
+            )));
+        }
+        if let Method::None = self.wanted.method {
+            return Err(NodeError::Refused(format!(
+                "trustpoint {trustpoint} does not say how to enrol\nhint: `enrollment url` or `enrollment terminal`"
+            )));
+        }
+        match held.requests.iter().find(|request| goes_on(request.phase)) {
+            Some(request) => Err(NodeError::Refused(format!(
+                "trustpoint {trustpoint} has asked for a certificate already, at {}\nhint: `no crypto pki enroll \
+                 {trustpoint}` takes it back",
+                request.began
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The CA as this method reaches it, where that is SCEP.
