@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use crate::node::NodeError;
+use crate::node::report::text_option;
 use crate::node::server::{CertServer, Status, parse};
 use crate::node::start::{Acting, Started};
 use crate::pki::{Certificate, Hash, Time, hex};
 use crate::ra::Elsewhere;
-use crate::store::LeftBehind;
+use crate::store::{LeftBehind, Phase, Role};
 
 /// How far the rollover of a certificate server has come.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -18,25 +19,25 @@ pub struct RolloverReport {
     /// itself.
     pub overlap_days: Option<u64>,
     /// When it is made by itself; absent when it is there, or never is.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text_option")]
     pub timer: Option<Time>,
     /// MD5 of the next CA certificate, hex.
     pub fingerprint_md5: Option<String>,
     /// SHA-256 of the next CA certificate, hex.
     pub fingerprint_sha256: Option<String>,
     /// notBefore of the next CA certificate.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text_option")]
     pub begins: Option<Time>,
     /// notAfter of the next CA certificate.
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text_option")]
     pub expires: Option<Time>,
     /// Where the next CA key is: label and token.
     pub key: Option<String>,
     /// From how many addresses the next CA certificate was fetched since the process began: GetNextCACert is
     /// anonymous.
     pub fetched: usize,
-    /// Who has a certificate of the next CA, and who does not yet; absent where there is none, and of an RA: its CA
-    /// knows.
+    /// Who has a certificate of the next CA, and who does not yet; absent where there is none, and of an RA:
+    /// its CA knows.
     pub clients: Option<LeftBehind>,
 }
 
@@ -119,7 +120,6 @@ impl CertServer {
 
     /// The next CA certificate, DER, and those of its SCEP keys when they are separate.
     pub fn next_certificates(&self) -> Result<Vec<Vec<u8>>, NodeError> {
-        use crate::store::{Phase, Role};
         let mut next = self.store.authorities(&self.label)?;
         next.retain(|authority| authority.phase == Phase::Next);
         next.sort_by_key(|authority| authority.role != Role::Ca);
@@ -142,12 +142,5 @@ impl CertServer {
             (false, _, Some(active)) if self.is_cancelled(active)? => RolloverStatus::Cancelled,
             (false, ..) => RolloverStatus::None,
         })
-    }
-}
-
-fn text<S: serde::Serializer>(value: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
     }
 }
