@@ -12,13 +12,11 @@
 //!
 //! `<` lines are standard input; `[exit N]` stands when N is not 0. `$ serve` starts a server, which is
 //! stopped at the end or by `$ stop`. `{state}` is the state directory; `{*}` in a line is anything, a line
-//! `{...}` is any lines.
-//! `$ until COMMAND` types a command until what is shown fits, for what a server does by itself.
-//! A transcript that says `# needs a CA` has another server with a CA `upper`, which grants by hand: `{ca}` is its
-//! address, and `$ ca COMMAND` is typed there.
-//! A transcript that says `# needs a token` gets a SoftHSM token labelled `tokenca`, its PIN in
-//! `pin.txt`. `UPDATE_TRANSCRIPTS=1` writes what is shown where it does not fit; `TRANSCRIPTS=part` takes those only whose
-//! names have this part.
+//! `{...}` is any lines. `$ until COMMAND` types a command until what is shown fits, for what a server does
+//! by itself. A transcript that says `# needs a CA` has another server with a CA `upper`, which grants by
+//! hand: `{ca}` is its address, and `$ ca COMMAND` is typed there. A transcript that says `# needs a token`
+//! gets a SoftHSM token labelled `tokenca`, its PIN in `pin.txt`. `UPDATE_TRANSCRIPTS=1` writes what is shown
+//! where it does not fit; `TRANSCRIPTS=part` takes those only whose names have this part.
 
 #[path = "support/softhsm.rs"]
 mod softhsm;

@@ -147,8 +147,8 @@ impl Pki {
         own_chain(&self.site, device)
     }
 
-    /// The chains of all devices are good now to OpenSSL, which has the CRLs: asked where anything is new since it
-    /// was asked, or a month has passed.
+    /// The chains of all devices are good now to OpenSSL, which has the CRLs: asked where anything is new
+    /// since it was asked, or a month has passed.
     fn verify(&mut self) {
         let mut by_chain: BTreeMap<Vec<Vec<u8>>, Vec<(String, Certificate)>> = BTreeMap::new();
         for device in devices().filter(|device| !self.revoked.contains(device)) {

@@ -1,5 +1,5 @@
-//! Certification paths, CRLs and OCSP responses of a PKI made with OpenSSL: what we make of them, and what OpenSSL
-//! does.
+//! Certification paths, CRLs and OCSP responses of a PKI made with OpenSSL: what we make of them, and what
+//! OpenSSL does.
 
 mod support;
 

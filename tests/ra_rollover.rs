@@ -1,5 +1,5 @@
-//! A root, an RA before it and a device behind that: when the root rolls over, the RA follows and takes the device
-//! along. Time is moved, not waited for.
+//! A root, an RA before it and a device behind that: when the root rolls over, the RA follows and takes the
+//! device along. Time is moved, not waited for.
 
 mod support;
 

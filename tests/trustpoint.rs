@@ -206,8 +206,8 @@ fn an_ra_puts_its_next_certificate_beside_what_the_ca_has_signed() {
     assert_eq!(scene.upper.next_ca_certificates(&current).unwrap(), Some(found));
     next_ca::with_certificates(next.certificate.der(), &[own.der()]).unwrap_err();
 
-    // What anybody might put there: an RA that is not marked as one, one of another name, one that the next CA has not
-    // issued, another CA, which has issued an RA as well; and any RA for who has asked none.
+    // What anybody might put there: an RA that is not marked as one, one of another name, one that the next
+    // CA has not issued, another CA, which has issued an RA as well; and any RA for who has asked none.
     let other = successor("cn=fake, o=Test", 50);
     let others = [
         registrar(&next, Mark::None).certificate,

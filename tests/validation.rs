@@ -1,5 +1,5 @@
-//! Certificates of peers checked against a trustpoint: CRLs that are fetched, kept and fetched again; OCSP; the order
-//! of `revocation-check`; certificate maps.
+//! Certificates of peers checked against a trustpoint: CRLs that are fetched, kept and fetched again; OCSP;
+//! the order of `revocation-check`; certificate maps.
 
 mod support;
 

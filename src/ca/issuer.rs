@@ -99,8 +99,8 @@ impl Issuer {
         }
     }
 
-    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it, and not
-    /// before it acts: when the active one has ended, at `change`.
+    /// From now for `lifetime`, but never longer than itself (S4). What the next one signs begins with it,
+    /// and not before it acts: when the active one has ended, at `change`.
     pub(super) fn validity(
         &self,
         lifetime: Duration,

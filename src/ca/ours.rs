@@ -18,10 +18,10 @@ pub struct Ours {
 }
 
 impl Ca {
-    /// Whether this CA issued `certificate`, by whichever of its keys: it is stored under its serial number octet for octet. Or, as the
-    /// CA was taken over, it is known only that one with this number was issued, or not even that; then the
-    /// signature decides. A weak digest, of which there may be two certificates with one signature, counts
-    /// only under `crypto legacy md5`.
+    /// Whether this CA issued `certificate`, by whichever of its keys: it is stored under its serial number
+    /// octet for octet. Or, as the CA was taken over, it is known only that one with this number was issued,
+    /// or not even that; then the signature decides. A weak digest, of which there may be two certificates
+    /// with one signature, counts only under `crypto legacy md5`.
     pub fn issued(&self, certificate: &Certificate) -> Result<Option<Ours>, CaError> {
         if !self.is_named(certificate.issuer_raw()) {
             return Ok(None);

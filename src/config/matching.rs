@@ -1,8 +1,8 @@
 //! Which certificates a `crypto pki certificate map` means.
 //!
-//! Names are compared in the notation of IOS, `cn=r1,ou=Lab,o=Example`, without regard to case or to blanks beside
-//! `,`, `=` and `+`. Where a field has several values, as alternative names, "is" and "contains" want one of them to
-//! fit, "is not" and "does not contain" none.
+//! Names are compared in the notation of IOS, `cn=r1,ou=Lab,o=Example`, without regard to case or to blanks
+//! beside `,`, `=` and `+`. Where a field has several values, as alternative names, "is" and "contains" want
+//! one of them to fit, "is not" and "does not contain" none.
 
 use der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;

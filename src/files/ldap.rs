@@ -1,7 +1,7 @@
 //! LDAP (RFC 4511): one entry of a directory is read, as whom it may be by anybody.
 //!
-//! A request of one form and its answer, in the bounded reader of `pki`: the crate `ldap3` would bring an executor
-//! of its own, find hosts by itself, and take an answer of any length.
+//! A request of one form and its answer, in the bounded reader of `pki`: the crate `ldap3` would bring an
+//! executor of its own, find hosts by itself, and take an answer of any length.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,8 +17,8 @@ use crate::pki::ber::{self, Element, Limits, Reader, Tag};
 
 impl Files {
     /// The values of one attribute of one entry of a directory, by a URL of RFC 4516:
-    /// `ldap://HOST[:PORT]/DN[?ATTRIBUTE[?base]]`. Without an attribute the CRL is meant (RFC 4523, 2.3). None when
-    /// the entry has no such attribute; [`Fault::NotFound`] when there is no entry.
+    /// `ldap://HOST[:PORT]/DN[?ATTRIBUTE[?base]]`. Without an attribute the CRL is meant (RFC 4523, 2.3).
+    /// None when the entry has no such attribute; [`Fault::NotFound`] when there is no entry.
     pub fn look_up(&self, url: &str) -> Result<Vec<Vec<u8>>, FileError> {
         let fault = |fault| FileError { url: url.to_owned(), fault };
         let parsed = Url::parse(url).ok().filter(|url| url.scheme() == "ldap" && url.has_host());

@@ -1,6 +1,6 @@
 //! The file systems of IOS: `nvram:` (the state directory), `flash:` and the like (configured directories),
-//! `usbtoken0:` (files on a token), `file:`, and servers by TFTP, FTP, HTTP(S) and S3. Beside files, entries of LDAP
-//! directories are read, since CRLs are kept there.
+//! `usbtoken0:` (files on a token), `file:`, and servers by TFTP, FTP, HTTP(S) and S3. Beside files, entries
+//! of LDAP directories are read, since CRLs are kept there.
 //!
 //! [`FileUrl`] names a file, [`Files`] reads, writes, lists and deletes it. Calls block, with a time-out for
 //! everything that waits. A file is written whole or not at all wherever the protocol can do that, and is on

@@ -38,9 +38,9 @@ impl Route {
     }
 }
 
-/// Reads a request: `/L.crl`, `/L-KEY.crl`, `/L.cer`, or SCEP at any path with an `operation` (RFC 8894, 4.1). The first
-/// segment of the path and `message` of the CA operations may name a server; every other path is that of
-/// the default one, `/cgi-bin/pkiclient.exe` among them.
+/// Reads a request: `/L.crl`, `/L-KEY.crl`, `/L.cer`, or SCEP at any path with an `operation` (RFC 8894,
+/// 4.1). The first segment of the path and `message` of the CA operations may name a server; every other path
+/// is that of the default one, `/cgi-bin/pkiclient.exe` among them.
 pub fn route(method: Method, path: &str, query: &str, body: Vec<u8>) -> Result<Route, String> {
     let path = path.trim_matches('/');
     if method == Method::Get && !path.contains('/') {

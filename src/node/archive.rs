@@ -1,6 +1,6 @@
-//! The archive of a CA, written once when it is created (S9), and once for each key that follows: certificate and key under a passphrase, as
-//! PKCS#12 or PEM. Of a key that cannot leave its token there is an archive of the certificate, which says what
-//! it does not hold.
+//! The archive of a CA, written once when it is created (S9), and once for each key that follows: certificate
+//! and key under a passphrase, as PKCS#12 or PEM. Of a key that cannot leave its token there is an archive of
+//! the certificate, which says what it does not hold.
 //!
 //! An archive with the key is written before the CA is installed: when it cannot be, there is no CA yet, and
 //! the server is not enabled before it can. What cannot be repeated is not begun without its backup.

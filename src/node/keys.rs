@@ -207,8 +207,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whether an authority has nothing to sign any more: it was taken back, or another has its place and the last
-    /// CRL that it owes has ended.
+    /// Whether an authority has nothing to sign any more: it was taken back, or another has its place and the
+    /// last CRL that it owes has ended.
     fn is_over(&self, server: &str, authority: &Authority) -> Result<bool, NodeError> {
         match authority.phase {
             Phase::Next | Phase::Active => Ok(false),

@@ -89,7 +89,8 @@ impl Name {
         self == other || self.folded().is_some_and(|rdns| other.folded() == Some(rdns))
     }
 
-    /// Whether `base` is this name or one above it in the tree of names: its most general RDNs are those of `base`.
+    /// Whether `base` is this name or one above it in the tree of names: its most general RDNs are those of
+    /// `base`.
     pub fn begins_with(&self, base: &Self) -> bool {
         match (self.folded(), base.folded()) {
             (Some(rdns), Some(base)) => rdns.starts_with(&base),
@@ -107,8 +108,8 @@ impl Name {
         Some(rdns(&self.0)?.into_iter().map(fold).collect())
     }
 
-    /// As directories have it (RFC 4514): most specific first; what is not among the keywords of that RFC as a dotted
-    /// OID and the octets of the value.
+    /// As directories have it (RFC 4514): most specific first; what is not among the keywords of that RFC as
+    /// a dotted OID and the octets of the value.
     pub fn to_directory(&self) -> Option<String> {
         let mut text: Vec<String> = Vec::new();
         let mut sequence = ber::parse(&self.0, &ber::Limits::MESSAGE).ok()?.sequence("").ok()?;

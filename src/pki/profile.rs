@@ -162,8 +162,8 @@ pub struct IssuerFacts<'a> {
     pub path_len: Option<u8>,
 }
 
-/// The pathLenConstraint of a CA that asks for this one below a CA with its `own`: less than that (RFC 5280, 4.2.1.9).
-/// `Err` when no CA may stand below.
+/// The pathLenConstraint of a CA that asks for this one below a CA with its `own`: less than that (RFC 5280,
+/// 4.2.1.9). `Err` when no CA may stand below.
 pub fn path_len_below(own: Option<u8>, asked: Option<u8>) -> Result<Option<u8>, NoneBelow> {
     let longest = own.map(|own| own.checked_sub(1).ok_or(NoneBelow)).transpose()?;
     Ok(match (asked, longest) {

@@ -50,8 +50,8 @@ impl Time {
         DateTime::from_unix_duration(Duration::from_secs(self.0)).unwrap_or(DateTime::INFINITY)
     }
 
-    /// The instant of a year, a month and a day, and of hours, minutes and seconds, in UTC. `None` when there is no
-    /// such day, or it is before 1970.
+    /// The instant of a year, a month and a day, and of hours, minutes and seconds, in UTC. `None` when there
+    /// is no such day, or it is before 1970.
     pub fn from_calendar(year: u16, month: u8, day: u8, [hours, minutes, seconds]: [u8; 3]) -> Option<Self> {
         DateTime::new(year, month, day, hours, minutes, seconds).ok().map(Self::from)
     }

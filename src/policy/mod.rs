@@ -200,10 +200,11 @@ pub enum Refusal {
 /// Decides about a request at `now`.
 ///
 /// A request that asks to issue certificates itself waits, as does one that calls itself an RA; `grant auto
-/// rollover` lets those through that renew a certificate which was granted by hand, and ask for no longer path. A renewal needs the
-/// certificate renewed to be ours, valid and unrevoked, and keeps its names and its class. A challenge, once the
-/// server gives passwords out, must be a live one, unless the signer's certificate speaks for the request: what a
-/// device told its RA is not for the CA. What nothing authorizes follows `grant`.
+/// rollover` lets those through that renew a certificate which was granted by hand, and ask for no longer
+/// path. A renewal needs the certificate renewed to be ours, valid and unrevoked, and keeps its names and its
+/// class. A challenge, once the server gives passwords out, must be a live one, unless the signer's
+/// certificate speaks for the request: what a device told its RA is not for the CA. What nothing authorizes
+/// follows `grant`.
 pub fn decide(
     csr: VerifiedCsr,
     intention: Intention,
@@ -328,8 +329,8 @@ fn standing(examined: &Examined, requester: &Requester<'_>, now: Time) -> Result
     }
 }
 
-/// Whether the certificate asked for would let no more CAs stand below than the one that is renewed, which an operator
-/// has granted.
+/// Whether the certificate asked for would let no more CAs stand below than the one that is renewed, which an
+/// operator has granted.
 fn keeps_length(examined: &Examined, requester: &Requester<'_>, rules: &Rules) -> bool {
     let Requester::Holder { certificate, .. } = requester else { return false };
     let held = certificate.extensions().basic_constraints().and_then(|constraints| constraints.path_len);

@@ -1,8 +1,8 @@
 //! What comes after the CA elsewhere: requests for its next time, and its own word on that, which is handed on.
 //!
-//! An RA cannot tell which CA comes next: devices believe the CA of now alone (RFC 8894, 4.7.1). So GetNextCACert is
-//! answered as the CA has answered it, with this server's next certificate beside the signature. It is fetched anew now
-//! and then, and after each start: a CA may take its next certificate back.
+//! An RA cannot tell which CA comes next: devices believe the CA of now alone (RFC 8894, 4.7.1). So
+//! GetNextCACert is answered as the CA has answered it, with this server's next certificate beside the
+//! signature. It is fetched anew now and then, and after each start: a CA may take its next certificate back.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -107,8 +107,8 @@ impl Elsewhere {
         answer.map(Bytes::from).map_err(|error| unknown(&error))
     }
 
-    /// The CA for which a request is: that with this number, that of now when `None`; `None` of one that is neither
-    /// that of now nor the next.
+    /// The CA for which a request is: that with this number, that of now when `None`; `None` of one that is
+    /// neither that of now nor the next.
     pub(super) fn asked_of(&self, authority: Option<u64>) -> Option<&CaCertificates> {
         let Some(number) = authority else { return Some(&self.above.certificates) };
         let next = self.coming().map(|coming| &coming.certificates);
@@ -130,8 +130,9 @@ impl HandedOn {
     }
 }
 
-/// What stands in requests on record for a CA elsewhere, which is no authority of the store: it goes by its certificate,
-/// so that it is the same when the CA that was next acts. 63 bits, as the database has signed numbers.
+/// What stands in requests on record for a CA elsewhere, which is no authority of the store: it goes by its
+/// certificate, so that it is the same when the CA that was next acts. 63 bits, as the database has signed
+/// numbers.
 pub fn number_of(ca: &Certificate) -> u64 {
     let digest = Hash::Sha256.digest(&[ca.der()]);
     let (first, _) = digest.split_first_chunk().expect("SHA-256 has 32 octets");

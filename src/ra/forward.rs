@@ -10,8 +10,8 @@
 //! either ──▶ SUCCESS: kept, granted   either ──▶ FAILURE: denied
 //! ```
 //!
-//! The message is the same each time but for its nonce: PKCS#10, signer and transaction. A CA that has issued before
-//! the crash finds the request again by them.
+//! The message is the same each time but for its nonce: PKCS#10, signer and transaction. A CA that has issued
+//! before the crash finds the request again by them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -41,11 +41,12 @@ impl Forwarder {
         let asking = elsewhere.clone();
         // Not waited for at the end: it may hang on a CA that does not answer, and what it has begun is recorded.
         thread.spawn(move || {
-            // At the start everything is tried: the configuration may have been mended, or somebody has waited for long.
+            // At the start everything is tried: the configuration may have been mended, or somebody has
+            // waited for long.
             let mut due = Due::All;
             while asking.bell.wait() {
-                // One that was stopped a moment ago may still wait for an answer: two requests at once would bring
-                // two certificates.
+                // One that was stopped a moment ago may still wait for an answer: two requests at once would
+                // bring two certificates.
                 let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 asking.fetch_next(clock());
                 let failed = asking.forward_due(due, &clock).unwrap_or_else(|error| {
@@ -268,7 +269,8 @@ impl Elsewhere {
     ) -> Result<Tried, CaError> {
         let tries = if stage == forward.stage { forward.tries } else { 0 };
         let again = match &trouble {
-            // Somebody has to mend something; and a CA that grants at once may issue another certificate each time.
+            // Somebody has to mend something; and a CA that grants at once may issue another certificate each
+            // time.
             Some(Trouble { temporary: false, .. }) => now.plus(LASTING),
             // A CA without polls would be asked every second for as long as its operator thinks.
             None if stage == Stage::Asking => now.plus(self.above.poll_every),

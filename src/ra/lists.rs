@@ -109,8 +109,8 @@ impl Elsewhere {
         issuer.list.known().current(now)
     }
 
-    /// The same for those who may be anybody: of many that ask at once one fetches, and none waits for it, since a CA
-    /// that does not answer would keep them all.
+    /// The same for those who may be anybody: of many that ask at once one fetches, and none waits for it,
+    /// since a CA that does not answer would keep them all.
     pub(super) fn crl_at_hand(&self, issuer: &Issuer<'_>, now: Time) -> Result<Crl, Arc<str>> {
         if issuer.list.known().is_due(now) {
             let fetching = match issuer.list.fetching.try_lock() {

@@ -82,7 +82,8 @@ pub struct Keys {
 /// How answers are put together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
-    /// `scep include-chain`: replies carry the certificates of the CA, and of those above it, behind the one issued.
+    /// `scep include-chain`: replies carry the certificates of the CA, and of those above it, behind the one
+    /// issued.
     pub chain: bool,
     /// `scep ca-certificate alone`: GetCACert gives the certificate of the CA alone, also where others are above
     /// it, for clients that take two certificates for those of an RA.
@@ -113,8 +114,8 @@ pub struct Ra {
 }
 
 impl Ra {
-    /// Serves what is certified by `certifier` with these keys. Where there is a next CA certificate, it is signed here
-    /// for all who will ask.
+    /// Serves what is certified by `certifier` with these keys. Where there is a next CA certificate, it is
+    /// signed here for all who will ask.
     pub fn new(
         certifier: Arc<dyn Certifier>,
         store: Arc<dyn Store>,

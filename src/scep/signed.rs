@@ -268,8 +268,8 @@ pub fn degenerate(certificates: &[&[u8]], crls: &[&[u8]]) -> Vec<u8> {
     content_info(rfc5911::ID_SIGNED_DATA, &data)
 }
 
-/// The same SignedData with these certificates behind those that are in it. No signature covers them (RFC 5652, 5.4), so
-/// every one stays as good as it was: all else is copied octet for octet.
+/// The same SignedData with these certificates behind those that are in it. No signature covers them (RFC
+/// 5652, 5.4), so every one stays as good as it was: all else is copied octet for octet.
 pub fn with_certificates(
     input: &[u8],
     certificates: &[&[u8]],

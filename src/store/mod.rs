@@ -63,8 +63,8 @@ pub trait Store: Send + Sync {
     /// role has a next one.
     fn prepare(&self, authority: NewAuthority) -> Result<Authority, StoreError>;
 
-    /// Adds a next authority in place of the one with this number, which is discarded. Not for CAs: `Conflict` when
-    /// that is one, is no next one, or has another role; `NotFound` when there is none.
+    /// Adds a next authority in place of the one with this number, which is discarded. Not for CAs:
+    /// `Conflict` when that is one, is no next one, or has another role; `NotFound` when there is none.
     fn replace_next(&self, authority: NewAuthority, replaces: u64) -> Result<Authority, StoreError>;
 
     /// Rolls a server over: every next authority becomes the active one, and what was active in its role is
@@ -79,9 +79,10 @@ pub trait Store: Send + Sync {
     /// What a CA has issued, so far as it is on record and kept whole.
     fn issued_by(&self, server: &str, authority: u64) -> Result<IssuedBy, StoreError>;
 
-    /// Holders of certificates that `authority` issued in answer to enrollments, or before it was taken over, valid
-    /// at `now` and not revoked, who have none of `next`: those that would be left behind. By their subjects, each once, in order; also how
-    /// many there are and how many have one of `next`. At most `limit` are named.
+    /// Holders of certificates that `authority` issued in answer to enrollments, or before it was taken over,
+    /// valid at `now` and not revoked, who have none of `next`: those that would be left behind. By their
+    /// subjects, each once, in order; also how many there are and how many have one of `next`. At most
+    /// `limit` are named.
     fn left_behind(
         &self,
         server: &str,
@@ -112,8 +113,9 @@ pub trait Store: Send + Sync {
     /// A malformed one claims nothing and counts as no pending one; beyond `max_pending` of them the oldest
     /// are removed.
     ///
-    /// Errors: `Conflict` when the authority that is asked was discarded; `ClaimRefused` when the password is unknown, expired or used by another enrollment;
-    /// `Full` when `max_pending` is reached, by those that wait or by those that another CA is asked for. Nothing is recorded then.
+    /// Errors: `Conflict` when the authority that is asked was discarded; `ClaimRefused` when the password is
+    /// unknown, expired or used by another enrollment; `Full` when `max_pending` is reached, by those that
+    /// wait or by those that another CA is asked for. Nothing is recorded then.
     fn submit(&self, new: NewEnrollment) -> Result<Submitted, StoreError>;
 
     /// The enrollment with this ReqID.
@@ -138,8 +140,9 @@ pub trait Store: Send + Sync {
         unnamed: bool,
     ) -> Result<Option<Enrollment>, StoreError>;
 
-    /// What a poll with this transaction identifier, signed by this key, asks `authority` about: the newest of those
-    /// that ask it, else the newest of all. A device may have one transaction for its key with either of two CAs.
+    /// What a poll with this transaction identifier, signed by this key, asks `authority` about: the newest
+    /// of those that ask it, else the newest of all. A device may have one transaction for its key with
+    /// either of two CAs.
     fn polled(
         &self,
         server: &str,
@@ -178,8 +181,8 @@ pub trait Store: Send + Sync {
     /// `NotFound` if there is none.
     fn remove(&self, server: &str, id: u64) -> Result<(), StoreError>;
 
-    /// Removes enrollments not updated since `before`, but Authorized ones unless they are to be asked for at another
-    /// CA that has not answered. Returns how many.
+    /// Removes enrollments not updated since `before`, but Authorized ones unless they are to be asked for at
+    /// another CA that has not answered. Returns how many.
     fn expire(&self, server: &str, before: Time) -> Result<u64, StoreError>;
 
     /// Has another CA asked for a Pending enrollment, which becomes Authorized. `Conflict` if it is in another
@@ -204,10 +207,10 @@ pub trait Store: Send + Sync {
         error: Option<&str>,
     ) -> Result<(), StoreError>;
 
-    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted; SHA-256 of the
-    /// SubjectPublicKeyInfo of that CA's key is `issuer`: CAs number as they like. The same certificate may answer
-    /// several. `Conflict` when it is not asked for any more, or when another certificate of the same issuer has the
-    /// same serial number; `NotFound` when there is no such enrollment.
+    /// Keeps the certificate that another CA has issued for an enrollment, which becomes Granted; SHA-256 of
+    /// the SubjectPublicKeyInfo of that CA's key is `issuer`: CAs number as they like. The same certificate
+    /// may answer several. `Conflict` when it is not asked for any more, or when another certificate of the
+    /// same issuer has the same serial number; `NotFound` when there is no such enrollment.
     fn keep_forwarded(
         &self,
         server: &str,
@@ -248,8 +251,8 @@ pub trait Store: Send + Sync {
         Ok(self.record(server, serial)?.and_then(Record::whole))
     }
 
-    /// Certificates with this serial number that are known whole: one, or one of each other CA that has issued for
-    /// this server, in any order.
+    /// Certificates with this serial number that are known whole: one, or one of each other CA that has
+    /// issued for this server, in any order.
     fn certificates_with(&self, server: &str, serial: &Serial) -> Result<Vec<Certificate>, StoreError>;
 
     /// The certificate that the enrollment with this ReqID was granted.
@@ -257,7 +260,8 @@ pub trait Store: Send + Sync {
 
     /// Certificates issued after the one with serial number `after` (all when `None`), in the order in which
     /// serial numbers were given out, at most `limit`. A serial number that was never given out stands for
-    /// the next lower one, and one that several have for the last of them. Of an adopted CA come those known whole.
+    /// the next lower one, and one that several have for the last of them. Of an adopted CA come those known
+    /// whole.
     fn certificates(
         &self,
         server: &str,
@@ -332,8 +336,8 @@ pub trait Store: Send + Sync {
     /// The certificates of a trustpoint: those of CAs first, then by serial number.
     fn trusted(&self, trustpoint: &str) -> Result<Vec<TrustedCertificate>, StoreError>;
 
-    /// Adds a certificate to a trustpoint, in place of the same one of the same kind: its key may be elsewhere now.
-    /// CAs above each other may have certificates with the same serial number.
+    /// Adds a certificate to a trustpoint, in place of the same one of the same kind: its key may be
+    /// elsewhere now. CAs above each other may have certificates with the same serial number.
     fn trust(&self, certificate: TrustedCertificate) -> Result<(), StoreError>;
 
     /// Puts these certificates of a trustpoint in the place of all that it has of `kinds`.

@@ -123,7 +123,8 @@ pub struct UpperRequest {
 }
 
 impl UpperRequest {
-    /// One that is to be made, at once, for the key with this label on this token; `new_key` when that is made for it.
+    /// One that is to be made, at once, for the key with this label on this token; `new_key` when that is
+    /// made for it.
     pub fn making(
         trustpoint: &str,
         kind: TrustedKind,

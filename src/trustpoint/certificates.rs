@@ -14,10 +14,11 @@ use super::ClientError;
 /// The certificates of a CA, sorted out. Nothing says yet that it is the CA that is meant: that is what
 /// fingerprints are for, and they are those of [`ca`](Self::ca).
 ///
-/// Fingerprints say nothing of RAs, and whoever stands between may add a certificate to an answer: that of any device
-/// of the CA, his own. So the CA must have said of an RA that it is one: by a purpose in its certificate (id-kp-cmcRA of
-/// RFC 6402, or the Certificate Request Agent of Microsoft's NDES), or by the name `ioscs RA`, which CAs of IOS and of
-/// this program grant by hand alone. Others count once somebody says so: [`with_unmarked`](Self::with_unmarked).
+/// Fingerprints say nothing of RAs, and whoever stands between may add a certificate to an answer: that of
+/// any device of the CA, his own. So the CA must have said of an RA that it is one: by a purpose in its
+/// certificate (id-kp-cmcRA of RFC 6402, or the Certificate Request Agent of Microsoft's NDES), or by the
+/// name `ioscs RA`, which CAs of IOS and of this program grant by hand alone. Others count once somebody says
+/// so: [`with_unmarked`](Self::with_unmarked).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificates {
     ca: Certificate,
@@ -27,8 +28,8 @@ pub struct CaCertificates {
 }
 
 impl CaCertificates {
-    /// Reads what GetCACert answers or an operator brings: a certificate, or a PKCS#7 of several; DER, PEM or bare
-    /// base64. Content types are not asked: servers mix them up.
+    /// Reads what GetCACert answers or an operator brings: a certificate, or a PKCS#7 of several; DER, PEM or
+    /// bare base64. Content types are not asked: servers mix them up.
     pub fn read(octets: &[u8]) -> Result<Self, ClientError> {
         Self::sorted(certificates(octets).map_err(unreadable)?)
     }
@@ -56,17 +57,17 @@ impl CaCertificates {
         Ok(Self { ca, chain, registrars, unmarked })
     }
 
-    /// The same with everything that the CA has signed as that of an RA: the operator has said that one stands before
-    /// the CA (`enrollment mode ra`), or whoever may say so has sorted the certificates before.
+    /// The same with everything that the CA has signed as that of an RA: the operator has said that one
+    /// stands before the CA (`enrollment mode ra`), or whoever may say so has sorted the certificates before.
     #[must_use]
     pub fn with_unmarked(mut self) -> Self {
         self.registrars.append(&mut self.unmarked);
         self
     }
 
-    /// The same with the next certificates of an RA, of those that nobody has vouched for: issued by this CA, marked as
-    /// an RA's, and with the name of an RA of `current`. Where there are such, they take the place of what was there: an
-    /// RA stands before the RAs of its CA.
+    /// The same with the next certificates of an RA, of those that nobody has vouched for: issued by this CA,
+    /// marked as an RA's, and with the name of an RA of `current`. Where there are such, they take the place
+    /// of what was there: an RA stands before the RAs of its CA.
     #[must_use]
     pub fn registered_by(mut self, offered: Vec<Certificate>, current: &Self) -> Self {
         let is_known =
@@ -94,7 +95,8 @@ impl CaCertificates {
         &self.chain
     }
 
-    /// Certificates that the CA has signed and that may be an RA's, though nothing in them says so. Nobody trusts them.
+    /// Certificates that the CA has signed and that may be an RA's, though nothing in them says so. Nobody
+    /// trusts them.
     pub fn unmarked(&self) -> &[Certificate] {
         &self.unmarked
     }
@@ -188,8 +190,8 @@ fn is_ca(certificate: &Certificate) -> bool {
     }
 }
 
-/// Whether the CA says of this certificate that it is an RA's. Over a weak digest it may have said something else: two
-/// certificates can have one signature then.
+/// Whether the CA says of this certificate that it is an RA's. Over a weak digest it may have said something
+/// else: two certificates can have one signature then.
 fn is_marked(certificate: &Certificate) -> bool {
     let algorithm = certificate.signature_algorithm();
     if !algorithm.is_some_and(|algorithm| path::Legacy::default().allows(algorithm.hash())) {

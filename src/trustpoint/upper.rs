@@ -111,12 +111,13 @@ impl Upper {
         CaCertificates::read(&self.get("GetCACert", self.identifier.as_deref())?.body)
     }
 
-    /// GetNextCACert: the certificates of the time after `current`, whose CA has signed them: an RA may not (RFC 8894,
-    /// 4.7.1), or it could name any CA at all. None when the server has none yet, or does not know the operation.
+    /// GetNextCACert: the certificates of the time after `current`, whose CA has signed them: an RA may not
+    /// (RFC 8894, 4.7.1), or it could name any CA at all. None when the server has none yet, or does not know
+    /// the operation.
     ///
-    /// The next certificate of an RA before the CA may be beside the signature. It counts when the next CA has issued
-    /// it, marked as an RA's, with the name of one of `current`; then for all that the CA has signed of its own RAs: who
-    /// has put it there is whom messages go to.
+    /// The next certificate of an RA before the CA may be beside the signature. It counts when the next CA
+    /// has issued it, marked as an RA's, with the name of one of `current`; then for all that the CA has
+    /// signed of its own RAs: who has put it there is whom messages go to.
     pub fn next_ca_certificates(
         &self,
         current: &CaCertificates,

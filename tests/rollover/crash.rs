@@ -159,8 +159,8 @@ fn a_shadow_certificate_is_finished_after_the_change(dir: &Path) {
 
 }
 
-/// Steps of making a next certificate with keys for SCEP, and whether something was begun before them that goes on
-/// by itself.
+/// Steps of making a next certificate with keys for SCEP, and whether something was begun before them that
+/// goes on by itself.
 const STEPS: [(&str, bool); 10] = [
     // 1. The plan.
     ("INSERT ON marks WHEN NEW.name = 'rollover plan'", false),

@@ -62,7 +62,8 @@ impl Gateway {
         self.swanctl(&["--terminate", "--ike", connection, "--timeout", "20"]).success();
     }
 
-    /// The connection that is established with this peer, if there is one, with its tunnels: `key=value` and braces.
+    /// The connection that is established with this peer, if there is one, with its tunnels: `key=value` and
+    /// braces.
     pub fn connection_with(&self, peer: &str) -> Option<String> {
         let (state, id) = (" state=ESTABLISHED ", format!(" remote-id={peer} "));
         let list = self.swanctl(&["--list-sas", "--raw"]).success().stdout;
@@ -118,8 +119,8 @@ impl Drop for Gateway {
     }
 }
 
-// kernel-libipsec comes before kernel-netlink: packets are then encrypted in the process, which asks the kernel for no
-// more than a TUN device; many have no ESP. Addresses and routes are kernel-netlink's.
+// kernel-libipsec comes before kernel-netlink: packets are then encrypted in the process, which asks the
+// kernel for no more than a TUN device; many have no ESP. Addresses and routes are kernel-netlink's.
 const CONFIGURATION: &str = "\
 charon-systemd {
   load = random nonce kdf openssl pem pkcs1 pkcs8 x509 pubkey constraints revocation curl kernel-libipsec \

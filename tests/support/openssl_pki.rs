@@ -129,8 +129,8 @@ impl OpensslPki {
         fs::read(der).expect("it was written")
     }
 
-    /// The database of `openssl ca` and `openssl ocsp`, with these serial numbers revoked; valid are those of every
-    /// certificate that is there.
+    /// The database of `openssl ca` and `openssl ocsp`, with these serial numbers revoked; valid are those of
+    /// every certificate that is there.
     pub fn index(&self, revoked: &[u64]) -> PathBuf {
         let mut lines = String::new();
         for serial in 1..1000 {

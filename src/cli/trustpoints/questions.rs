@@ -132,8 +132,8 @@ fn address(call: &mut Call<'_>) -> Result<Option<IpAddr>, CommandError> {
     })
 }
 
-/// Asks for the parameters of a profile that its commands for the trustpoint's certificate have and that are to be
-/// asked for.
+/// Asks for the parameters of a profile that its commands for the trustpoint's certificate have and that are
+/// to be asked for.
 pub fn parameters(
     call: &mut Call<'_>,
     profile: &ProfileSection,

@@ -145,8 +145,8 @@ impl Work {
         if fetched.ca() != known.ca() || !has_others {
             return Ok(held);
         }
-        // Every device of the CA has a certificate that it has signed. Only those of the names that were there when
-        // the CA was accepted are an RA's: they decrypt passwords.
+        // Every device of the CA has a certificate that it has signed. Only those of the names that were
+        // there when the CA was accepted are an RA's: they decrypt passwords.
         let names: Vec<_> = known.registrars().iter().map(Certificate::subject_raw).collect();
         let is_known = |der: &[u8]| Certificate::parse(der).is_ok_and(|c| names.contains(&c.subject_raw()));
         let registrars: Vec<_> = kept(self.label(), &fetched, false)
@@ -161,8 +161,9 @@ impl Work {
         self.held()
     }
 
-    /// The same of the RA's certificates of the CA's next time, which it may have got later than its devices asked for
-    /// theirs, or has renewed. Whether they count is for [`Upper`](crate::trustpoint::Upper) to say.
+    /// The same of the RA's certificates of the CA's next time, which it may have got later than its devices
+    /// asked for theirs, or has renewed. Whether they count is for [`Upper`](crate::trustpoint::Upper) to
+    /// say.
     pub fn refresh_next_registrars(&self, held: Held, method: &Method) -> Result<Held, NodeError> {
         let (Some(ca), Some(known), Method::Scep(_)) = (&held.ca, &held.next_ca, method) else {
             return Ok(held);

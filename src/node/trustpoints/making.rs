@@ -114,8 +114,8 @@ impl Work {
         self.advance(request, made)
     }
 
-    /// Takes requests for these kinds of certificates back, and deletes the keys that were made for them. How many
-    /// there were.
+    /// Takes requests for these kinds of certificates back, and deletes the keys that were made for them. How
+    /// many there were.
     pub fn cancel(&self, kinds: &[TrustedKind]) -> Result<usize, NodeError> {
         let mut count = 0;
         for request in self.held()?.requests.iter().filter(|request| kinds.contains(&request.kind)) {
@@ -163,8 +163,8 @@ impl Work {
         own.certificate.is_valid_at(self.now()).then_some(own)
     }
 
-    /// The certificate of another trustpoint, with which the first request is signed (`enrollment credential`): the
-    /// CA knows who asks by what another CA has said.
+    /// The certificate of another trustpoint, with which the first request is signed (`enrollment
+    /// credential`): the CA knows who asks by what another CA has said.
     fn credential(&self, label: &str) -> Result<OwnCertificate, NodeError> {
         let held = Held::of(self.store.as_ref(), label)?;
         let own = held.own(TrustedKind::Own).filter(|own| own.certificate.is_valid_at(self.now()));

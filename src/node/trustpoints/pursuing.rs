@@ -258,7 +258,8 @@ impl Work {
         self.wanted.retry_period.saturating_mul(times).min(LONGEST_WAIT)
     }
 
-    /// Begins a request that has failed once more: as it was, or anew where its signer is no longer the right one.
+    /// Begins a request that has failed once more: as it was, or anew where its signer is no longer the right
+    /// one.
     pub fn restart(&self, held: &Held, request: &UpperRequest) -> Result<(), NodeError> {
         // A key of now may have been replaced, or a certificate that signed it have ended.
         let signer = Certificate::parse(&request.signer).ok();

@@ -271,7 +271,8 @@ impl Wanted {
             .usage
             .iter()
             .filter_map(|usage| match usage {
-                // IKE asks for none: RFC 4945, 5.1.3.12 has peers refuse certificates that are for something else.
+                // IKE asks for none: RFC 4945, 5.1.3.12 has peers refuse certificates that are for something
+                // else.
                 CertificateUse::Ike => None,
                 CertificateUse::SslClient => Some(ID_KP_CLIENT_AUTH),
                 CertificateUse::SslServer => Some(ID_KP_SERVER_AUTH),

@@ -115,8 +115,8 @@ pub fn request(
     fetch_from_any(node, trust, certificate, issuer, rules)
 }
 
-/// What a certificate server of this host says, whose key has signed it: its database is newer than any CRL. What it
-/// has no record of, or of that number another one, it has not issued, whoever used its key.
+/// What a certificate server of this host says, whose key has signed it: its database is newer than any CRL.
+/// What it has no record of, or of that number another one, it has not issued, whoever used its key.
 fn of_a_server(
     node: &Node,
     certificate: &Certificate,

@@ -1,8 +1,9 @@
 //! Certificates of others, checked offline against a trustpoint: path, maps, revocation (`match certificate`,
 //! `revocation-check`, `crypto pki certificate validate`).
 //!
-//! Calls block while a CRL or an OCSP answer is fetched, each server within [`TIMEOUTS`]. What could not be fetched
-//! is not tried again for a minute, so that a server that hangs holds up one caller and not every one.
+//! Calls block while a CRL or an OCSP answer is fetched, each server within [`TIMEOUTS`]. What could not be
+//! fetched is not tried again for a minute, so that a server that hangs holds up one caller and not every
+//! one.
 
 mod error;
 mod fetch;
@@ -39,8 +40,8 @@ pub struct Validated {
 }
 
 impl Node {
-    /// Whether the trustpoint accepts this certificate of somebody else: `chain` begins with it, what else came along
-    /// may help to find a path. Revocation is asked as the trustpoint says.
+    /// Whether the trustpoint accepts this certificate of somebody else: `chain` begins with it, what else
+    /// came along may help to find a path. Revocation is asked as the trustpoint says.
     pub fn check_peer(
         &self,
         trustpoint: &str,
@@ -101,8 +102,8 @@ pub(super) struct Checks {
 }
 
 impl Checks {
-    /// The file systems with [`TIMEOUTS`]. Made once for each configuration: an HTTP client reads the certificates
-    /// that the host trusts.
+    /// The file systems with [`TIMEOUTS`]. Made once for each configuration: an HTTP client reads the
+    /// certificates that the host trusts.
     fn files(&self, of: Arc<Files>) -> Arc<Files> {
         let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &*files {

@@ -72,8 +72,8 @@ pub struct Requested {
 }
 
 impl Node {
-    /// `crypto pki certificate validate`: the trustpoint's own certificates, or those of somebody else that are in a
-    /// file, the one in question first.
+    /// `crypto pki certificate validate`: the trustpoint's own certificates, or those of somebody else that
+    /// are in a file, the one in question first.
     pub fn validate(&self, trustpoint: &str, peer: Option<&FileUrl>) -> Result<Validation, NodeError> {
         let now = self.now();
         let trust = Trust::of(self, trustpoint)?;

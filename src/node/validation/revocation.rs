@@ -68,8 +68,8 @@ pub fn check(
     Ok(all)
 }
 
-/// One method after the other, until one is completed. What a method finds ends it; the next one is for what could
-/// not be found out.
+/// One method after the other, until one is completed. What a method finds ends it; the next one is for what
+/// could not be found out.
 fn ask(
     node: &Node,
     trust: &Trust,

@@ -91,8 +91,8 @@ impl Trust {
         self.shown.as_ref().map(CaCertificates::chain).unwrap_or_default()
     }
 
-    /// The CAs that may stand above this certificate of its own: a root stands for itself, while a subordinate CA,
-    /// which others trust through it, does not.
+    /// The CAs that may stand above this certificate of its own: a root stands for itself, while a
+    /// subordinate CA, which others trust through it, does not.
     pub fn above(&self, own: &Certificate) -> Vec<Certificate> {
         let others = |anchor: &&Certificate| own.is_self_issued() || *anchor != own;
         self.anchors.iter().filter(others).cloned().collect()

@@ -15,8 +15,8 @@ use crate::pki::standing::Standing;
 use crate::pki::time::Time;
 
 impl Crl {
-    /// Whether this is a CRL of `issuer`, a CA that is trusted already: of its name, signed with its key, and that
-    /// key is for CRLs.
+    /// Whether this is a CRL of `issuer`, a CA that is trusted already: of its name, signed with its key, and
+    /// that key is for CRLs.
     pub fn check_issuer(&self, issuer: &Certificate, rules: &Rules) -> Result<(), CrlFault> {
         let name = Name::from_der(self.issuer_raw());
         if !name.matches(&Name::from_der(issuer.subject_raw())) {
@@ -36,8 +36,8 @@ impl Crl {
         }
     }
 
-    /// Whether it is the one to go by now: issued already, and the next one is not due. One that does not say when
-    /// that is, which RFC 5280 demands, could be of any age.
+    /// Whether it is the one to go by now: issued already, and the next one is not due. One that does not say
+    /// when that is, which RFC 5280 demands, could be of any age.
     pub fn check_current(&self, now: Time) -> Result<(), CrlFault> {
         if self.this_update() > now.plus(TOLERANCE) {
             return Err(CrlFault::NotYet(self.this_update()));

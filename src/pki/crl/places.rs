@@ -15,8 +15,8 @@ pub enum CrlPlace {
     Entry(Name),
 }
 
-/// The places that `certificate` names, in its order. Those of lists for some reasons only, or of another issuer's
-/// list, are left out: such lists are not known here.
+/// The places that `certificate` names, in its order. Those of lists for some reasons only, or of another
+/// issuer's list, are left out: such lists are not known here.
 pub fn places(certificate: &Certificate) -> Vec<CrlPlace> {
     let Some(extension) = certificate.extensions().find(&rfc5912::ID_CE_CRL_DISTRIBUTION_POINTS) else {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! Asking a responder whether a certificate is revoked: OCSP (RFC 6960), in the form that RFC 5019 gives it.
 //!
-//! Octets to octets: who carries them is no concern here. Own DER, as `x509-ocsp` is made for another generation of
-//! the `der` crate, and as an answer is judged together with the question.
+//! Octets to octets: who carries them is no concern here. Own DER, as `x509-ocsp` is made for another
+//! generation of the `der` crate, and as an answer is judged together with the question.
 
 mod read;
 mod request;
@@ -22,7 +22,8 @@ pub const REQUEST_TYPE: &str = "application/ocsp-request";
 /// Media type of a response.
 pub const RESPONSE_TYPE: &str = "application/ocsp-response";
 
-/// Where a certificate says that responders are: the URIs of id-ad-ocsp in authorityInfoAccess (RFC 5280, 4.2.2.1).
+/// Where a certificate says that responders are: the URIs of id-ad-ocsp in authorityInfoAccess (RFC 5280,
+/// 4.2.2.1).
 pub fn responders(certificate: &Certificate) -> Vec<String> {
     let Some(extension) = certificate.extensions().find(&rfc5912::ID_PE_AUTHORITY_INFO_ACCESS) else {
         return Vec::new();

@@ -26,18 +26,18 @@ pub struct Answer {
     pub this_update: Time,
     /// When there will be news, where it says so.
     pub next_update: Option<Time>,
-    /// Who speaks for the CA, when that is another whose certificate may have been revoked: it counts until the CA says
-    /// otherwise. None when its certificate says that nobody need ask (id-pkix-ocsp-nocheck).
+    /// Who speaks for the CA, when that is another whose certificate may have been revoked: it counts until
+    /// the CA says otherwise. None when its certificate says that nobody need ask (id-pkix-ocsp-nocheck).
     pub responder: Option<Certificate>,
 }
 
 impl Question<'_> {
     /// What `response` answers to this question.
     ///
-    /// It counts when it is signed by the issuer of the certificate, or by whom that issuer has given a certificate
-    /// for this purpose (id-kp-OCSPSigning). Whether the latter was revoked is for the caller to ask (RFC 6960,
-    /// 4.2.2.2.1), as far as it can: see [`Answer::responder`]. It must repeat the nonce if it has one; one without was
-    /// made beforehand (RFC 5019, 4) and must say until when it holds.
+    /// It counts when it is signed by the issuer of the certificate, or by whom that issuer has given a
+    /// certificate for this purpose (id-kp-OCSPSigning). Whether the latter was revoked is for the caller to
+    /// ask (RFC 6960, 4.2.2.2.1), as far as it can: see [`Answer::responder`]. It must repeat the nonce if it
+    /// has one; one without was made beforehand (RFC 5019, 4) and must say until when it holds.
     pub fn answer(&self, response: &[u8], rules: &Rules) -> Result<Answer, OcspFault> {
         let basic = Basic::parse(response)?;
         let responder = self.check_signer(&basic, rules)?;

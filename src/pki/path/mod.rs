@@ -249,8 +249,8 @@ fn extensions(certificate: &Certificate) -> Result<(), PathFault> {
     }
 }
 
-/// Whether it may issue certificates; says why not. Those of version 1 say nothing: an anchor may be one, since whoever
-/// trusts it has said so, and no other (RFC 5280, 6.1.4 (k)).
+/// Whether it may issue certificates; says why not. Those of version 1 say nothing: an anchor may be one,
+/// since whoever trusts it has said so, and no other (RFC 5280, 6.1.4 (k)).
 fn authority(certificate: &Certificate, is_anchor: bool) -> Result<(), &'static str> {
     match certificate.extensions().basic_constraints() {
         _ if certificate.version() < 3 && is_anchor && certificate.is_self_issued() => return Ok(()),

@@ -52,8 +52,8 @@ impl Constraints {
         }
         for name in names(certificate)? {
             let within = |base: &GeneralName| is_within(&name, base);
-            // A URI that names no host cannot be told to be outside (4.2.1.10): it is within nothing permitted, and
-            // within everything excluded.
+            // A URI that names no host cannot be told to be outside (4.2.1.10): it is within nothing
+            // permitted, and within everything excluded.
             let hostless = matches!(&name, GeneralName::UniformResourceIdentifier(uri) if host_of(uri.as_str()).is_empty());
             let excluded = self.excluded.iter().filter_map(within).any(|within| within || hostless);
             let outside = self.permitted.iter().any(|bases| {
