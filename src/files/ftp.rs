@@ -34,11 +34,15 @@ pub fn write(remote: &Remote<'_>, octets: &[u8]) -> Result<(), Fault> {
     let written = session(remote, |ftp, until| {
         let store = |ftp: &mut FtpStream| -> Result<(), Fault> {
             let mut transfer = ftp.put_with_stream(&new)?;
-            for part in octets.chunks(PART) {
+            let sent = octets.chunks(PART).try_for_each(|part| {
                 in_time(until)?;
-                transfer.write_all(part).map_err(|error| broken(&error))?;
+                transfer.write_all(part).map_err(|error| broken(&error))
+            });
+            // A server that takes no more closes the data connection first, and then says why.
+            match sent {
+                Err(fault @ Fault::TimedOut(_)) => return Err(fault),
+                sent => transfer.finish().map_err(Fault::from).and(sent)?,
             }
-            transfer.finish()?;
             Ok(ftp.rename(&new, &path)?)
         };
         store(ftp).inspect_err(|fault| {
