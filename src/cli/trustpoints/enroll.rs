@@ -69,8 +69,8 @@ fn enroll(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     if way == Way::SelfSigned {
         return self_signed(node, call, &label);
     }
-    node.may_enroll(&label)?;
     let profile = super::profile(section, &configuration)?;
+    node.may_enroll(&label)?;
     let parameters =
         profile.map(|profile| questions::parameters(call, profile)).transpose()?.unwrap_or_default();
     let answered = questions::ask(call, section, &configuration)?;
