@@ -1,12 +1,13 @@
 //! The `tokenca` program: see [`tokenca::daemon`] and [`tokenca::cli`].
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokenca::cli::{Options, client};
 use tokenca::daemon;
+use tokenca::token::{MODULE_WORD, serve_module};
 
 /// A certificate authority whose keys live on a PKCS#11 token.
 #[derive(Parser)]
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
         return wrong("--config goes with `tokenca serve`");
     }
     match words[..] {
+        // A module for a server that runs: not for people.
+        [MODULE_WORD, module] => serve_module(Path::new(module)),
         [] => ExitCode::from(client::shell(&state, None, options)),
         ["serve"] => serve(state, arguments.config),
         ["configure"] | ["configure", "terminal"] => {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use super::grammar::Args;
 use super::line::{Line, Lines, Verb};
 
 /// A section `crypto pki token NAME`. What is absent is found out from the token itself.
@@ -18,6 +19,14 @@ pub struct TokenSection {
     pub serial: Option<String>,
     /// Where the PIN comes from.
     pub user_pin: Option<PinSource>,
+    /// Slot number, for tokens whose information cannot be read.
+    pub slot: Option<u64>,
+    /// Where the security officer's PIN comes from.
+    pub so_pin: Option<PinSource>,
+    /// What the module is initialised with, instead of the profile's.
+    pub parameters: Option<String>,
+    /// The module runs in a process of its own.
+    pub isolated: bool,
     /// Most sessions open at once, instead of the profile's.
     pub sessions: Option<u32>,
 }
@@ -29,8 +38,34 @@ pub enum PinSource {
     File(String),
     /// This environment variable.
     Environment(String),
+    /// A credential that systemd hands to the service.
+    Credential(String),
     /// The operator is asked at start.
     Prompt,
+}
+
+impl PinSource {
+    /// As typed after `user-pin` or `so-pin`; `None` for `no`.
+    fn typed(verb: Verb, args: &Args) -> Option<Self> {
+        match verb {
+            Verb::Set if args.has("prompt") => Some(Self::Prompt),
+            Verb::Set if args.has("file") => Some(Self::File(args.text("path").to_owned())),
+            Verb::Set if args.has("credential") => Some(Self::Credential(args.text("name").to_owned())),
+            Verb::Set => Some(Self::Environment(args.text("variable").to_owned())),
+            Verb::No | Verb::Default => None,
+        }
+    }
+}
+
+impl fmt::Display for PinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Prompt => f.write_str("prompt"),
+        }
+    }
 }
 
 impl fmt::Display for TokenSection {
@@ -44,11 +79,12 @@ impl fmt::Display for TokenSection {
         for (word, text) in texts {
             text.iter().try_for_each(|text| writeln!(f, " {word} {text}"))?;
         }
-        match &self.user_pin {
-            Some(PinSource::File(path)) => writeln!(f, " user-pin file {path}")?,
-            Some(PinSource::Environment(name)) => writeln!(f, " user-pin environment {name}")?,
-            Some(PinSource::Prompt) => writeln!(f, " user-pin prompt")?,
-            None => {}
+        self.slot.iter().try_for_each(|slot| writeln!(f, " slot {slot}"))?;
+        self.user_pin.iter().try_for_each(|pin| writeln!(f, " user-pin {pin}"))?;
+        self.so_pin.iter().try_for_each(|pin| writeln!(f, " so-pin {pin}"))?;
+        self.parameters.iter().try_for_each(|text| writeln!(f, " parameters {text}"))?;
+        if self.isolated {
+            writeln!(f, " module isolated")?;
         }
         self.sessions.iter().try_for_each(|sessions| writeln!(f, " sessions {sessions}"))
     }
@@ -56,6 +92,18 @@ impl fmt::Display for TokenSection {
 
 /// Its lines.
 pub static LINES: LazyLock<Lines<TokenSection>> = LazyLock::new(|| Lines::new(SHOWN, []));
+
+const PIN_HELP: &[(&str, &str)] = &[
+    ("user-pin", "Where the user PIN comes from"),
+    ("so-pin", "Where the security officer's PIN comes from"),
+    ("file", "First line of a file"),
+    ("<path>", "File"),
+    ("environment", "An environment variable"),
+    ("<variable>", "Name of the variable"),
+    ("credential", "A credential that systemd hands to the service"),
+    ("<name>", "Name of the credential"),
+    ("prompt", "Ask at start"),
+];
 
 const SHOWN: &[Line<TokenSection>] = &[
     Line {
@@ -99,24 +147,52 @@ const SHOWN: &[Line<TokenSection>] = &[
         },
     },
     Line {
-        words: "user-pin {file <path...> | environment <variable> | prompt}",
+        words: "slot <number:0-4294967295>",
+        no: Some("slot"),
+        about: "Uses the token in this slot; slot numbers change, labels do not",
+        help: &[("slot", "Slot"), ("<number>", "Number of the slot")],
+        run: |token, verb, args| {
+            token.slot = args.number("number").filter(|_| verb == Verb::Set);
+            Ok(())
+        },
+    },
+    Line {
+        words: "user-pin {file <path...> | environment <variable> | credential <name> | prompt}",
         no: Some("user-pin"),
         about: "Says where the user PIN comes from; a relative path starts at the state directory",
-        help: &[
-            ("user-pin", "Where the user PIN comes from"),
-            ("file", "First line of a file"),
-            ("<path>", "File"),
-            ("environment", "An environment variable"),
-            ("<variable>", "Name of the variable"),
-            ("prompt", "Ask at start"),
-        ],
+        help: PIN_HELP,
         run: |token, verb, args| {
-            token.user_pin = match verb {
-                Verb::Set if args.has("prompt") => Some(PinSource::Prompt),
-                Verb::Set if args.has("file") => Some(PinSource::File(args.text("path").to_owned())),
-                Verb::Set => Some(PinSource::Environment(args.text("variable").to_owned())),
-                Verb::No | Verb::Default => None,
-            };
+            token.user_pin = PinSource::typed(verb, args);
+            Ok(())
+        },
+    },
+    Line {
+        words: "so-pin {file <path...> | environment <variable> | credential <name>}",
+        no: Some("so-pin"),
+        about: "Says where the security officer's PIN comes from, for tokens that make keys for nobody else",
+        help: PIN_HELP,
+        run: |token, verb, args| {
+            token.so_pin = PinSource::typed(verb, args);
+            Ok(())
+        },
+    },
+    Line {
+        words: "parameters <text...>",
+        no: Some("parameters"),
+        about: "Gives this text to the module when it is initialised",
+        help: &[("parameters", "What the module is initialised with"), ("<text>", "As the module wants it")],
+        run: |token, verb, args| {
+            token.parameters = args.get("text").filter(|_| verb == Verb::Set).map(str::to_owned);
+            Ok(())
+        },
+    },
+    Line {
+        words: "module isolated",
+        no: Some("module"),
+        about: "Runs the module in a process of its own, which may crash or hang",
+        help: &[("module", "PKCS#11 module"), ("isolated", "In a process of its own")],
+        run: |token, verb, _| {
+            token.isolated = verb == Verb::Set;
             Ok(())
         },
     },

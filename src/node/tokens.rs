@@ -166,20 +166,33 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
     Ok(())
 }
 
-fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
-    let pin = match &section.user_pin {
+fn pin_source(source: &PinSource, state: &Path) -> token::PinSource {
+    match source {
         // An absolute path replaces the state directory.
-        Some(PinSource::File(path)) => token::PinSource::File(state.join(path)),
-        Some(PinSource::Environment(name)) => token::PinSource::Env(name.clone()),
-        Some(PinSource::Prompt) | None => token::PinSource::Prompt,
-    };
+        PinSource::File(path) => token::PinSource::File(state.join(path)),
+        PinSource::Environment(name) => token::PinSource::Env(name.clone()),
+        PinSource::Credential(name) => token::PinSource::Credential(name.clone()),
+        PinSource::Prompt => token::PinSource::Prompt,
+    }
+}
+
+fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
+    let pin = section.user_pin.as_ref().map_or(token::PinSource::Prompt, |pin| pin_source(pin, state));
     TokenConfig {
         name: name.to_owned(),
         profile: section.profile.clone(),
         module: section.library.as_ref().map(Into::into),
-        selector: Selector { label: section.label.clone(), serial: section.serial.clone(), slot: None },
+        selector: Selector {
+            label: section.label.clone(),
+            serial: section.serial.clone(),
+            slot: section.slot,
+        },
         pin,
         sessions: section.sessions.map(|n| n as usize),
+        parameters: section.parameters.clone(),
+        // As it is, also after the file was replaced by another version.
+        apart: section.isolated.then(|| "/proc/self/exe".into()),
+        so_pin: section.so_pin.as_ref().map(|source| pin_source(source, state)),
         lockout: Some(state.join(format!("{name}.pin-refused"))),
     }
 }

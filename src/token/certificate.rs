@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass};
 
 use crate::pki::{Certificate, asn1};
 
@@ -10,6 +10,7 @@ use super::error::Problem;
 use super::file::room;
 use super::object::Attributes;
 use super::session::{Link, Open};
+use super::sys::ObjectHandle;
 use super::{Priority, Token, TokenError};
 
 /// A certificate on a token.

@@ -21,6 +21,13 @@ pub struct TokenConfig {
     pub pin: PinSource,
     /// Logged-in sessions, each with a thread. `None`: as the profile says.
     pub sessions: Option<usize>,
+    /// What a module takes in `pReserved` of `C_Initialize`. `None`: as the profile says.
+    pub parameters: Option<String>,
+    /// The program, this one, that runs the module in a process of its own
+    /// ([`serve_module`](super::serve_module)). `None`: the module is in this process.
+    pub apart: Option<PathBuf>,
+    /// Where the security officer's PIN comes from, for tokens that make keys for nobody else.
+    pub so_pin: Option<PinSource>,
     /// The file that remembers refused PINs over restarts, created with mode 0600. `None`: they are
     /// remembered while the token is open.
     pub lockout: Option<PathBuf>,
@@ -66,6 +73,9 @@ pub enum PinSource {
     File(PathBuf),
     /// An environment variable.
     Env(String),
+    /// A credential that systemd hands to the service: the first line of this file in
+    /// `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
     /// Asked on the terminal at the first login, then kept in memory.
     Prompt,
     /// As given.

@@ -21,6 +21,16 @@ pub struct Counters {
     pub generations: u64,
     /// Requests of any sort that failed, a full queue included.
     pub errors: u64,
+    /// Recoveries by a new session.
+    pub sessions: u64,
+    /// Recoveries by a new login.
+    pub logins: u64,
+    /// Recoveries by initialising the module again.
+    pub initialisations: u64,
+    /// Signatures that did not verify, and were thrown away.
+    pub wrong_signatures: u64,
+    /// Calls that did not return in time.
+    pub hangs: u64,
     /// Requests that wait now.
     pub waiting: u64,
 }
@@ -32,6 +42,11 @@ pub(super) struct Cells {
     pub decryptions: Cell,
     pub generations: Cell,
     pub errors: Cell,
+    pub sessions: Cell,
+    pub logins: Cell,
+    pub initialisations: Cell,
+    pub wrong_signatures: Cell,
+    pub hangs: Cell,
 }
 
 impl Cells {
@@ -43,6 +58,11 @@ impl Cells {
             decryption_time: self.decryptions.time(),
             generations: self.generations.count(),
             errors: self.errors.count(),
+            sessions: self.sessions.count(),
+            logins: self.logins.count(),
+            initialisations: self.initialisations.count(),
+            wrong_signatures: self.wrong_signatures.count(),
+            hangs: self.hangs.count(),
             waiting: waiting as u64,
         }
     }

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 
-use crate::pki::{CertificateError, KeyError, KeyErrorKind, PublicKeyError};
+use crate::pki::{CertificateError, KeyError, KeyErrorKind, PublicKeyError, Time};
 
 use super::profile::{Profile, ProfileError};
 
@@ -105,7 +105,13 @@ pub enum Problem {
         /// The library.
         path: PathBuf,
         /// What the loader says.
-        source: CallError,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Another token has given the module other parameters.
+    #[error("{} was initialised with other parameters by another token", .path.display())]
+    OtherParameters {
+        /// The library.
+        path: PathBuf,
     },
     /// No token of the module is the one that is meant.
     #[error("no token with {wanted}")]
@@ -276,6 +282,39 @@ pub enum Problem {
         /// What should have come.
         what: &'static str,
     },
+    /// A signature that does not verify. It was thrown away.
+    #[error("{function} of the key \"{label}\" made a signature that does not verify")]
+    WrongSignature {
+        /// The PKCS#11 call.
+        function: &'static str,
+        /// The key's label.
+        label: String,
+    },
+    /// The token does not answer, and was not asked.
+    #[error("offline since {}: {why}; next try in {} s", at(since), .next.as_secs() + 1)]
+    Offline {
+        /// Since when.
+        since: SystemTime,
+        /// The last error.
+        why: String,
+        /// When it is tried again.
+        next: Duration,
+    },
+    /// The module did not return in time, and may never.
+    #[error("the module has not returned within {} s", .after.as_secs())]
+    Hung {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The module keeps so many threads that it is not given another.
+    #[error("{threads} calls have not returned from the module")]
+    Stuck {
+        /// How many.
+        threads: usize,
+    },
+    /// An operator has logged out.
+    #[error("logged out")]
+    LoggedOut,
     /// The queue before the token is full.
     #[error("the queue is full")]
     Busy,
@@ -345,14 +384,25 @@ impl Problem {
                 format!("`show crypto pki token {token}` lists the keys")
             }
             Self::NotOffered { .. } => format!("`show crypto pki token {token}` lists what it can do"),
-            Self::TimedOut { .. } => "is the token busy, or stuck?".into(),
+            Self::OtherParameters { .. } => {
+                "a process initialises a module once; `module isolated` gives each token a process".into()
+            }
+            Self::TimedOut { .. } => "is the token busy?".into(),
+            Self::Hung { .. } => "is the token stuck?".into(),
+            Self::Stuck { .. } => {
+                "restart the server; `module isolated` keeps such a module in a process of its own".into()
+            }
+            Self::LoggedOut => format!("`crypto pki token {token} login`"),
+            Self::Offline { .. } => {
+                format!("`crypto pki token {token} login` tries at once when it is plugged in again")
+            }
             Self::Call(call) => call.hint(token)?,
             _ => return None,
         };
         Some(hint)
     }
 
-    fn kind(&self) -> KeyErrorKind {
+    pub(super) fn kind(&self) -> KeyErrorKind {
         match self {
             Self::Busy => KeyErrorKind::Busy,
             Self::Call(call) if !call.is_loss() && !call.is_pin() => KeyErrorKind::Refused,
@@ -377,9 +427,22 @@ impl Problem {
     pub(super) fn is_loss(&self) -> bool {
         match self {
             Self::Call(call) => call.is_loss(),
-            Self::KeyGone { .. } | Self::NoToken { .. } => true,
+            Self::KeyGone { .. } | Self::NoToken { .. } | Self::WrongSignature { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the login is missing at the operation itself, whose beginning was allowed: as with keys that
+    /// want the PIN for each (PKCS#11 3.1, 4.9: `CKA_ALWAYS_AUTHENTICATE`).
+    pub(super) fn wants_pin_each_time(&self) -> bool {
+        use cryptoki::context::Function;
+        matches!(
+            self,
+            Self::Call(CallError(Cryptoki::Pkcs11(
+                RvError::UserNotLoggedIn,
+                Function::Sign | Function::Decrypt
+            )))
+        )
     }
 
     /// Whether, with a new session, initialising the module again may help. A key that is gone while its
@@ -557,6 +620,12 @@ fn ckr(variant: &str) -> String {
         name.push(letter.to_ascii_uppercase());
     }
     name
+}
+
+/// A moment in UTC, as the log has it.
+fn at(time: &SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix(since.as_secs()).to_string()
 }
 
 fn paths(paths: &[PathBuf]) -> String {

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
-use cryptoki::object::{Attribute, AttributeInfo, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
 use super::error::{MAX_NAME, Problem};
 use super::module;
 use super::object::Attributes;
 use super::session::{Connection, Link, Open};
+use super::sys::ObjectHandle;
 use super::{Priority, Token, TokenError};
 
 /// A file on a token.
@@ -90,8 +91,8 @@ pub(super) fn room(link: &Link, open: &Open, name: &str, size: usize, error: Cry
         return error.into();
     }
     let slot = module::find_token(&open.context, &link.selector, &link.profile).ok();
-    let info = slot.and_then(|slot| open.context.get_token_info(slot).ok());
-    let free = info.and_then(|info| info.free_private_memory().or(info.free_public_memory()));
+    let info = slot.and_then(|slot| open.context.token_info(slot).ok());
+    let free = info.and_then(|info| info.free_private().or(info.free_public()));
     Problem::NoRoom { name: name.into(), size, free }
 }
 
@@ -131,10 +132,7 @@ fn destroy(link: &Link, open: &Open, objects: &[ObjectHandle]) -> Result<(), Pro
 fn describe(open: &Open, object: ObjectHandle) -> Result<TokenFile, Problem> {
     let attributes =
         Attributes::read(&open.session, object, &[AttributeType::Label, AttributeType::Private])?;
-    let size = match open.session.get_attribute_info(object, &[AttributeType::Value])?[..] {
-        [AttributeInfo::Available(size)] => size,
-        _ => 0,
-    };
+    let size = open.session.size(object, AttributeType::Value)?.unwrap_or(0);
     let private = attributes.flag(AttributeType::Private).unwrap_or(false);
     Ok(TokenFile { name: attributes.text(AttributeType::Label), size, private })
 }

@@ -61,6 +61,26 @@ impl Gate {
         Some(action())
     }
 
+    /// Runs `action` with nobody inside, which ends nothing. `None` when somebody else is alone, or
+    /// somebody stays inside too long.
+    pub fn quietly<T>(&self, action: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.lock();
+        if state.closing {
+            return None;
+        }
+        state.closing = true;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| state.inside > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        let _reopen = Reopen(self);
+        if state.inside > 0 {
+            return None;
+        }
+        drop(state);
+        Some(action())
+    }
+
     /// What is inside works: the next [`Gate::alone`] need not wait.
     pub fn well(&self) {
         let mut state = self.lock();
@@ -97,8 +117,8 @@ impl Drop for Reopen<'_> {
     }
 }
 
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// A token that comes back after hours is in use again after this.
+/// Several tokens of one module must not take turns at ending each other's sessions.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// How long the others may take to come out. A generation of a large key takes longer; then it is not
 /// the module that is gone.

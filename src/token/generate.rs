@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectClass};
 
 use crate::pki::KeyKind;
 
 use super::error::Problem;
 use super::object::KeyInfo;
 use super::session::{Connection, Link, Open};
+use super::sys::ObjectHandle;
 use super::wanted::{EXPORTABLE, Side, Templates, Wanted};
 
 /// Generates a key pair on the token. Nothing is generated when the label is taken; a key that is not

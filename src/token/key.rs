@@ -4,8 +4,8 @@
 //! constant time, so nothing about the padding is visible outside and every failure is the token's.
 //! Without it the token removes the padding. Then a failed `C_Decrypt` and a key of the wrong length are
 //! both answered by the random key made beforehand, and the session is replaced after the answer whatever
-//! it was; how long the module itself takes over a bad padding is its own affair, and `cryptoki` asks
-//! it twice, for the length and for the data. A key of its own for envelopes is the answer for such tokens.
+//! it was; how long the module itself takes over a bad padding is its own affair. A key of its own for
+//! envelopes is the answer for such tokens.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::pki::{
 };
 
 use super::error::Problem;
-use super::mechanism::{DecryptWith, SignWith};
+use super::mechanism::{Capabilities, DecryptWith, SignWith};
 use super::object::KeyInfo;
 use super::profile::EcdsaForm;
 use super::session::{Connection, Link, Open};
@@ -67,11 +67,7 @@ impl TokenKey {
 
     /// Signs a fixed message and verifies that in software: the only health check that means something.
     pub fn self_test(&self) -> Result<(), TokenError> {
-        let hash = match self.info.kind {
-            KeyKind::Ec(curve) => curve.hash(),
-            KeyKind::Rsa { .. } => Hash::Sha256,
-        };
-        self.test(SignatureAlgorithm::for_key(self.info.kind, hash))
+        self.test(usual(self.info.kind))
     }
 
     /// Whether it signs by RSASSA-PSS with this digest, found out by trying.
@@ -80,31 +76,20 @@ impl TokenKey {
     }
 
     fn test(&self, algorithm: SignatureAlgorithm) -> Result<(), TokenError> {
-        let signature = self.try_sign(algorithm, TEST_MESSAGE)?;
-        self.info.public_key.verify(algorithm, TEST_MESSAGE, &signature).map_err(|_| {
-            let (function, length) = ("C_Sign", signature.len());
-            self.token.error(Problem::BadOutput { function, length, what: "signature of this key" })
-        })
+        self.try_sign(algorithm, TEST_MESSAGE).map(drop)
     }
 
     fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         let hash = algorithm.hash();
-        let plan = self.token.capabilities().signing(self.info.kind, algorithm).ok_or_else(|| {
-            let what = format!("{} signatures with {}", self.info.kind, hash.name());
-            self.token.error(Problem::NotOffered { what })
-        })?;
-        // Hashed here, not in the module: a CRL of a megabyte would keep the session, and many tokens
-        // have no hashing mechanism at all.
-        let data = match plan {
-            SignWith::RsaDigestInfo => hash.digest_info(&hash.digest(&[message])),
-            SignWith::RsaPssDigest => hash.digest(&[message]),
-            SignWith::EcdsaDigest => leftmost(hash.digest(&[message]), self.info.kind),
-            SignWith::RsaMessage | SignWith::EcdsaMessage => message.to_vec(),
-        };
-        let info = Arc::clone(&self.info);
+        let plan = plan(self.token.capabilities(), self.info.kind, algorithm);
+        let plan = plan.map_err(|problem| self.token.error(problem))?;
+        let data = prepare(plan, hash, message, self.info.kind);
+        let (info, message) = (Arc::clone(&self.info), message.to_vec());
         self.token.ask(self.priority, self.token.timeout(), move |connection| {
-            let signature = connection.run(|link, open| sign(link, open, &info, plan, hash, &data))?;
-            encode(signature, info.kind, connection.link.profile.format().ecdsa_signature)
+            connection.run(|link, open| {
+                let signature = sign(link, open, &info, plan, hash, &data)?;
+                check(link, &info, algorithm, &message, signature)
+            })
         })
     }
 
@@ -180,6 +165,39 @@ impl std::fmt::Debug for TokenKey {
     }
 }
 
+/// Signs a fixed message with the key and verifies that, in this session.
+pub(super) fn test_in(link: &Link, open: &mut Open, key: &KeyInfo) -> Result<(), Problem> {
+    let algorithm = usual(key.kind);
+    let (hash, plan) = (algorithm.hash(), plan(&link.capabilities, key.kind, algorithm)?);
+    let signature = sign(link, open, key, plan, hash, &prepare(plan, hash, TEST_MESSAGE, key.kind))?;
+    check(link, key, algorithm, TEST_MESSAGE, signature).map(drop)
+}
+
+/// The algorithm that fits the key best.
+fn usual(kind: KeyKind) -> SignatureAlgorithm {
+    let hash = match kind {
+        KeyKind::Ec(curve) => curve.hash(),
+        KeyKind::Rsa { .. } => Hash::Sha256,
+    };
+    SignatureAlgorithm::for_key(kind, hash)
+}
+
+fn plan(can: &Capabilities, kind: KeyKind, algorithm: SignatureAlgorithm) -> Result<SignWith, Problem> {
+    let what = || format!("{kind} signatures with {}", algorithm.hash().name());
+    can.signing(kind, algorithm).ok_or_else(|| Problem::NotOffered { what: what() })
+}
+
+/// What the token is given. Hashed here, not in the module: a CRL of a megabyte would keep the session, and
+/// many tokens have no hashing mechanism at all.
+fn prepare(plan: SignWith, hash: Hash, message: &[u8], kind: KeyKind) -> Vec<u8> {
+    match plan {
+        SignWith::RsaDigestInfo => hash.digest_info(&hash.digest(&[message])),
+        SignWith::RsaPssDigest => hash.digest(&[message]),
+        SignWith::EcdsaDigest => leftmost(hash.digest(&[message]), kind),
+        SignWith::RsaMessage | SignWith::EcdsaMessage => message.to_vec(),
+    }
+}
+
 fn sign(
     link: &Link,
     open: &mut Open,
@@ -192,8 +210,27 @@ fn sign(
     let mechanism = plan.mechanism(hash).ok_or_else(not_offered)?;
     let handle = open.handle(link, key)?;
     let start = Instant::now();
-    let signature = open.session.sign(&mechanism, handle, data)?;
+    let signature =
+        link.with_key(key, |pin| open.session.sign(&mechanism, handle, data, most_signature(key.kind), pin))?;
     link.counters.signatures.add_since(start);
+    Ok(signature.to_vec())
+}
+
+/// The signature in the form that others read, after it was verified: what a token gets wrong must not
+/// leave.
+fn check(
+    link: &Link,
+    key: &KeyInfo,
+    algorithm: SignatureAlgorithm,
+    message: &[u8],
+    signature: Vec<u8>,
+) -> Result<Vec<u8>, Problem> {
+    let signature = encode(signature, key.kind, link.profile.format().ecdsa_signature)?;
+    if key.public_key.verify(algorithm, message, &signature).is_err() {
+        link.counters.wrong_signatures.add();
+        link.health.note(format!("a signature of \"{}\" did not verify", key.label));
+        return Err(Problem::WrongSignature { function: "C_Sign", label: key.label.clone() });
+    }
     Ok(signature)
 }
 
@@ -209,9 +246,10 @@ fn decrypt(
     let mechanism = plan.mechanism().ok_or_else(not_offered)?;
     let handle = open.handle(link, key)?;
     let start = Instant::now();
-    let result = open.session.decrypt(&mechanism, handle, ciphertext).map(Zeroizing::new);
+    let result =
+        link.with_key(key, |pin| open.session.decrypt(&mechanism, handle, ciphertext, ciphertext.len(), pin));
     link.counters.decryptions.add_since(start);
-    match result.map_err(Problem::from) {
+    match result {
         Ok(block) => Ok(Some(block)),
         // Every number below the modulus has a raw result: a failure there is the token's.
         Err(Problem::Call(call)) if plan != DecryptWith::Raw && !call.is_loss_in_decryption() => Ok(None),
@@ -254,6 +292,15 @@ fn select(
             }
             out
         }
+    }
+}
+
+/// Octets of a signature at most, in whatever form the token writes it.
+fn most_signature(kind: KeyKind) -> usize {
+    match kind {
+        KeyKind::Rsa { bits } => bits.div_ceil(8),
+        // Two integers of DER have three octets more each, and their sequence three.
+        KeyKind::Ec(curve) => 2 * curve.bits().div_ceil(8) + 9,
     }
 }
 

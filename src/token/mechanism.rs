@@ -1,15 +1,14 @@
 //! What the token offers, what the profile allows, and which of it is used.
 
-use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
-use cryptoki::slot::Slot;
 use cryptoki::types::Ulong;
 
 use crate::pki::{Hash, KeyKind, KeyTransport, SignatureAlgorithm};
 
 use super::error::Problem;
 use super::profile::{EcdsaSign, Profile, RsaSign, Transfer, Way};
+use super::sys::{Context, Slot};
 
 /// The mechanisms of a token that this product uses and its profile allows.
 #[derive(Clone, Debug)]
@@ -24,12 +23,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    pub(super) fn read(context: &Pkcs11, slot: Slot, profile: &Profile) -> Result<Self, Problem> {
+    pub(super) fn read(context: &Context, slot: Slot, profile: &Profile) -> Result<Self, Problem> {
         let wanted = profile.mechanisms();
-        let offered = context.get_mechanism_list(slot)?;
+        let offered = context.mechanisms(slot)?;
+        let offered: Vec<_> = offered.into_iter().filter_map(|kind| kind.try_into().ok()).collect();
         let can = |mechanism: MechanismType, what: fn(&MechanismInfo) -> bool| {
-            offered.contains(&mechanism)
-                && context.get_mechanism_info(slot, mechanism).as_ref().is_ok_and(what)
+            offered.contains(&mechanism) && context.mechanism_info(slot, mechanism).as_ref().is_ok_and(what)
         };
         let decrypts = |mechanism| can(mechanism, MechanismInfo::decrypt);
         let ways = |wanted: &[Way], what: fn(&MechanismInfo) -> bool| -> Vec<Way> {

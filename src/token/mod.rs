@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod gate;
 mod generate;
+mod health;
 mod key;
 mod mechanism;
 mod module;
@@ -24,6 +25,7 @@ mod object;
 mod pin;
 mod profile;
 mod session;
+mod sys;
 mod transfer;
 mod wanted;
 mod worker;
@@ -32,12 +34,14 @@ mod wrap;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, ObjectClass};
-use cryptoki::slot::Limit;
+use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
@@ -47,13 +51,16 @@ pub use config::{PinSource, Selector, TokenConfig};
 pub use counters::Counters;
 pub use error::{CallError, Origin, Problem, TokenError};
 pub use file::TokenFile;
+pub use health::{TokenEvent, TokenState};
 pub use key::TokenKey;
 pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
+pub use sys::{MODULE_WORD, serve_module};
 pub use worker::Priority;
 
-use module::{Module, trim};
+use health::Health;
+use module::Module;
 use pin::PinCare;
 use session::{Connection, Link};
 use wanted::Wanted;
@@ -72,9 +79,20 @@ impl Token {
     /// Loads the module unless the process has it already, finds the token and logs in.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
         let fail = |problem| TokenError::new(&config.name, problem, None);
-        let (module, profile) = Module::of(config).map_err(fail)?;
+        let found = {
+            let config = config.clone();
+            within(OPENING, move || {
+                let (module, profile) = Module::of(&config).map_err(|problem| (problem, None))?;
+                match survey(&module, &config, &profile) {
+                    Ok((capabilities, most)) => Ok((module, profile, capabilities, most)),
+                    Err(problem) => Err((problem, Some(profile))),
+                }
+            })
+        };
+        let (module, profile, capabilities, most) = found
+            .map_err(fail)?
+            .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_ref()))?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let (capabilities, most) = survey(&module, config, &profile).map_err(fail)?;
         let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let link = Arc::new(Link {
@@ -85,6 +103,10 @@ impl Token {
             pin,
             capabilities,
             counters: Default::default(),
+            health: Health::new(),
+            epoch: AtomicU64::new(0),
+            last_key: Mutex::default(),
+            strict: Mutex::default(),
             changes: AtomicU64::new(0),
         });
         let pool = Pool::start(&config.name, sessions.min(most), link.profile.queue(), {
@@ -93,6 +115,7 @@ impl Token {
         });
         let token = Self(Arc::new(Inner { link, pool }));
         token.ask(Priority::Operator, token.timeout(), |connection| connection.once(|_, _| Ok(())))?;
+        token.attend();
         Ok(token)
     }
 
@@ -230,9 +253,73 @@ impl Token {
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.run(|link, open| {
                 let slot = module::find_token(&open.context, &link.selector, &link.profile)?;
-                Ok(TokenInfo::new(slot.id(), &open.context.get_token_info(slot)?))
+                Ok(TokenInfo::new(slot.id(), &open.context.token_info(slot)?))
             })
         })
+    }
+
+    /// Whether it answers, and what happened to it lately.
+    pub fn state(&self) -> TokenState {
+        self.0.link.health.state()
+    }
+
+    /// Finds out whether it works: the key that was used last makes a signature, after all that may help.
+    /// An outage ends when it does.
+    pub fn try_now(&self) -> Result<(), TokenError> {
+        self.0.link.health.hurry();
+        self.ask(Priority::Operator, self.timeout(), |connection| connection.run(session::probe))
+    }
+
+    /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it.
+    pub fn login(&self, pin: Option<SecretString>) -> Result<(), TokenError> {
+        self.0.link.pin.give(pin);
+        self.try_now()
+    }
+
+    /// Ends the login, also that of operations under way, until [`Token::login`].
+    pub fn logout(&self) -> Result<(), TokenError> {
+        self.0.link.pin.take_away();
+        self.0.link.health.note("logged out");
+        self.ask(Priority::Operator, self.timeout(), |connection| Ok(connection.log_out()))
+    }
+
+    /// Changes the user PIN on the token. It is used from now on; the configured source is not changed.
+    pub fn change_pin(&self, new: SecretString) -> Result<(), TokenError> {
+        self.ask(Priority::Operator, self.timeout(), move |connection| {
+            // What the session has become is found out before the one try.
+            connection.run(session::probe)?;
+            connection.once(|link, open| {
+                let slot = module::find_token(&open.context, &link.selector, &link.profile)?;
+                link.pin.change(&open.session, new, &open.context.token_info(slot)?)
+            })
+        })
+    }
+
+    /// Where the PIN comes from, unless an operator has given one.
+    pub fn pin_source(&self) -> &PinSource {
+        self.0.link.pin.source()
+    }
+
+    /// Tries the token again during outages, so that it is found to be back before somebody asks.
+    fn attend(&self) {
+        let (link, inner) = (Arc::clone(&self.0.link), Arc::downgrade(&self.0));
+        let attend = move || {
+            while link.health.wait_for_try() {
+                let Some(token) = Weak::upgrade(&inner).map(Self) else { return };
+                // What came of it is in `health`.
+                let tried = token
+                    .ask(Priority::Operator, token.timeout(), |connection| connection.run(session::probe));
+                if let Err(error) = tried {
+                    tracing::debug!(%error, "still offline");
+                    // Not by a ladder that gave up: a queue or a login keeps the try from being made.
+                    token.0.link.health.postpone(error.problem());
+                }
+            }
+        };
+        let thread = thread::Builder::new().name(format!("token {} away", self.name()));
+        if let Err(error) = thread.spawn(attend) {
+            tracing::warn!(token = self.name(), %error, "outages end at requests alone");
+        }
     }
 
     /// A new key, tried before anybody has it.
@@ -295,7 +382,14 @@ impl Token {
         job: impl FnOnce(&mut Connection) -> Result<T, Problem> + Send + 'static,
         then: impl FnOnce(&mut Connection) + Send + 'static,
     ) -> Result<T, TokenError> {
-        self.0.pool.run(priority, timeout, job, then).map_err(|problem| self.error(problem))
+        let link = &self.0.link;
+        self.0.pool.run(priority, timeout, job, then).map_err(|problem| {
+            if let Problem::Hung { .. } = problem {
+                link.counters.hangs.add();
+                link.is_away(&problem);
+            }
+            self.error(problem)
+        })
     }
 
     fn error(&self, problem: Problem) -> TokenError {
@@ -304,10 +398,33 @@ impl Token {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.link.health.close();
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({})", self.name())
     }
+}
+
+/// Runs what a module may never come back from on a thread of its own.
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    action: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let (answer, wait) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("token opening".into()).spawn(move || {
+        // Nobody may listen any more.
+        let _ = answer.send(action());
+    });
+    thread.map_err(|_| Problem::WorkerGone)?;
+    wait.recv_timeout(timeout).map_err(|error| match error {
+        RecvTimeoutError::Timeout => Problem::Hung { after: timeout },
+        RecvTimeoutError::Disconnected => Problem::WorkerGone,
+    })
 }
 
 /// What the token can do, and how many sessions it takes. Where the token is not there, the module is
@@ -322,10 +439,8 @@ fn survey(
         let (context, _pass) = module.enter();
         let slot = module::find_token(context, &config.selector, profile)?;
         let capabilities = Capabilities::read(context, slot, profile)?;
-        let most = match context.get_token_info(slot).map(|info| info.max_session_count()) {
-            Ok(Limit::Max(most)) => usize::try_from(most).unwrap_or(usize::MAX).max(1),
-            _ => usize::MAX,
-        };
+        let most = context.token_info(slot).ok().and_then(|info| info.max_sessions());
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1));
         Ok((capabilities, most))
     };
     match look() {
@@ -383,13 +498,13 @@ pub struct PinState {
 }
 
 impl TokenInfo {
-    fn new(slot: u64, info: &cryptoki::slot::TokenInfo) -> Self {
+    fn new(slot: u64, info: &sys::TokenInfo) -> Self {
         Self {
-            label: trim(info.label()),
-            model: trim(info.model()),
-            serial: trim(info.serial_number()),
-            manufacturer: trim(info.manufacturer_id()),
-            firmware: info.firmware_version().to_string(),
+            label: info.label.clone(),
+            model: info.model.clone(),
+            serial: info.serial.clone(),
+            manufacturer: info.manufacturer.clone(),
+            firmware: format!("{}.{}", info.firmware.0, info.firmware.1),
             slot,
             pin: PinState {
                 initialized: info.user_pin_initialized(),
@@ -398,13 +513,15 @@ impl TokenInfo {
                 locked: info.user_pin_locked(),
                 to_be_changed: info.user_pin_to_be_changed(),
             },
-            free_private: info.free_private_memory(),
-            free_public: info.free_public_memory(),
-            sessions: info.session_count(),
-            max_sessions: info.max_session_count().into(),
+            free_private: info.free_private(),
+            free_public: info.free_public(),
+            sessions: info.sessions(),
+            max_sessions: info.max_sessions(),
         }
     }
 }
 
 const PRIVATE_KEYS: [Attribute; 2] = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+/// How long a module and its token may take to be there.
+const OPENING: Duration = Duration::from_secs(60);
 const TEST_KEY: &[u8; 16] = b"an AES-128 key..";

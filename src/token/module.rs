@@ -5,71 +5,89 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Cryptoki, RvError};
-use cryptoki::slot::{Slot, TokenInfo};
 
 use super::config::{Selector, TokenConfig};
 use super::error::{CallError, Problem};
 use super::gate::{Gate, Pass};
 use super::profile::Profile;
+use super::sys::{Context, Slot, TokenInfo, trim};
 
 /// A loaded and initialised module.
 pub(super) struct Module {
-    context: Pkcs11,
+    context: Context,
     gate: Gate,
     pub path: PathBuf,
     /// As `C_GetInfo` has it; empty where that fails.
     pub manufacturer: String,
+    /// What `C_Initialize` is given.
+    parameters: Option<String>,
     /// See [`Link::change_objects`](super::session::Link::change_objects).
     pub objects: RwLock<()>,
 }
 
 // Modules stay loaded until the process ends: some crash when they are unloaded, and C_Initialize
-// belongs to the process, not to a token. The lock is held over loading too, since some crash when they
-// are initialised twice at once.
-static MODULES: LazyLock<Mutex<HashMap<PathBuf, Arc<Module>>>> = LazyLock::new(Mutex::default);
+// belongs to the process, not to a token. A place's lock is held over loading too, since some crash when
+// they are initialised twice at once.
+static MODULES: LazyLock<Mutex<HashMap<Key, Place>>> = LazyLock::new(Mutex::default);
+
+/// A library, and the token that has a process of its own for it.
+type Key = (PathBuf, Option<String>);
+type Place = Arc<Mutex<Option<Arc<Module>>>>;
 
 impl Module {
     /// The module and the profile that `config` means.
     pub fn of(config: &TokenConfig) -> Result<(Arc<Self>, Profile), Problem> {
         let profile = config.profile.as_deref().map(Profile::named).transpose()?;
-        let module = match (&config.module, &profile) {
-            (Some(path), _) => Self::load(path)?,
+        let path = match (&config.module, &profile) {
+            (Some(path), _) => path,
             (None, Some(profile)) if !profile.libraries().is_empty() => {
                 let found = profile.libraries().iter().find(|path| path.exists());
-                Self::load(
-                    found.ok_or_else(|| Problem::ModuleMissing { tried: profile.libraries().into() })?,
-                )?
+                found.ok_or_else(|| Problem::ModuleMissing { tried: profile.libraries().into() })?
             }
             _ => return Err(Problem::NoModule),
         };
+        let module = Self::load(path, config, profile.as_ref())?;
         let profile = profile.unwrap_or_else(|| Profile::recognising(&module.manufacturer));
         Ok((module, profile))
     }
 
-    fn load(path: &Path) -> Result<Arc<Self>, Problem> {
+    fn load(path: &Path, config: &TokenConfig, profile: Option<&Profile>) -> Result<Arc<Self>, Problem> {
         let path = fs::canonicalize(path).map_err(|_| Problem::ModuleMissing { tried: vec![path.into()] })?;
-        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(&path) {
+        let parameters = config.parameters.as_deref().or(profile.and_then(Profile::parameters));
+        let key = (path.clone(), config.apart.as_ref().map(|_| config.name.clone()));
+        let place = {
+            let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(modules.entry(key).or_default())
+        };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = &*place {
+            if module.parameters.as_deref() != parameters {
+                return Err(Problem::OtherParameters { path });
+            }
             return Ok(Arc::clone(module));
         }
-        let context = Pkcs11::new(&path)
-            .map_err(|error| Problem::ModuleBroken { path: path.clone(), source: CallError::new(error) })?;
-        if let Err(problem) = initialise(&context) {
-            // Not unloaded even so, and tried again at the next call.
-            std::mem::forget(context);
-            return Err(problem);
-        }
-        let manufacturer =
-            context.get_library_info().map_or(String::new(), |info| trim(info.manufacturer_id()));
-        let module =
-            Self { context, gate: Gate::new(), path: path.clone(), manufacturer, objects: RwLock::new(()) };
-        Ok(Arc::clone(modules.entry(path).or_insert(Arc::new(module))))
+        let context = match &config.apart {
+            None => Context::load(&path).map_err(|error| Box::new(CallError::new(error)) as Box<_>),
+            Some(program) => {
+                let generic = Profile::generic();
+                let profile = profile.unwrap_or(&generic);
+                // Half of what a caller waits, so that there is time for a second try.
+                let timeouts = (profile.timeout() / 2, profile.keygen_timeout());
+                Context::load_apart(program, &path, timeouts).map_err(|error| Box::new(error) as Box<_>)
+            }
+        };
+        let context = context.map_err(|source| Problem::ModuleBroken { path: path.clone(), source })?;
+        // Tried again at the next call where that fails.
+        initialise(&context, parameters)?;
+        let manufacturer = context.info().map_or(String::new(), |info| info.manufacturer);
+        let (parameters, objects) = (parameters.map(str::to_owned), RwLock::new(()));
+        let module = Self { context, gate: Gate::new(), path, manufacturer, parameters, objects };
+        Ok(Arc::clone(place.insert(Arc::new(module))))
     }
 
     /// Goes inside, for calls through the context that comes with the pass.
-    pub fn enter(&self) -> (&Pkcs11, Pass<'_>) {
+    pub fn enter(&self) -> (&Context, Pass<'_>) {
         (&self.context, self.gate.enter())
     }
 
@@ -79,9 +97,14 @@ impl Module {
         self.gate.alone(seen, || {
             tracing::warn!(module = %self.path.display(), "initialising the module again");
             // What it says matters to nobody: the next call does.
-            let _ = self.context.clone().finalize();
-            initialise(&self.context)
+            let _ = self.context.finalize();
+            initialise(&self.context, self.parameters.as_deref())
         })
+    }
+
+    /// Runs `action` with nobody inside; see [`Gate::quietly`].
+    pub fn quietly<T>(&self, action: impl FnOnce(&Context) -> T) -> Option<T> {
+        self.gate.quietly(|| action(&self.context))
     }
 
     /// The module works; see [`Gate::well`].
@@ -96,14 +119,14 @@ impl Module {
 }
 
 /// The one token that `selector` means. Uninitialised tokens do not count.
-pub(super) fn find_token(context: &Pkcs11, selector: &Selector, profile: &Profile) -> Result<Slot, Problem> {
-    let slots = context.get_slots_with_token()?;
+pub(super) fn find_token(context: &Context, selector: &Selector, profile: &Profile) -> Result<Slot, Problem> {
+    let slots = context.slots_with_token()?;
     let mut seen = Vec::new();
     let mut matching = Vec::new();
     let mut failure = None;
     for slot in slots {
-        let info = match context.get_token_info(slot) {
-            Ok(info) if !info.token_initialized() => continue,
+        let info = match context.token_info(slot) {
+            Ok(info) if !info.is_initialized() => continue,
             Ok(info) => Some(info),
             // Removed since, or unreadable: it may still be meant by its slot number.
             Err(error) => {
@@ -127,26 +150,21 @@ pub(super) fn find_token(context: &Pkcs11, selector: &Selector, profile: &Profil
     }
 }
 
-fn initialise(context: &Pkcs11) -> Result<(), Problem> {
-    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+fn initialise(context: &Context, parameters: Option<&str>) -> Result<(), Problem> {
+    match context.initialize(parameters) {
         Ok(()) | Err(Cryptoki::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Without the blanks and NULs that pad the fixed fields of PKCS#11.
-pub(super) fn trim(text: &str) -> String {
-    text.trim_matches([' ', '\0']).to_owned()
-}
-
 fn matches(selector: &Selector, slot: Slot, info: Option<&TokenInfo>) -> bool {
-    let same = |wanted: &Option<String>, field: fn(&TokenInfo) -> &str| match wanted {
-        Some(wanted) => info.is_some_and(|info| trim(field(info)) == trim(wanted)),
+    let same = |wanted: &Option<String>, field: fn(&TokenInfo) -> &String| match wanted {
+        Some(wanted) => info.is_some_and(|info| *field(info) == trim(wanted)),
         None => true,
     };
     let named = selector.label.is_some() || selector.serial.is_some();
-    same(&selector.label, TokenInfo::label)
-        && same(&selector.serial, TokenInfo::serial_number)
+    same(&selector.label, |info| &info.label)
+        && same(&selector.serial, |info| &info.serial)
         && match selector.slot {
             Some(wanted) => slot.id() == wanted,
             None => named || info.is_some(),
@@ -155,8 +173,8 @@ fn matches(selector: &Selector, slot: Slot, info: Option<&TokenInfo>) -> bool {
 
 fn describe(slot: Slot, info: Option<&TokenInfo>) -> String {
     match info {
-        Some(info) => format!("\"{}\" (serial {})", trim(info.label()), trim(info.serial_number())),
-        None => format!("slot {slot} (unreadable)"),
+        Some(info) => format!("\"{}\" (serial {})", info.label, info.serial),
+        None => format!("slot {} (unreadable)", slot.id()),
     }
 }
 

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use const_oid::ObjectIdentifier;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use der::Decode;
 use der::asn1::OctetStringRef;
 
@@ -12,6 +11,7 @@ use crate::pki::{Curve, KeyKind, PublicKey, PublicKeyError};
 
 use super::error::Problem;
 use super::profile::{PointForm, Profile};
+use super::sys::{ObjectHandle, Session};
 
 /// What a private key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +69,8 @@ pub struct KeyInfo {
     pub always_sensitive: Option<bool>,
     /// `CKA_NEVER_EXTRACTABLE`.
     pub never_extractable: Option<bool>,
+    /// `CKA_ALWAYS_AUTHENTICATE`: wants the PIN for each operation.
+    pub always_authenticate: bool,
 }
 
 /// The private key `private`; `None` when it is of a kind that this product does not use.
@@ -106,6 +108,7 @@ pub(super) fn read(
         local: flag(AttributeType::Local),
         always_sensitive: flag(AttributeType::AlwaysSensitive),
         never_extractable: flag(AttributeType::NeverExtractable),
+        always_authenticate: flag(AttributeType::AlwaysAuthenticate).unwrap_or(false),
     }))
 }
 
@@ -179,7 +182,7 @@ pub(super) struct Attributes(Vec<Attribute>);
 
 impl Attributes {
     pub fn read(session: &Session, object: ObjectHandle, wanted: &[AttributeType]) -> Result<Self, Problem> {
-        Ok(Self(session.get_attributes(object, wanted)?))
+        Ok(Self(session.attributes(object, wanted)?))
     }
 
     fn find(&self, wanted: AttributeType) -> Option<&Attribute> {
@@ -222,13 +225,14 @@ impl Attributes {
             | Attribute::Extractable(flag)
             | Attribute::Local(flag)
             | Attribute::AlwaysSensitive(flag)
-            | Attribute::NeverExtractable(flag) => Some(*flag),
+            | Attribute::NeverExtractable(flag)
+            | Attribute::AlwaysAuthenticate(flag) => Some(*flag),
             _ => None,
         }
     }
 }
 
-const DESCRIPTION: [AttributeType; 10] = [
+const DESCRIPTION: [AttributeType; 11] = [
     AttributeType::KeyType,
     AttributeType::Label,
     AttributeType::Id,
@@ -239,6 +243,7 @@ const DESCRIPTION: [AttributeType; 10] = [
     AttributeType::Local,
     AttributeType::AlwaysSensitive,
     AttributeType::NeverExtractable,
+    AttributeType::AlwaysAuthenticate,
 ];
 const RSA_PARTS: [AttributeType; 3] =
     [AttributeType::PublicKeyInfo, AttributeType::Modulus, AttributeType::PublicExponent];

@@ -3,16 +3,17 @@
 //! A token that locks its PIN is a dead authority, so no PIN is tried that is known to be wrong, also
 //! not after a restart: what a token refused is kept as salted PBKDF2 hashes, in a file where one is
 //! configured. The records go when another PIN succeeds.
+//!
+//! An operator may give another PIN than the configured source has, take it away again, and change it on the
+//! token. What was given is kept in memory until it is taken away.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki::error::{Error as Cryptoki, RvError};
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::TokenInfo;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -21,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::config::PinSource;
 use super::error::{CallError, Problem};
-use super::module::trim;
+use super::sys::{Session, TokenInfo, User};
 
 /// The PIN of one token. Its lock is held over a login, so that workers cannot try in turn what the
 /// first of them was refused.
@@ -35,6 +36,12 @@ pub(super) struct PinCare {
 struct State {
     refused: Vec<Refused>,
     locked: bool,
+    /// By an operator, and preferred to the source.
+    given: Option<SecretString>,
+    /// By an operator: nobody logs in by itself.
+    logged_out: bool,
+    /// Of the token that was logged in to last.
+    serial: String,
 }
 
 impl PinCare {
@@ -51,42 +58,103 @@ impl PinCare {
             PinSource::Prompt => PinSource::Given(prompt(token)?),
             other => other,
         };
-        let state = Mutex::new(State { refused, locked: false });
+        let (given, serial) = (None, String::new());
+        let state = Mutex::new(State { refused, locked: false, given, logged_out: false, serial });
         Ok(Self { token: token.into(), source, lockout, state })
     }
 
     /// Logs `session` in as the user. Being logged in already is success.
     pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pin = self.read()?;
-        let serial = info.map_or(String::new(), |info| trim(info.serial_number()));
-        self.check(&state, &pin, &serial, info)?;
-        let error = match session.login(UserType::User, Some(&pin)) {
+        let mut state = self.lock();
+        let pin = self.read(&state)?;
+        state.serial = info.map_or(String::new(), |info| info.serial.clone());
+        self.check(&state, &pin, info)?;
+        match session.login(User::User, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
-                return Ok(());
+                Ok(())
             }
-            Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => return Ok(()),
-            Err(error) => CallError::new(error),
-        };
+            Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => Err(self.failed(&mut state, &pin, error)),
+        }
+    }
+
+    /// Gives the PIN to an operation with a key that wants it each time, under the same rules.
+    pub fn for_operation<T>(
+        &self,
+        operate: impl FnOnce(&SecretString) -> Result<T, Cryptoki>,
+    ) -> Result<T, Problem> {
+        // Held meanwhile: a PIN that is refused must not be tried by the next worker.
+        let mut state = self.lock();
+        let pin = self.read(&state)?;
+        self.check(&state, &pin, None)?;
+        operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
+    }
+
+    /// An operator gives a PIN, or says that the source's may be used again.
+    pub fn give(&self, pin: Option<SecretString>) {
+        let mut state = self.lock();
+        (state.given, state.logged_out) = (pin, false);
+    }
+
+    /// An operator takes the PIN away: nobody logs in until [`PinCare::give`].
+    pub fn take_away(&self) {
+        let mut state = self.lock();
+        (state.given, state.logged_out) = (None, true);
+    }
+
+    /// Changes the PIN of the logged-in user on the token. Until it is taken away the new one is used, also
+    /// if its source still has the old one.
+    pub fn change(&self, session: &Session, new: SecretString, info: &TokenInfo) -> Result<(), Problem> {
+        let mut state = self.lock();
+        let old = self.read(&state)?;
+        fits(&new, Some(info))?;
+        session.set_pin(&old, &new).map_err(|error| self.failed(&mut state, &old, error))?;
+        state.given = Some(new);
+        self.forget_refused(&mut state);
+        Ok(())
+    }
+
+    /// Where the PIN comes from.
+    pub fn source(&self) -> &PinSource {
+        &self.source
+    }
+
+    /// Remembers a PIN that was refused.
+    fn failed(&self, state: &mut State, pin: &SecretString, error: Cryptoki) -> Problem {
+        let error = CallError::new(error);
         if error.refuses_pin() {
             state.locked |= error.rv() == Some(RvError::PinLocked);
-            state.refused.push(Refused::new(&pin, &serial)?);
+            match Refused::new(pin, &state.serial) {
+                Ok(refused) => state.refused.push(refused),
+                Err(problem) => return problem,
+            }
             // The refusal itself matters more than that it could not be written down.
-            if let Err(problem) = self.write_refused(&state) {
+            if let Err(problem) = self.write_refused(state) {
                 tracing::error!(token = self.token, %problem, "a refused PIN is not remembered");
             }
         }
-        Err(error.into())
+        error.into()
     }
 
-    fn read(&self) -> Result<SecretString, Problem> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, state: &State) -> Result<SecretString, Problem> {
+        if state.logged_out {
+            return Err(Problem::LoggedOut);
+        }
+        if let Some(pin) = &state.given {
+            return Ok(pin.clone());
+        }
         match &self.source {
             PinSource::Given(pin) => Ok(pin.clone()),
-            PinSource::File(path) => {
-                let text = fs::read_to_string(path).map(Zeroizing::new);
-                let text = text.map_err(unreadable(path.display().to_string()))?;
-                Ok(text.lines().next().unwrap_or_default().into())
+            PinSource::File(path) => first_line(path),
+            PinSource::Credential(name) => {
+                let folder = std::env::var("CREDENTIALS_DIRECTORY").map_err(io::Error::other);
+                let folder = folder.map_err(unreadable("$CREDENTIALS_DIRECTORY".into()))?;
+                first_line(&Path::new(&folder).join(name))
             }
             PinSource::Env(name) => {
                 let value = std::env::var(name).map_err(io::Error::other);
@@ -97,29 +165,16 @@ impl PinCare {
     }
 
     /// What must be true before a PIN is risked.
-    fn check(
-        &self,
-        state: &State,
-        pin: &SecretString,
-        serial: &str,
-        info: Option<&TokenInfo>,
-    ) -> Result<(), Problem> {
-        let length = pin.expose_secret().len();
-        // Zero means unknown. An empty PIN is never right, and may cost a try.
-        let least = info.map_or(0, TokenInfo::min_pin_length).max(1);
-        let most = info.map_or(0, TokenInfo::max_pin_length);
-        let most = if most == 0 { usize::MAX } else { most };
-        if length < least || length > most {
-            return Err(Problem::PinLength { length, least, most });
-        }
+    fn check(&self, state: &State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
+        fits(pin, info)?;
         if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
             return Err(Problem::PinLocked);
         }
-        if state.refused.iter().any(|refused| refused.is(pin, serial)) {
+        if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
             return Err(Problem::PinRefused { lockout: self.lockout.clone() });
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
-        let informed = state.refused.iter().any(|refused| refused.serial == serial);
+        let informed = state.refused.iter().any(|refused| refused.serial == state.serial);
         if info.is_some_and(TokenInfo::user_pin_final_try) && !informed {
             return Err(Problem::PinLastTry);
         }
@@ -142,6 +197,25 @@ impl PinCare {
         let Some(path) = &self.lockout else { return Ok(()) };
         write_lockout(path, &state.refused).map_err(|source| Problem::Lockout { path: path.clone(), source })
     }
+}
+
+/// Refuses a PIN of a length that the token does not take. An empty PIN is never right, and may cost a try.
+fn fits(pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
+    let length = pin.expose_secret().len();
+    // Zero means unknown.
+    let least = info.map_or(0, |info| info.min_pin).max(1);
+    let most = info.map_or(0, |info| info.max_pin);
+    let most = if most == 0 { usize::MAX } else { most };
+    if length < least || length > most {
+        return Err(Problem::PinLength { length, least, most });
+    }
+    Ok(())
+}
+
+fn first_line(path: &Path) -> Result<SecretString, Problem> {
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.map_err(unreadable(path.display().to_string()))?;
+    Ok(text.lines().next().unwrap_or_default().into())
 }
 
 fn prompt(token: &str) -> Result<SecretString, Problem> {

@@ -70,6 +70,11 @@ impl Profile {
         &self.file.library
     }
 
+    /// What the module takes in `pReserved` of `C_Initialize`.
+    pub(super) fn parameters(&self) -> Option<&str> {
+        self.file.parameters.as_deref()
+    }
+
     /// Environment variables that the module reads.
     pub(super) fn environment(&self) -> &[String] {
         &self.file.environment
@@ -107,6 +112,11 @@ impl Profile {
     /// Whether the module may be initialised again when its token stays away.
     pub(super) fn reinitialise(&self) -> bool {
         self.file.reinitialise
+    }
+
+    /// Which keys want the PIN for each operation.
+    pub(super) fn context_login(&self) -> ContextLogin {
+        self.file.login.context
     }
 
     pub(super) fn mechanisms(&self) -> &Mechanisms {
@@ -178,12 +188,14 @@ struct ProfileFile {
     recognise: Option<String>,
     library: Vec<PathBuf>,
     environment: Vec<String>,
+    parameters: Option<String>,
     sessions: Sessions,
     queue: usize,
     timeout: u64,
     keygen_timeout: u64,
     close_session_on_error: bool,
     reinitialise: bool,
+    login: Login,
     mechanisms: Mechanisms,
     keygen: Keygen,
     transfer: Transfer,
@@ -197,12 +209,14 @@ impl Default for ProfileFile {
             recognise: None,
             library: Vec::new(),
             environment: Vec::new(),
+            parameters: None,
             sessions: Sessions::Count(1),
             queue: 128,
             timeout: 30,
             keygen_timeout: 600,
             close_session_on_error: true,
             reinitialise: true,
+            login: Login::default(),
             mechanisms: Mechanisms::default(),
             keygen: Keygen::default(),
             transfer: Transfer::default(),
@@ -241,6 +255,27 @@ enum Sessions {
 enum Cores {
     #[serde(rename = "cores")]
     Cores,
+}
+
+/// Who logs in for what.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Login {
+    /// `C_Login` with `CKU_CONTEXT_SPECIFIC` for each operation with a private key.
+    context: ContextLogin,
+}
+
+/// Which keys want the PIN for each operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ContextLogin {
+    /// Those that say so (`CKA_ALWAYS_AUTHENTICATE`), or turn out to.
+    #[default]
+    Auto,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// Which mechanisms may be used, most wanted first, where the token offers them.

@@ -1,35 +1,40 @@
-//! A worker's connection to its token, and the first steps of recovery.
+//! A worker's connection to its token, and the ladder of recovery.
 //!
-//! What is tried when an operation fails because its session, a handle, the login or the device is gone
-//! ([`Problem::is_loss`]), in this order; each step ends with the operation being tried again:
+//! When an operation fails because its session, a handle, the login or the device is gone
+//! ([`Problem::is_loss`]), these are tried in this order, until a key on the token makes a signature that
+//! verifies: what modules say of sessions and tokens that are gone is not to be believed.
 //!
 //! 1. The session is closed, and a new one opened on the slot that the token is in by then, logged in if
-//!    need be; the key is found again and its public half compared.
-//! 2. The module is initialised again, with everybody outside, and step 1 follows. At most once a second,
-//!    and once in ten while that does not help ([`Gate`](super::gate::Gate)); not for what a module would
-//!    say after that too.
+//!    need be; keys are found again and their public halves compared.
+//! 2. With everybody outside, all sessions of the token are closed, which logs out, and step 1 follows: some
+//!    modules say that the user is logged in when the token no longer thinks so.
+//! 3. With everybody outside, the module is initialised again ([`Gate`](super::gate::Gate)), and step 1
+//!    follows; not for what a module would say after that too.
 //!
-//! Then the caller has the error, and the next request begins anew: nothing has to be restarted when the
-//! token is back. A call that never returns from the module is not ended by anybody. PIN errors end all
-//! this at once.
+//! Then the operation is tried once more. Where no step helps, the token is offline
+//! ([`Health`](super::health::Health)), and nobody waits for it but one try now and then: nothing has to be
+//! restarted when it is back. PIN errors end all this at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
-use cryptoki::context::Pkcs11;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, SessionState};
-use cryptoki::slot::TokenInfo;
+use cryptoki::object::{Attribute, ObjectClass};
+use secrecy::SecretString;
+
+use crate::pki::KeyErrorKind;
 
 use super::config::Selector;
 use super::counters::Cells;
 use super::error::Problem;
+use super::health::Health;
+use super::key;
 use super::mechanism::Capabilities;
 use super::module::{self, Module};
 use super::object::{self, KeyInfo};
 use super::pin::PinCare;
-use super::profile::Profile;
+use super::profile::{ContextLogin, Profile};
+use super::sys::{Context, ObjectHandle, Session, TokenInfo};
 
 /// What all workers of a token share.
 pub(super) struct Link {
@@ -40,12 +45,73 @@ pub(super) struct Link {
     pub pin: PinCare,
     pub capabilities: Capabilities,
     pub counters: Cells,
+    pub health: Health,
+    /// Counts the times that all sessions were closed.
+    pub epoch: AtomicU64,
+    /// The key that was looked for last: its signature is what shows that the token works.
+    pub last_key: Mutex<Option<KeyInfo>>,
+    /// Keys that turned out to want the PIN each time although their attributes do not say so.
+    pub strict: Mutex<HashSet<[u8; 32]>>,
     /// Counts changes of the token's objects by us: handles found before a change are not used after
     /// it, since a token may give a handle to another object.
     pub changes: AtomicU64,
 }
 
 impl Link {
+    /// The token did not answer.
+    pub fn is_away(&self, problem: &Problem) {
+        if self.health.is_away(&problem.to_string()) {
+            tracing::error!(token = self.name, %problem, "the token is offline");
+        }
+    }
+
+    /// The token answered, unless `problem` came before it was asked.
+    fn answered(&self, problem: Option<&Problem>) {
+        if problem.is_none_or(|problem| problem.kind() == KeyErrorKind::Refused)
+            && let Some(away) = self.health.is_well()
+        {
+            tracing::info!(token = self.name, seconds = away.as_secs(), "the token is back");
+        }
+    }
+
+    /// Runs an operation with a key, with the PIN where the key wants it each time
+    /// (`CKA_ALWAYS_AUTHENTICATE`). A key that does not say so is known by its refusal of the operation
+    /// itself, and gets it from the next time on.
+    pub fn with_key<T>(
+        &self,
+        key: &KeyInfo,
+        operate: impl FnOnce(Option<&SecretString>) -> cryptoki::error::Result<T>,
+    ) -> Result<T, Problem> {
+        let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        let wants = match self.profile.context_login() {
+            ContextLogin::Never => false,
+            ContextLogin::Always => true,
+            ContextLogin::Auto => key.always_authenticate || known().contains(&key.public_key.fingerprint()),
+        };
+        let problem = match wants {
+            true => return self.pin.for_operation(|pin| operate(Some(pin))),
+            false => match operate(None) {
+                Ok(done) => return Ok(done),
+                Err(error) => Problem::from(error),
+            },
+        };
+        if problem.wants_pin_each_time() && self.profile.context_login() == ContextLogin::Auto {
+            known().insert(key.public_key.fingerprint());
+        }
+        Err(problem)
+    }
+
+    /// Closes all sessions, which logs out, with everybody outside. Whether that was possible.
+    fn forget_sessions(&self) -> bool {
+        let quiet = self.module.quietly(|context| {
+            // Sessions of before are nobody's from here on, whatever the module says.
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            let slot = module::find_token(context, &self.selector, &self.profile)?;
+            Ok::<_, Problem>(context.close_all_sessions(slot)?)
+        });
+        matches!(quiet, Some(Ok(())))
+    }
+
     /// Held while a key is made or deleted: nobody else does, or looks for keys, in the whole module.
     /// Keys that were found before are used all the same. `None` where the profile needs none of this.
     pub fn change_objects(&self) -> Option<RwLockWriteGuard<'_, ()>> {
@@ -69,11 +135,13 @@ pub(super) struct Connection {
 /// An open, logged-in session, and the handles of keys found through it. Finding a key costs more than
 /// a P-256 signature, so handles are kept.
 pub(super) struct Open {
-    pub context: Pkcs11,
+    pub context: Context,
     pub session: Session,
     handles: HashMap<[u8; 32], ObjectHandle>,
     changes: u64,
-    generation: u64,
+    /// The module's generation and the token's epoch in which it was opened. Its number, and those of its
+    /// handles, may mean something else in another.
+    era: (u64, u64),
 }
 
 impl Connection {
@@ -81,32 +149,64 @@ impl Connection {
         Self { link, open: None }
     }
 
-    /// Runs `operation`, and again after each step of recovery.
+    /// Runs `operation`, and once more after a recovery that it turned out to need.
     pub fn run<T>(
         &mut self,
         mut operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
+        let link = Arc::clone(&self.link);
+        link.health.admit()?;
         let problem = match self.once(&mut operation) {
             Err(problem) if problem.is_loss() => problem,
-            other => return other,
-        };
-        tracing::warn!(token = self.link.name, %problem, "trying again with a new session");
-        let generation = self.link.module.generation();
-        let problem = match self.once(&mut operation) {
-            Err(problem) if problem.is_absence() && self.link.profile.reinitialise() => problem,
-            other => return other,
-        };
-        match self.link.module.reinitialise(generation) {
-            Some(Ok(())) => {
-                let result = self.once(operation);
-                if result.is_ok() {
-                    self.link.module.well();
-                }
-                result
+            other => {
+                link.answered(other.as_ref().err());
+                return other;
             }
-            Some(Err(problem)) => Err(problem),
-            None => Err(problem),
+        };
+        tracing::warn!(token = link.name, %problem, "recovering");
+        if let Err(problem) = self.recover(problem) {
+            if problem.is_absence() {
+                link.is_away(&problem);
+            }
+            return Err(problem);
         }
+        link.answered(None);
+        // A failure now is the operation's own: the token has just shown that it works.
+        self.once(operation)
+    }
+
+    /// Climbs until the token works.
+    fn recover(&mut self, problem: Problem) -> Result<(), Problem> {
+        let link = Arc::clone(&self.link);
+        let (module, what) = (&link.module, problem.to_string());
+        let generation = module.generation();
+        let problem = match self.once(probe) {
+            Ok(()) => {
+                link.counters.sessions.add();
+                link.health.note(format!("a new session after {what}"));
+                return Ok(());
+            }
+            Err(problem) if problem.is_loss() => problem,
+            Err(problem) => return Err(problem),
+        };
+        if link.forget_sessions() && self.once(probe).is_ok() {
+            link.counters.logins.add();
+            link.health.note(format!("a new login after {what}"));
+            return Ok(());
+        }
+        if !problem.is_absence() || !link.profile.reinitialise() {
+            return Err(problem);
+        }
+        match module.reinitialise(generation) {
+            Some(Ok(())) => {}
+            Some(Err(problem)) => return Err(problem),
+            None => return Err(problem),
+        }
+        self.once(probe)?;
+        module.well();
+        link.counters.initialisations.add();
+        link.health.note(format!("the module was initialised again after {what}"));
+        Ok(())
     }
 
     /// Runs `operation` once. After a failure the session is closed where it may be the cause, or may
@@ -118,10 +218,11 @@ impl Connection {
         let link = Arc::clone(&self.link);
         let (context, pass) = link.module.enter();
         // Not closed: its number may be another session's by now.
-        self.open = self.open.take().filter(|open| open.generation == pass.generation);
+        let epoch = link.epoch.load(Ordering::Acquire);
+        self.open = self.open.take().filter(|open| open.era == (pass.generation, epoch));
         let result = match &mut self.open {
             Some(open) => operation(&link, open),
-            None => operation(&link, self.open.insert(Open::new(&link, context, pass.generation)?)),
+            None => operation(&link, self.open.insert(Open::new(&link, context, (pass.generation, epoch))?)),
         };
         if let Err(problem) = &result
             && (problem.is_loss()
@@ -133,20 +234,30 @@ impl Connection {
         result
     }
 
+    /// Ends the login of all sessions of the token.
+    pub fn log_out(&mut self) {
+        let link = Arc::clone(&self.link);
+        if !link.forget_sessions() {
+            // Somebody stays inside: without this courtesy then. Other sessions lose their login all the same.
+            let _ = self.once(|_, open| Ok(open.session.logout()?));
+        }
+    }
+
     /// Replaces the session by a new one, opened before the old one is closed: the login goes with the
     /// last session.
     pub fn renew(&mut self) {
         let link = Arc::clone(&self.link);
         let (context, pass) = link.module.enter();
-        let Some(old) = self.open.take().filter(|open| open.generation == pass.generation) else { return };
-        self.open = Open::new(&link, context, pass.generation).ok();
+        let era = (pass.generation, link.epoch.load(Ordering::Acquire));
+        let Some(old) = self.open.take().filter(|open| open.era == era) else { return };
+        self.open = Open::new(&link, context, era).ok();
         let _ = old.session.close();
     }
 
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
         let (_, pass) = self.link.module.enter();
-        if open.generation == pass.generation {
+        if open.era == (pass.generation, self.link.epoch.load(Ordering::Acquire)) {
             let _ = open.session.close();
         }
     }
@@ -159,15 +270,15 @@ impl Drop for Connection {
 }
 
 impl Open {
-    fn new(link: &Link, context: &Pkcs11, generation: u64) -> Result<Self, Problem> {
+    fn new(link: &Link, context: &Context, era: (u64, u64)) -> Result<Self, Problem> {
         let changes = link.changes.load(Ordering::Acquire);
         let slot = module::find_token(context, &link.selector, &link.profile)?;
-        let session = context.open_rw_session_no_drop(slot)?;
-        if let Err(problem) = login(link, &session, context.get_token_info(slot).ok().as_ref()) {
+        let session = context.open_session(slot)?;
+        if let Err(problem) = login(link, &session, context.token_info(slot).ok().as_ref()) {
             let _ = session.close();
             return Err(problem);
         }
-        Ok(Self { context: context.clone(), session, handles: HashMap::new(), changes, generation })
+        Ok(Self { context: context.clone(), session, handles: HashMap::new(), changes, era })
     }
 
     /// The handle of a private key, found by label, `CKA_ID` and public key.
@@ -181,6 +292,7 @@ impl Open {
         if let Some(handle) = self.handles.get(&fingerprint) {
             return Ok(*handle);
         }
+        *link.last_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         let mut template = vec![
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::Token(true),
@@ -201,10 +313,20 @@ impl Open {
     }
 }
 
+/// Shows that the token works: the key that was used last signs.
+pub(super) fn probe(link: &Link, open: &mut Open) -> Result<(), Problem> {
+    let last = link.last_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match last.filter(|key| key.usage.sign) {
+        Some(key) => key::test_in(link, open, &key),
+        // Nothing is known to be there but the token itself, which is logged in.
+        None => Ok(open.session.is_logged_in().map(|_| ())?),
+    }
+}
+
 /// The login belongs to the application: one session's is everybody's.
 fn login(link: &Link, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
-    match session.get_session_info().map(|info| info.session_state()) {
-        Ok(SessionState::RwUser | SessionState::RoUser) => Ok(()),
+    match session.is_logged_in() {
+        Ok(true) => Ok(()),
         _ => link.pin.login(session, info),
     }
 }

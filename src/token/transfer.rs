@@ -1,7 +1,7 @@
 //! Keys that are brought to the token, and keys that were made to leave it.
 
 use cryptoki::error::RvError;
-use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use der::asn1::OctetStringRef;
 use der::{Encode, Reader, SliceReader};
 
@@ -12,6 +12,7 @@ use super::generate::{destroy, free};
 use super::object::KeyInfo;
 use super::profile::{PointForm, Profile, Way};
 use super::session::{Connection, Link, Open};
+use super::sys::ObjectHandle;
 use super::wanted::{EXPORTABLE, Side, Templates, Wanted};
 use super::wrap::{BLOCK, SecretTemplate, WrappingKey};
 

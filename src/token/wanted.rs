@@ -1,6 +1,6 @@
 //! A key pair as it should be: the templates that ask for it, and the check that it is so.
 
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType};
 use cryptoki::types::Ulong;
 use der::Encode;
 
@@ -10,6 +10,7 @@ use super::error::{Origin, Problem};
 use super::object::{self, Attributes, KeyInfo, KeyUsage};
 use super::profile::{KeyAttribute, Keygen};
 use super::session::{Link, Open};
+use super::sys::ObjectHandle;
 
 /// A key pair that is asked for.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 //!
 //! Each worker has a state of its own, for a token its session ([`super::session::Connection`]), and
 //! everything that blocks happens on it. A full queue is refused at once and a caller waits only so
-//! long, so nobody above ever waits without end.
+//! long, so nobody above ever waits without end. A worker that is still busy when its caller has given up is
+//! replaced, since it may never come back; if it does, it ends.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,8 @@ pub enum Priority {
 /// Threads, each with a `C`.
 pub(super) struct Pool<C> {
     shared: Arc<Shared<C>>,
+    name: String,
+    make: Make<C>,
 }
 
 struct Shared<C> {
@@ -44,6 +47,8 @@ struct Shared<C> {
 struct Queue<C> {
     lanes: [VecDeque<Job<C>>; 4],
     workers: usize,
+    /// Workers that were replaced and have not come back.
+    stuck: usize,
     closed: bool,
 }
 
@@ -51,7 +56,25 @@ struct Job<C> {
     run: Box<dyn FnOnce(&mut C) + Send>,
     /// When the caller stops waiting.
     expires: Instant,
+    progress: Arc<Progress>,
 }
+
+/// How far a job is, and whether its caller has given up.
+#[derive(Default)]
+struct Progress(Mutex<Step>);
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Step {
+    #[default]
+    Waiting,
+    Running,
+    Done,
+    /// While it ran.
+    GivenUp,
+}
+
+/// Makes the state of a worker.
+type Make<C> = Arc<dyn Fn() -> C + Send + Sync>;
 
 impl<C: 'static> Pool<C> {
     /// `workers` threads called `name`, each with its own `make()`, and room for `capacity` waiting jobs.
@@ -59,35 +82,56 @@ impl<C: 'static> Pool<C> {
         name: &str,
         workers: usize,
         capacity: usize,
-        make: impl Fn() -> C + Clone + Send + 'static,
+        make: impl Fn() -> C + Send + Sync + 'static,
     ) -> Self {
-        let queue = Queue { lanes: [const { VecDeque::new() }; 4], workers: 0, closed: false };
+        let lanes = [const { VecDeque::new() }; 4];
+        let queue = Queue { lanes, workers: 0, stuck: 0, closed: false };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
             ended: Condvar::new(),
             capacity,
         });
-        for _ in 0..workers {
-            let (mine, make) = (Arc::clone(&shared), make.clone());
-            shared.lock().workers += 1;
-            let thread = thread::Builder::new().name(format!("token {name}")).spawn(move || {
-                mine.work(&make);
-                mine.lock().workers -= 1;
-                mine.ended.notify_all();
-            });
-            if thread.is_err() {
-                shared.lock().workers -= 1;
+        let pool = Self { shared, name: name.into(), make: Arc::new(make) };
+        (0..workers).for_each(|_| pool.hire());
+        pool
+    }
+
+    fn hire(&self) {
+        let (shared, make) = (Arc::clone(&self.shared), Arc::clone(&self.make));
+        self.shared.lock().workers += 1;
+        let thread = thread::Builder::new().name(format!("token {}", self.name)).spawn(move || {
+            let replaced = shared.work(&*make);
+            let mut queue = shared.lock();
+            match replaced {
+                true => queue.stuck -= 1,
+                false => queue.workers -= 1,
             }
+            shared.ended.notify_all();
+        });
+        if thread.is_err() {
+            self.shared.lock().workers -= 1;
         }
-        Self { shared }
+    }
+
+    /// Replaces a worker whose caller has given up, unless too many were.
+    fn replace(&self) {
+        let mut queue = self.shared.lock();
+        queue.workers -= 1;
+        queue.stuck += 1;
+        let hire = queue.stuck < MOST_STUCK && !queue.closed;
+        drop(queue);
+        if hire {
+            self.hire();
+        }
     }
 
     /// Runs `job` on a worker and waits for it, at most `timeout` from now; `then` runs on the same worker
     /// after the answer is given.
     ///
-    /// [`Problem::Busy`] at once when the queue is full. A job whose caller has stopped waiting is not
-    /// begun any more; one that is running goes on.
+    /// [`Problem::Busy`] at once when the queue is full, [`Problem::Stuck`] when no worker is left. A job
+    /// whose caller has stopped waiting is not begun any more; one that is running goes on, and
+    /// [`Problem::Hung`] says so.
     pub fn run<T: Send + 'static>(
         &self,
         priority: Priority,
@@ -101,11 +145,20 @@ impl<C: 'static> Pool<C> {
             let _ = answer.send(job(state));
             then(state);
         });
-        self.shared.push(priority, Job { run, expires: Instant::now() + timeout })?;
+        let progress = Arc::new(Progress::default());
+        let expires = Instant::now() + timeout;
+        self.shared.push(priority, Job { run, expires, progress: Arc::clone(&progress) })?;
         match wait.recv_timeout(timeout) {
             Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(Problem::TimedOut { after: timeout }),
             Err(RecvTimeoutError::Disconnected) => Err(Problem::WorkerGone),
+            Err(RecvTimeoutError::Timeout) if progress.give_up() => {
+                self.replace();
+                Err(Problem::Hung { after: timeout })
+            }
+            // It may have come at the last moment.
+            Err(RecvTimeoutError::Timeout) => {
+                wait.try_recv().unwrap_or(Err(Problem::TimedOut { after: timeout }))
+            }
         }
     }
 
@@ -137,6 +190,9 @@ impl<C> Shared<C> {
 
     fn push(&self, priority: Priority, job: Job<C>) -> Result<(), Problem> {
         let mut queue = self.lock();
+        if queue.workers == 0 && queue.stuck > 0 {
+            return Err(Problem::Stuck { threads: queue.stuck });
+        }
         if queue.len() >= self.capacity {
             return Err(Problem::Busy);
         }
@@ -145,17 +201,23 @@ impl<C> Shared<C> {
         Ok(())
     }
 
-    fn work(&self, make: &impl Fn() -> C) {
+    /// Serves until the end. Whether it was replaced in between.
+    fn work(&self, make: &dyn Fn() -> C) -> bool {
         let mut state = make();
         while let Some(job) = self.next() {
             if job.expires <= Instant::now() {
                 continue;
             }
+            job.progress.begin();
             // Whoever waits hears of a panic by the dropped sender; the state it left is not trusted.
             if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut state))).is_err() {
                 state = make();
             }
+            if job.progress.end() {
+                return true;
+            }
         }
+        false
     }
 
     fn next(&self) -> Option<Job<C>> {
@@ -172,12 +234,39 @@ impl<C> Shared<C> {
     }
 }
 
+impl Progress {
+    fn begin(&self) {
+        *self.lock() = Step::Running;
+    }
+
+    /// Whether the caller had given up.
+    fn end(&self) -> bool {
+        std::mem::replace(&mut *self.lock(), Step::Done) == Step::GivenUp
+    }
+
+    /// Whether it is running, and so is somebody's whom nobody waits for.
+    fn give_up(&self) -> bool {
+        let mut step = self.lock();
+        let running = *step == Step::Running;
+        if running {
+            *step = Step::GivenUp;
+        }
+        running
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Step> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<C> Queue<C> {
     fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
     }
 }
 
+/// Threads that may be lost in a module.
+const MOST_STUCK: usize = 8;
 /// How long the end waits for a worker that may be inside the module.
 const STUCK: Duration = Duration::from_secs(5);
 
@@ -280,6 +369,28 @@ mod tests {
         drop(release);
         holder.join().unwrap();
         assert!(pool.ask(Priority::Issue, |seen| Ok(seen.is_empty())).unwrap());
+    }
+
+    #[test]
+    fn stuck_worker_is_replaced() {
+        let pool = Pool::start("test", 1, 8, Vec::<u32>::new);
+        let mut releases = Vec::new();
+        for _ in 0..MOST_STUCK {
+            let (release, held) = mpsc::channel::<()>();
+            let (started, wait) = mpsc::channel();
+            let job = move |_: &mut Vec<u32>| {
+                started.send(()).unwrap();
+                let _ = held.recv();
+                Ok(())
+            };
+            let hung = pool.run(Priority::Issue, Duration::from_millis(200), job, |_| ());
+            assert!(matches!(hung, Err(Problem::Hung { .. })), "{hung:?}");
+            wait.recv().unwrap();
+            releases.push(release);
+        }
+        assert_eq!(pool.workers(), 0);
+        let refused = pool.ask(Priority::Issue, |_| Ok(1));
+        assert!(matches!(refused, Err(Problem::Stuck { threads: MOST_STUCK })), "{refused:?}");
     }
 
     #[test]

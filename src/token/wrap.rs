@@ -3,7 +3,7 @@
 
 use aes_kw::{IV_LEN, KeyInit, KwAes256, KwpAes256};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::pki::Cipher;
@@ -11,6 +11,7 @@ use crate::pki::Cipher;
 use super::error::Problem;
 use super::profile::Way;
 use super::session::Open;
+use super::sys::ObjectHandle;
 
 /// An AES-256 key that this process and the token both have. Gone from both when dropped.
 pub(super) struct WrappingKey<'o> {
