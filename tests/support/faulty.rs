@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::softhsm::SoftHsm;
+use super::softhsm::{self, SoftHsm};
 
 /// A module between a program and its token, and the directory where it is told what to do.
 pub struct Faulty {
@@ -450,6 +450,16 @@ impl Call {
     }
 }
 
+/// As [`softhsm::own_process`], over this module, which `story` is given.
+pub fn own_process(name: &str, story: impl FnOnce(&Faulty)) {
+    let prepare = |token: &SoftHsm| {
+        let faulty = Faulty::over(token);
+        let environment = faulty.environment().map(|(name, path)| (name, path.to_owned()));
+        (faulty, environment.to_vec())
+    };
+    softhsm::own_process_with(name, prepare, |_| story(&Faulty::of_environment()));
+}
+
 /// The module, built once for all test binaries. Cargo's own lock keeps others waiting.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
@@ -468,7 +478,8 @@ fn library() -> &'static Path {
     })
 }
 
-const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+/// Where Debian has SoftHSM.
+pub const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 // The file `state`, as tests/faulty/src/shared.rs has it: words of 8 octets.
 const STATE_LEN: usize = 8192 * 8;

@@ -70,9 +70,10 @@ pub unsafe fn refused(context: &Context, template: *mut CK_ATTRIBUTE, count: CK_
     let itself = context.object.get().filter(|_| context.function == "C_SetAttributeValue");
     let copied = context.object.get().filter(|_| context.function == "C_CopyObject");
     let class = match template.iter().find(|attribute| attribute.type_ == CKA_CLASS) {
-        // SAFETY: the caller's value and its length.
         Some(class) => {
-            number(unsafe { std::slice::from_raw_parts(class.pValue.cast(), class.ulValueLen as usize) })
+            // SAFETY: the caller's value and its length.
+            let class = unsafe { std::slice::from_raw_parts(class.pValue.cast(), class.ulValueLen as usize) };
+            number(class)
         }
         None => itself.or(copied).map_or(CKO_PRIVATE_KEY, |object| context.class(object)),
     };

@@ -63,8 +63,10 @@ fn answer(call: &Call, number: u64, forward: impl FnOnce(&Context) -> CK_RV) -> 
             if call.output.is_some() && rv != CKR_BUFFER_TOO_SMALL {
                 let context = state().context(call);
                 if let Ok(context) = context {
-                    forward(&context);
-                    call.wipe();
+                    // Otherwise its length is what there should be room for.
+                    if forward(&context) == CKR_OK {
+                        call.wipe();
+                    }
                 }
             }
             return rv;
@@ -196,31 +198,28 @@ impl Call {
             self.wipe();
             return Some(*rv);
         }
-        let octets = self.answered()?;
-        match lie {
-            Action::Corrupt => *octets.last_mut()? ^= 1,
-            // SAFETY: the length was written by the real module.
-            Action::WrongLength => unsafe { *self.output?.1 = octets.len().saturating_sub(1) as CK_ULONG },
+        self.answered(|octets, len| match lie {
+            Action::Corrupt => octets.iter_mut().last().into_iter().for_each(|octet| *octet ^= 1),
+            Action::WrongLength => *len = len.saturating_sub(1),
             _ => {}
-        }
+        });
         None
     }
 
     /// Nobody shall see an answer that there was not.
     fn wipe(&self) {
-        if let Some(octets) = self.answered() {
-            octets.fill(0);
-        }
+        self.answered(|octets, _| octets.fill(0));
     }
 
-    /// The answer in the caller's buffer.
-    fn answered(&self) -> Option<&mut [u8]> {
-        let (out, len) = self.output?;
+    /// Does something to the answer in the caller's buffer, if there is one.
+    fn answered(&self, change: impl FnOnce(&mut [u8], &mut CK_ULONG)) {
+        let Some((out, len)) = self.output else { return };
         if out.is_null() || len.is_null() {
-            return None;
+            return;
         }
-        // SAFETY: the caller's buffer has at least as many octets as the real module says that it wrote.
-        Some(unsafe { std::slice::from_raw_parts_mut(out, *len as usize) })
+        // SAFETY: the caller's buffer has at least as many octets as the real module says that it wrote, and both
+        // are the module's until the call returns.
+        unsafe { change(std::slice::from_raw_parts_mut(out, *len as usize), &mut *len) };
     }
 
     fn line(&self, number: u64, rv: &str) -> String {
