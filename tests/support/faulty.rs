@@ -455,15 +455,19 @@ pub fn own_process(name: &str, story: impl FnOnce(&Faulty)) {
     let prepare = |token: &SoftHsm| {
         let faulty = Faulty::over(token);
         let environment = faulty.environment().map(|(name, path)| (name, path.to_owned()));
-        (faulty, environment.to_vec())
+        let built = (LIBRARY, faulty.library.clone());
+        (faulty, [&environment[..], &[built]].concat())
     };
     softhsm::own_process_with(name, prepare, |_| story(&Faulty::of_environment()));
 }
 
 /// The module, built once for all test binaries. Cargo's own lock keeps others waiting.
 fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        if let Some(built) = std::env::var_os(LIBRARY) {
+            return built.into();
+        }
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("faulty");
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faulty/Cargo.toml");
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
@@ -480,6 +484,9 @@ fn library() -> &'static Path {
 
 /// Where Debian has SoftHSM.
 pub const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// The environment variable with the module that the parent process has built.
+const LIBRARY: &str = "TOKENCA_TEST_FAULTY";
 
 // The file `state`, as tests/faulty/src/shared.rs has it: words of 8 octets.
 const STATE_LEN: usize = 8192 * 8;
