@@ -70,8 +70,8 @@ impl Faulty {
         faulty
     }
 
-    /// The one that the environment of this process names, for a test in a process of its own. Only one process
-    /// at a time can plan.
+    /// The one that the environment of this process names, for a test in a process of its own. Only one
+    /// process at a time can plan.
     pub fn of_environment() -> Self {
         let path = |name| PathBuf::from(std::env::var_os(name).expect(name));
         let dir = path("FAULTY_DIR");
@@ -342,7 +342,8 @@ impl Rule {
         Self::Trait("poison".to_owned())
     }
 
-    /// Object handles of before a removal mean other objects after it. Must stand when the handles are given out.
+    /// Object handles of before a removal mean other objects after it. Must stand when the handles are given
+    /// out.
     pub fn odd_handles() -> Self {
         Self::Trait("odd-handles".to_owned())
     }
@@ -421,7 +422,8 @@ pub struct Call {
     /// With a `?` at its end where only the length of the answer was asked for.
     pub function: String,
     pub session: Option<u64>,
-    /// As `CKR_OK`, or what has become of the call: `HANG` (another line follows when it ends), `ABORT`, `EXIT`.
+    /// As `CKR_OK`, or what has become of the call: `HANG` (another line follows when it ends), `ABORT`,
+    /// `EXIT`.
     pub rv: String,
     /// The first object that the call was about.
     pub object: Option<u64>,

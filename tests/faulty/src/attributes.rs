@@ -81,8 +81,8 @@ pub unsafe fn refused(context: &Context, template: *mut CK_ATTRIBUTE, count: CK_
     taken.then_some(CKR_ATTRIBUTE_VALUE_INVALID)
 }
 
-/// Objects of a class with this CKA_ID. They are looked for in a session of their own: in the caller's, another
-/// search may be under way.
+/// Objects of a class with this CKA_ID. They are looked for in a session of their own: in the caller's,
+/// another search may be under way.
 fn with_id(context: &Context, class: CK_OBJECT_CLASS, id: &mut CK_ATTRIBUTE) -> Vec<CK_OBJECT_HANDLE> {
     let mut class = class;
     let value = (&raw mut class).cast::<c_void>();

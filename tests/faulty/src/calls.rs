@@ -217,8 +217,8 @@ impl Call {
         if out.is_null() || len.is_null() {
             return;
         }
-        // SAFETY: the caller's buffer has at least as many octets as the real module says that it wrote, and both
-        // are the module's until the call returns.
+        // SAFETY: the caller's buffer has at least as many octets as the real module says that it wrote, and
+        // both are the module's until the call returns.
         unsafe { change(std::slice::from_raw_parts_mut(out, *len as usize), &mut *len) };
     }
 

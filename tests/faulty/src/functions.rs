@@ -17,8 +17,8 @@ type Mechanism = *mut CK_MECHANISM;
 type Template = *mut CK_ATTRIBUTE;
 
 /// Functions by their arguments, and what these are: `slot` and `session` the handle that comes in, `objects`
-/// handles that come in, `gives` those that go out, `templates` of objects with the length, `output` where octets
-/// go with their length, `via` a function that forwards in a way of its own.
+/// handles that come in, `gives` those that go out, `templates` of objects with the length, `output` where
+/// octets go with their length, `via` a function that forwards in a way of its own.
 macro_rules! functions {
     ($($name:ident($($arg:ident: $type:ty),*)
         $(slot $slot:ident)?

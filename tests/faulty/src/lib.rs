@@ -1,5 +1,5 @@
-//! A PKCS#11 module for tests. It forwards every function of v2.40 to the module named by `FAULTY_MODULE`, and
-//! misbehaves as the plan in the directory `FAULTY_DIR` says: see `plan.rs` for what it can be told, and
+//! A PKCS#11 module for tests. It forwards every function of v2.40 to the module named by `FAULTY_MODULE`,
+//! and misbehaves as the plan in the directory `FAULTY_DIR` says: see `plan.rs` for what it can be told, and
 //! `tests/support/faulty.rs` for who tells it. `C_GetInterface` is absent on purpose.
 //!
 //! While no plan stands, a call costs one load from memory more than without this module.

@@ -1,7 +1,7 @@
 //! Numbers that the tests and all processes with this module share: the file `FAULTY_DIR/state`, mapped.
 //!
-//! The tests write it with `pwrite`; pages of a file and its mappings are the same memory, so the next call in
-//! any process sees what was written.
+//! The tests write it with `pwrite`; pages of a file and its mappings are the same memory, so the next call
+//! in any process sees what was written.
 
 use std::ffi::{c_int, c_void};
 use std::fs::OpenOptions;
