@@ -15,8 +15,8 @@ use crate::slots;
 /// The generation at which nothing is to be done but forwarding.
 static PLAIN: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Session handles have the age of the token in these bits, so that none of before is valid by chance. No
-/// module at hand uses them. The first age is 0: handles are the real ones until something happens.
+/// Session handles have the age of the token in these bits, so that none of before is valid by chance. The real
+/// module must leave them zero; SoftHSM counts from 1. At the first age, 0, handles are the real ones.
 const AGE_SHIFT: u32 = 40;
 const AGE_MASK: u64 = 0xffff;
 
