@@ -9,6 +9,7 @@ pub mod certmonger;
 pub mod charon;
 pub mod device;
 pub mod fakeca;
+pub mod faulty;
 pub mod fileservers;
 pub mod formca;
 pub mod http;

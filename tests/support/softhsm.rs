@@ -63,10 +63,21 @@ pub fn plug(dir: &Path) {
 /// process, so each such test has its own. `story` is given the token's directory; the token is
 /// labelled `tokenca`, its PIN is in `pin.txt` there and in the variable [`PIN`].
 pub fn own_process(name: &str, story: impl FnOnce(&Path)) {
+    own_process_with(name, |_| ((), Vec::new()), story);
+}
+
+/// As [`own_process`], with more in its environment. What `prepare` makes with the token lives as long as the
+/// child.
+pub fn own_process_with<T>(
+    name: &str,
+    prepare: impl FnOnce(&SoftHsm) -> (T, Vec<(&'static str, PathBuf)>),
+    story: impl FnOnce(&Path),
+) {
     if let Some(dir) = std::env::var_os(CHILD) {
         return story(Path::new(&dir));
     }
     let token = SoftHsm::new();
+    let (_kept, environment) = prepare(&token);
     let (variable, conf) = token.environment();
     let test = std::env::current_exe().expect("the test's own path");
     let ran = Command::new(test)
@@ -74,6 +85,7 @@ pub fn own_process(name: &str, story: impl FnOnce(&Path)) {
         .env(variable, conf)
         .env(CHILD, token.dir.path())
         .env(PIN, &token.pin)
+        .envs(environment)
         .output()
         .expect("the test runs again");
     let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
