@@ -14,6 +14,7 @@ pub mod formca;
 pub mod http;
 pub mod ios;
 pub mod keys;
+pub mod modules;
 pub mod netns;
 pub mod openssl_pki;
 pub mod opinion;

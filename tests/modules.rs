@@ -1,0 +1,116 @@
+//! Tokens of the PKCS#11 modules that run without hardware, driven by software that is not ours: each makes a key
+//! and signs, and OpenSSL verifies.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use support::modules::{TestModule, own_process, verifier};
+use support::{run, skipped};
+
+#[test]
+fn softhsm2() {
+    own_process("softhsm2", "softhsm2", pkcs11_tool_signs);
+}
+
+#[test]
+fn kryoptic() {
+    own_process("kryoptic", "kryoptic", pkcs11_tool_signs);
+}
+
+#[test]
+fn opencryptoki() {
+    own_process("opencryptoki", "opencryptoki", pkcs11_tool_signs);
+}
+
+#[test]
+fn tpm2_pkcs11() {
+    own_process("tpm2_pkcs11", "tpm2-pkcs11", pkcs11_tool_signs);
+}
+
+#[test]
+fn p11_kit_client() {
+    own_process("p11_kit_client", "p11-kit-client", pkcs11_tool_signs);
+}
+
+/// A key pair is generated on the token and signs; the signature is one over the message and over no other.
+fn pkcs11_tool_signs(module: &TestModule) {
+    let file = |name: &str| module.dir.join(name);
+    // By mechanism RSA-PKCS, which all have; it pads what it is given, DigestInfo and all (RFC 8017, 9.2).
+    let info = [DIGEST_INFO_SHA256, Sha256::digest(MESSAGE).as_slice()].concat();
+    fs::write(file("digest-info"), info).unwrap();
+
+    let tool = || {
+        let mut command = module.pkcs11_tool();
+        command.args(["--login", "--pin", &module.pin, "--id", "01"]);
+        command
+    };
+    run(tool().args(["--keypairgen", "--key-type", "rsa:2048", "--label", "k", "--usage-sign"])).success();
+    run(tool().args(["--read-object", "--type", "pubkey", "--output-file"]).arg(file("public"))).success();
+    let mut sign = tool();
+    sign.args(["--sign", "--mechanism", "RSA-PKCS", "--input-file"]).arg(file("digest-info"));
+    run(sign.arg("--output-file").arg(file("signature"))).success();
+
+    let verify = |message: &[u8]| {
+        fs::write(file("message"), message).unwrap();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["dgst", "-sha256", "-keyform", "DER", "-verify"]).arg(file("public"));
+        run(openssl.arg("-signature").arg(file("signature")).arg(file("message")))
+    };
+    verify(MESSAGE).success().says("Verified OK");
+    verify(b"another").exited(1).says("Verification failure");
+}
+
+/// pkcs11-tool cannot say where NSS finds its token; NSS's own tool can.
+#[test]
+fn nss() {
+    own_process("nss", "nss", |module| {
+        let dir = format!("sql:{}", module.dir.display());
+        let certutil = || {
+            let mut command = module.command("certutil");
+            command.args(["-d", &dir, "-f"]).arg(module.pin_file());
+            command
+        };
+        let (noise, certificate) = (module.dir.join("noise"), module.dir.join("certificate"));
+        fs::write(&noise, [7; 64]).unwrap();
+        let self_signed =
+            ["-S", "-x", "-n", "k", "-s", "CN=k", "-t", ",,", "-k", "rsa", "-g", "2048", "-Z", "SHA256"];
+        run(certutil().args(self_signed).arg("-z").arg(noise)).success();
+        let certificate_of_it = run(certutil().args(["-L", "-n", "k", "-a"])).success().stdout;
+        fs::write(&certificate, certificate_of_it).unwrap();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["verify", "-check_ss_sig", "-CAfile"]).arg(&certificate).arg(&certificate);
+        run(&mut openssl).success().says("OK");
+        run(certutil().arg("-K")).success().says(&module.label);
+    });
+}
+
+/// The other OpenSSL tells a right signature from a wrong one.
+#[test]
+fn the_verifier_can_say_no() {
+    let program = match verifier() {
+        Ok(program) => program,
+        Err(why) => return skipped("the_verifier_can_say_no", &why),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    for name in ["a", "b"] {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=same", "-keyout"]);
+        run(openssl.arg(file("key")).arg("-out").arg(file(name))).success();
+    }
+    let verify = |issuer| run(Command::new(&program).arg("certificate").arg(file("a")).arg(file(issuer)));
+    verify("a").success().says("is right (OpenSSL 3.6");
+    verify("b").exited(1).says("is wrong (OpenSSL 3.6");
+}
+
+const MESSAGE: &[u8] = b"what is signed";
+
+/// What precedes a SHA-256 digest in a DigestInfo, RFC 8017 section 9.2, note 1.
+const DIGEST_INFO_SHA256: &[u8] = &[
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+    0x04, 0x20,
+];
