@@ -1,4 +1,4 @@
-//! Tokens of the PKCS#11 modules that run without hardware, driven by software that is not ours: each makes a key
+//! Tokens of the PKCS#11 modules that run without hardware, used without our own software: each makes a key
 //! and signs, and OpenSSL verifies.
 
 mod support;
@@ -6,9 +6,18 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::dsa::{HedgeType, SignAdditionalContext};
+use cryptoki::object::{Attribute, AttributeType, MlDsaParameterSetType};
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
+use der::pem::{LineEnding, encode_string};
+use der::{Encode, Header, Length, Tag};
 use sha2::{Digest, Sha256};
 
-use support::modules::{TestModule, own_process, verifier};
+use support::modules::kryoptic::verifier;
+use support::modules::{TestModule, own_process};
 use support::{run, skipped};
 
 #[test]
@@ -105,6 +114,56 @@ fn the_verifier_can_say_no() {
     let verify = |issuer| run(Command::new(&program).arg("certificate").arg(file("a")).arg(file(issuer)));
     verify("a").success().says("is right (OpenSSL 3.6");
     verify("b").exited(1).says("is wrong (OpenSSL 3.6");
+}
+
+/// Kryoptic's ML-DSA keys and signatures make certificates (RFC 9881) that the other OpenSSL accepts.
+#[test]
+fn ml_dsa() {
+    own_process("ml_dsa", "kryoptic", |module| {
+        let pkcs11 = Pkcs11::new(&module.library).unwrap();
+        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+        let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+        let session = pkcs11.open_rw_session(slot).unwrap();
+        session.login(UserType::User, Some(&AuthPin::new(module.pin.as_str().into()))).unwrap();
+        let set = Attribute::ParameterSet(MlDsaParameterSetType::ML_DSA_65.into());
+        let (public, private) = session
+            .generate_key_pair(
+                &Mechanism::MlDsaKeyPairGen,
+                &[Attribute::Token(true), Attribute::Verify(true), set],
+                &[Attribute::Token(true), Attribute::Sign(true), Attribute::Sensitive(true)],
+            )
+            .unwrap();
+        let info = session.get_attributes(public, &[AttributeType::PublicKeyInfo]).unwrap();
+        let [Attribute::PublicKeyInfo(info)] = info.as_slice() else { panic!("{info:?}") };
+
+        // id-ml-dsa-65, without parameters.
+        let algorithm = tlv(Tag::Sequence, &[b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12"]);
+        let time = tlv(Tag::UtcTime, &[b"261128000000Z"]);
+        let name = tlv(Tag::Sequence, &[]);
+        let validity = tlv(Tag::Sequence, &[&time, &time]);
+        let version = b"\xa0\x03\x02\x01\x02";
+        let tbs = tlv(Tag::Sequence, &[version, b"\x02\x01\x01", &algorithm, &name, &validity, &name, info]);
+        let mechanism = Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None));
+        let mut signature = session.sign(&mechanism, private, &tbs).unwrap();
+        let program = verifier().unwrap();
+        let file = module.dir.join("certificate");
+        let verify = |signature: &[u8]| {
+            let certificate =
+                tlv(Tag::Sequence, &[&tbs, &algorithm, &tlv(Tag::BitString, &[b"\0", signature])]);
+            fs::write(&file, encode_string("CERTIFICATE", LineEnding::LF, &certificate).unwrap()).unwrap();
+            run(Command::new(&program).arg("certificate").args([&file, &file]))
+        };
+        verify(&signature).success();
+        signature[100] ^= 1;
+        verify(&signature).exited(1);
+    });
+}
+
+/// A value of DER.
+fn tlv(tag: Tag, parts: &[&[u8]]) -> Vec<u8> {
+    let value = parts.concat();
+    let header = Header::new(tag, Length::try_from(value.len()).unwrap());
+    [header.to_der().unwrap(), value].concat()
 }
 
 const MESSAGE: &[u8] = b"what is signed";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::super::run;
-use super::{TestModule, step};
+use super::TestModule;
 
 pub fn start(mut module: TestModule) -> Result<TestModule, String> {
     module.library = built()?;
@@ -16,14 +16,7 @@ pub fn start(mut module: TestModule) -> Result<TestModule, String> {
     fs::write(&conf, text).expect("a configuration");
     module.variable("KRYOPTIC_CONF", conf);
 
-    let so_pin = module.so_pin.clone().unwrap_or_default();
-    let tool = || {
-        let mut command = module.command("pkcs11-tool");
-        command.arg("--module").arg(&module.library).args(["--slot", "1", "--so-pin", &so_pin]);
-        command
-    };
-    step(tool().args(["--init-token", "--label", &module.label]));
-    step(tool().args(["--login", "--login-type", "so", "--init-pin", "--pin", &module.pin]));
+    module.initialise("1");
     Ok(module)
 }
 

@@ -4,7 +4,7 @@
 //! namespaces. A server under test is started by [`TestModule::command`]; a test that uses a token in its own
 //! process runs itself again in a child with [`own_process`].
 
-mod kryoptic;
+pub mod kryoptic;
 mod nss;
 mod opencryptoki;
 mod p11kit;
@@ -13,8 +13,8 @@ mod softhsm;
 mod tpm2;
 
 use std::env;
-use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,6 @@ use tempfile::TempDir;
 use service::Service;
 
 use super::{Ran, run, skipped};
-
-pub use kryoptic::verifier;
 
 /// The names of the modules.
 pub const NAMES: [&str; 6] = ["softhsm2", "kryoptic", "nss", "opencryptoki", "tpm2-pkcs11", "p11-kit-client"];
@@ -83,7 +81,7 @@ impl TestModule {
     }
 
     /// A program that sees the token.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match self.within {
             None => Command::new(program),
             Some(process) => {
@@ -161,6 +159,18 @@ impl TestModule {
         }
     }
 
+    /// Initialises the token in this slot.
+    fn initialise(&self, slot: &str) {
+        let so_pin = self.so_pin.as_deref().unwrap_or_default();
+        let tool = || {
+            let mut command = self.command("pkcs11-tool");
+            command.arg("--module").arg(&self.library).args(["--slot", slot, "--so-pin", so_pin]);
+            command
+        };
+        step(tool().args(["--init-token", "--label", &self.label]));
+        step(tool().args(["--login", "--login-type", "so", "--init-pin", "--pin", &self.pin]));
+    }
+
     /// Adds a variable that every process with the token needs.
     fn variable(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.push((name.to_owned(), value.into()));
@@ -174,7 +184,7 @@ impl TestModule {
 /// so each such test has its own. What it starts sees the token as well.
 pub fn own_process(test: &str, module: &str, story: impl FnOnce(&TestModule)) {
     if let Some(file) = env::var_os(CHILD) {
-        let text = std::fs::read_to_string(file).expect("the module's description");
+        let text = fs::read_to_string(file).expect("the module's description");
         let seen = serde_json::from_str(&text).expect("as it was written");
         return story(&TestModule { name: known(module), ..seen });
     }
