@@ -105,15 +105,29 @@ fn the_verifier_can_say_no() {
         Err(why) => return skipped("the_verifier_can_say_no", &why),
     };
     let dir = tempfile::tempdir().unwrap();
-    let file = |name: &str| dir.path().join(name);
+    let openssl = |line: &str| {
+        run(Command::new("openssl").args(line.split(' ')).current_dir(&dir)).success();
+    };
+    let verify = |line: &str| run(Command::new(&program).args(line.split(' ')).current_dir(&dir));
+    fs::write(dir.path().join("content"), MESSAGE).unwrap();
+    fs::write(dir.path().join("other"), b"another").unwrap();
     for name in ["a", "b"] {
-        let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=same", "-keyout"]);
-        run(openssl.arg(file("key")).arg("-out").arg(file(name))).success();
+        openssl(&format!("req -x509 -newkey rsa:2048 -nodes -subj /CN=same -keyout {name}.key -out {name}"));
     }
-    let verify = |issuer| run(Command::new(&program).arg("certificate").arg(file("a")).arg(file(issuer)));
-    verify("a").success().says("is right (OpenSSL 3.6");
-    verify("b").exited(1).says("is wrong (OpenSSL 3.6");
+    openssl("req -new -key a.key -subj /CN=r -out request");
+    openssl("dgst -sha256 -sign a.key -out signature content");
+    openssl("cms -sign -binary -signer a -inkey a.key -in content -outform DER -out message");
+
+    verify("certificate a a").success().says("is right (OpenSSL 3.6");
+    verify("certificate a b").exited(1).says("is wrong (OpenSSL 3.6");
+    verify("request request").success();
+    verify("signature a content signature").success();
+    verify("signature b content signature").exited(1);
+    verify("signature a other signature").exited(1);
+    verify("cms message a content").success();
+    verify("cms message b content").exited(1);
+    verify("cms message a other").exited(1);
+    verify("certificate a missing").exited(1).says("missing");
 }
 
 /// Kryoptic's ML-DSA keys and signatures make certificates (RFC 9881) that the other OpenSSL accepts.
