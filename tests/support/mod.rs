@@ -15,6 +15,7 @@ pub mod formca;
 pub mod http;
 pub mod ios;
 pub mod keys;
+pub mod modules;
 pub mod netns;
 pub mod openssl_pki;
 pub mod opinion;
