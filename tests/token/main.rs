@@ -568,6 +568,9 @@ fn config(_dir: &Path) -> TokenConfig {
         selector: Selector::label(label()),
         pin: PinSource::Given(pin().into()),
         sessions: None,
+        parameters: None,
+        apart: None,
+        so_pin: None,
         lockout: None,
     }
 }
