@@ -50,7 +50,8 @@ impl<T: Client> Card<T> {
 
     fn run(&mut self, instruction: u8, p1: u8, p2: u8, mut data: Vec<u8>) -> Result<Vec<u8>, Status> {
         if (instruction, p1) == (Instruction::Select.into(), 4) {
-            self.selected = data.len() >= PROVIDER && (data.starts_with(&PIV_AID) || PIV_AID.starts_with(&data));
+            self.selected =
+                data.len() >= PROVIDER && (data.starts_with(&PIV_AID) || PIV_AID.starts_with(&data));
             if !self.selected {
                 return Err(Status::NotFound);
             }

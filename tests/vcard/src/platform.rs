@@ -200,15 +200,29 @@ impl ExtensionDispatch for Dispatch {
             (Part::Auth, Extension::Auth) => {
                 auth.extension_request_serialized(core, &mut own.auth, request, resources)
             }
-            (Part::Staging, Extension::Chunked) => ExtensionImpl::<ChunkedExtension>::extension_request_serialized(
-                staging, core, &mut own.staging, request, resources,
-            ),
+            (Part::Staging, Extension::Chunked) => {
+                ExtensionImpl::<ChunkedExtension>::extension_request_serialized(
+                    staging,
+                    core,
+                    &mut own.staging,
+                    request,
+                    resources,
+                )
+            }
             (Part::Staging, Extension::Hpke) => ExtensionImpl::<HpkeExtension>::extension_request_serialized(
-                staging, core, &mut own.staging, request, resources,
+                staging,
+                core,
+                &mut own.staging,
+                request,
+                resources,
             ),
             (Part::Staging, Extension::WrapKeyToFile) => {
                 ExtensionImpl::<WrapKeyToFileExtension>::extension_request_serialized(
-                    staging, core, &mut own.staging, request, resources,
+                    staging,
+                    core,
+                    &mut own.staging,
+                    request,
+                    resources,
                 )
             }
             _ => Err(Error::RequestNotAvailable),
