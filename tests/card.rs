@@ -1,5 +1,4 @@
-//! A PIV card without USB does with Yubico's and OpenSC's software what their documentation says, and loses what
-//! a card loses when it is pulled. What is learnt here stands in `pkcs11-profiles`.
+//! What Yubico's and OpenSC's modules do with a PIV card without USB: keys, PINs, and the loss of the card.
 
 mod support;
 

@@ -139,8 +139,8 @@ pub fn opensc() -> PathBuf {
     library("opensc-pkcs11.so")
 }
 
-/// Runs `#[test] fn name` again in a child process that sees a new card, and `story` there, which has a hand at
-/// the card. `prepare` sees the card first. Where there can be no card the test is [`skipped`].
+/// Runs `#[test] fn name` again in a child process that sees a new card, and `story` there, which has a hand
+/// at the card. `prepare` sees the card first. Where there can be no card the test is [`skipped`].
 ///
 /// The environment of a process that has threads cannot be changed, and a module is initialised once per
 /// process, so each test that loads a module has a process of its own.
@@ -259,8 +259,12 @@ CHANNELID 0x8C7B
 const PORT: &str = "35963";
 
 const PROGRAMS: &str = "PATH=$PATH:/usr/sbin:/sbin
-for program in pcscd unshare nsenter ip opensc-tool /usr/lib/pcsc/drivers/serial/libifdvpcd.so; do
-    command -v $program >/dev/null || [ -e $program ] || { echo \"$program is not installed; see scripts/install-deps\"; exit 1; }
+reader=/usr/lib/pcsc/drivers/serial/libifdvpcd.so
+for program in pcscd unshare nsenter ip opensc-tool $reader; do
+    command -v $program >/dev/null || [ -e $program ] || {
+        echo \"$program is not installed; see scripts/install-deps\"
+        exit 1
+    }
 done";
 const BUILD: &str = concat!("'", env!("CARGO_MANIFEST_DIR"), "/scripts/build-vcard'");
 

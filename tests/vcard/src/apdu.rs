@@ -1,5 +1,5 @@
-//! Commands and responses as they travel, ISO/IEC 7816-4: chained commands, responses in parts, and the answer
-//! to what the applet does not take.
+//! Commands and responses as they travel, ISO/IEC 7816-4: chained commands, responses in parts, and the
+//! answer to what the applet does not take.
 
 use heapless::Vec as Buffer;
 use iso7816::command::CommandView;

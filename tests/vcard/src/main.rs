@@ -1,5 +1,5 @@
-//! A PIV card in a process, for tests: `vcard PORT DIR` connects to the reader that vsmartcard's vpcd has on this
-//! port of this host, and is its card until the connection ends. What the card remembers is in `DIR`.
+//! A PIV card in a process, for tests: `vcard PORT DIR` connects to the reader that vsmartcard's vpcd has on
+//! this port of this host, and is its card until the connection ends. What the card remembers is in `DIR`.
 //!
 //! The applet is Nitrokey's, [`piv_authenticator`], on the storage and cryptography of [`trussed`]; it speaks
 //! Yubico's extensions too. See `apdu` for what a card does below an applet.
