@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "of interest to these tests only")]
 
 pub mod ca;
+pub mod card;
 pub mod certmonger;
 pub mod charon;
 pub mod device;
