@@ -87,6 +87,9 @@ fn key_pair(link: &Link, open: &Open, wanted: &Wanted) -> Result<(ObjectHandle, 
     let mechanism = match wanted.kind {
         KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
         KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
+        kind @ KeyKind::MlDsa(_) => {
+            return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
+        }
     };
     let (public, private) = (templates.of(Side::Public), templates.of(Side::Private));
     Ok(open.session.generate_key_pair(&mechanism, &public, &private)?)

@@ -69,7 +69,7 @@ impl TokenKey {
     pub fn self_test(&self) -> Result<(), TokenError> {
         let hash = match self.info.kind {
             KeyKind::Ec(curve) => curve.hash(),
-            KeyKind::Rsa { .. } => Hash::Sha256,
+            KeyKind::Rsa { .. } | KeyKind::MlDsa(_) => Hash::Sha256,
         };
         self.test(SignatureAlgorithm::for_key(self.info.kind, hash))
     }
@@ -88,7 +88,10 @@ impl TokenKey {
     }
 
     fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
-        let hash = algorithm.hash();
+        let Some(hash) = algorithm.hash() else {
+            let what = format!("{} signatures", self.info.kind);
+            return Err(self.token.error(Problem::NotOffered { what }));
+        };
         let plan = self.token.capabilities().signing(self.info.kind, algorithm).ok_or_else(|| {
             let what = format!("{} signatures with {}", self.info.kind, hash.name());
             self.token.error(Problem::NotOffered { what })
@@ -264,6 +267,8 @@ fn encode(signature: Vec<u8>, kind: KeyKind, form: EcdsaForm) -> Result<Vec<u8>,
     match kind {
         KeyKind::Rsa { bits } if length == bits.div_ceil(8) => Ok(signature),
         KeyKind::Rsa { .. } => Err(wrong("RSA signature of this key")),
+        KeyKind::MlDsa(set) if length == set.signature_size() => Ok(signature),
+        KeyKind::MlDsa(_) => Err(wrong("ML-DSA signature of this key")),
         KeyKind::Ec(curve) => {
             ecdsa_der(curve, &signature, form).ok_or_else(|| wrong("ECDSA signature on this curve"))
         }

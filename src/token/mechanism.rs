@@ -64,6 +64,7 @@ impl Capabilities {
         self.offers(match kind {
             KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
             KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
+            KeyKind::MlDsa(_) => return false,
         })
     }
 

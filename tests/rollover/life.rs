@@ -177,7 +177,7 @@ fn the_next_ca_is_made_as_is_configured_then(dir: &Path) {
     let (current, next) = (lab.ca(), lab.next());
     assert_eq!(next.public_key().kind(), tokenca::pki::KeyKind::Rsa { bits: 3072 });
     assert_eq!(next.not_after(), current.not_after().plus(DAY * 500));
-    assert_eq!(next.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Sha384));
+    assert_eq!(next.signature_algorithm().and_then(|algorithm| algorithm.hash()), Some(Hash::Sha384));
 }
 
 /// A key may go when nothing is left for it to sign, and not before.

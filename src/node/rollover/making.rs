@@ -111,13 +111,8 @@ impl Making<'_> {
         Ok(key)
     }
 
-    /// As the trustpoint says now, else as the key is that acts; but no weak one once more.
     fn kind(&self) -> KeyKind {
-        match (&self.trustpoint.key, self.ca.key().public_key().kind()) {
-            (Some(KeyPair::Rsa { bits: Some(bits), .. }), _) => KeyKind::Rsa { bits: *bits as usize },
-            (_, KeyKind::Rsa { bits }) => KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) },
-            (_, kind) => kind,
-        }
+        kind_of_next(self.trustpoint.key.as_ref(), self.ca.key().public_key().kind())
     }
 
     /// Whether the key that acts may leave its token: so may the next one then.
@@ -142,6 +137,21 @@ impl Making<'_> {
         let key: &dyn SigningKey = key;
         let begun = plan.serial();
         Ok(self.ca.make_next(key, scep, begun.as_ref(), &note, &Meter::new(), self.now)?.der)
+    }
+}
+
+/// As the trustpoint says now, else as the key is that acts; but no weak one once more.
+fn kind_of_next(named: Option<&KeyPair>, acting: KeyKind) -> KeyKind {
+    match (named, acting) {
+        (Some(key @ KeyPair::Rsa { bits: Some(_), .. }), _) => key.kind(),
+        (Some(KeyPair::Rsa { .. }) | None, KeyKind::Rsa { bits }) => {
+            KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) }
+        }
+        // The curve or the set is that of a key made beforehand.
+        (Some(KeyPair::Ec { .. }), KeyKind::Ec(_)) => acting,
+        (Some(KeyPair::MlDsa { .. }), KeyKind::MlDsa(_)) => acting,
+        (Some(key), _) => key.kind(),
+        (None, _) => acting,
     }
 }
 
