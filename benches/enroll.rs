@@ -225,15 +225,11 @@ impl Raw {
             .stdout(Stdio::null())
             .status();
         assert!(made.expect("softhsm2-util runs").success());
+        // The same PIN in both tokens.
+        let pin = PinSource::File(dir.join("pin.txt"));
         let token = Token::open(&TokenConfig {
-            name: "raw".into(),
             profile: Some("softhsm2".into()),
-            module: None,
-            selector: Selector::label("raw"),
-            // The same in both tokens.
-            pin: PinSource::File(dir.join("pin.txt")),
-            sessions: None,
-            lockout: None,
+            ..TokenConfig::new("raw", Selector::label("raw"), pin)
         });
         let kind = KeyKind::Rsa { bits: 2048 };
         let key =

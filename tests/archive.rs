@@ -98,7 +98,7 @@ fn keys_in_every_form() {
 
         let read_old = match kind {
             KeyKind::Rsa { .. } => PrivateKey::from_pkcs1_der,
-            KeyKind::Ec(_) => PrivateKey::from_sec1_der,
+            _ => PrivateKey::from_sec1_der,
         };
         let again = read_old(&desk.read("key.old")).unwrap();
         assert_eq!(*again.to_pkcs8_der(), desk.read("key.p8"), "{how}");

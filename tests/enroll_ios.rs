@@ -20,7 +20,7 @@ fn enrols_once_it_is_allowed() {
     assert_eq!(certificate.subject_raw(), router.subject.as_der());
     certificate.verify_signed_by(CaCerts::of(&ca).ca.public_key()).expect("the CA has signed it");
     // What is issued is not what was allowed: the certificate is signed with SHA-256.
-    assert_eq!(certificate.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Sha256));
+    assert_eq!(certificate.signature_algorithm().and_then(|algorithm| algorithm.hash()), Some(Hash::Sha256));
 }
 
 #[test]

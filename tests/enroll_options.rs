@@ -27,7 +27,7 @@ fn the_answer_has_the_algorithms_of_the_request() {
             let reply = device.enrol(&ca, None);
             assert_eq!((reply.reply.digest(), reply.reply.cipher()), (digest, Some(cipher)));
             let certificate = reply.certificate();
-            let signed_with = certificate.signature_algorithm().map(|algorithm| algorithm.hash());
+            let signed_with = certificate.signature_algorithm().and_then(|algorithm| algorithm.hash());
             assert_eq!(signed_with, Some(Hash::Sha256), "certificates are signed as the server is told");
         }
     }

@@ -331,6 +331,12 @@ fn a_trustpoint_says_what_the_certificate_is() {
     assert!(said.contains("Serial Number: 2 (0x2)"), "{said}");
     scene.handshake(&["-tls1_3"]);
 
+    // There is no TLS with a key of this kind.
+    scene.ca.configure("crypto pki trustpoint local\n mldsakeypair web3\n");
+    until("the kind of key is refused", || {
+        scene.status()["error"].as_str()?.contains("with RSA and EC keys only").then_some(())
+    });
+
     // Without it there is that of IOS, and a new one when that is taken back.
     scene.ca.configure("no crypto pki trustpoint local\n");
     scene.fetch_certificate();

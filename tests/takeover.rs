@@ -399,7 +399,7 @@ fn old_devices(ca: &Ca, old: &IosCa) {
         "crypto pki server {label}\n crypto legacy md5\n crypto legacy des\n crypto legacy rsa-1024\n hash md5\n"
     ));
     let certificate = device.enrol(ca, None).certificate();
-    assert_eq!(certificate.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Md5));
+    assert_eq!(certificate.signature_algorithm().and_then(|algorithm| algorithm.hash()), Some(Hash::Md5));
 
     // Renewal with the certificate that the router issued, and without the operator.
     ca.configure(&format!("crypto pki server {label}\n no grant auto\n"));

@@ -229,7 +229,7 @@ fn csr_facts(csr: Csr, by_signer: bool) -> CsrFacts {
     CsrFacts {
         subject: Name::from_der(csr.subject_raw()).to_string(),
         by_signer,
-        digest: csr.signature_algorithm().unwrap().hash().name().to_owned(),
+        digest: csr.signature_algorithm().unwrap().hash().unwrap().name().to_owned(),
         challenge: csr.challenge().map(|c| c.expose_secret().to_owned()),
         extensions: csr.extensions().iter().map(|extension| extension.oid.to_string()).collect(),
     }

@@ -56,11 +56,10 @@ impl Ca {
 
     /// Whether the authority of `record` signed `certificate`, with a digest that counts.
     fn signed(&self, certificate: &Certificate, record: &Record) -> Result<bool, CaError> {
-        let strong = match certificate.signature_algorithm().map(|algorithm| algorithm.hash()) {
+        let strong = certificate.signature_algorithm().is_some_and(|algorithm| match algorithm.hash() {
             Some(Hash::Md5 | Hash::Sha1) => self.settings.rules.md5,
-            Some(Hash::Sha256 | Hash::Sha384 | Hash::Sha512) => true,
-            None => false,
-        };
+            Some(Hash::Sha256 | Hash::Sha384 | Hash::Sha512) | None => true,
+        });
         let authorities = self.store.authorities(&self.label)?;
         let Some(issuer) = authorities.iter().find(|a| Some(a.id) == record.authority) else {
             return Ok(false);

@@ -444,7 +444,11 @@ pub(super) const BLANK: &str = "a blank line or \"quit\"";
 pub(super) const QUIT: &str = "\"quit\"";
 
 fn is_kind(kind: KeyKind, call: &Call<'_>) -> bool {
-    matches!(kind, KeyKind::Rsa { .. }) == call.args.has("rsa")
+    match kind {
+        KeyKind::Rsa { .. } => call.args.has("rsa"),
+        KeyKind::Ec(_) => call.args.has("ec"),
+        KeyKind::MlDsa(_) => false,
+    }
 }
 
 #[derive(Default, Serialize)]

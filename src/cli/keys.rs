@@ -8,7 +8,7 @@ use super::command::groups;
 use super::{Call, Command, CommandError, Output, Run};
 use crate::config::{check_label, device};
 use crate::node::{CertificatePlace, KeyReport, Node, Usage};
-use crate::pki::{Curve, KeyKind, hex};
+use crate::pki::{Curve, KeyKind, MlDsaSet, hex};
 
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -49,20 +49,40 @@ pub const COMMANDS: &[Command] = &[
         run: Run::OnNode(generate_ec),
     },
     Command {
-        words: "crypto key zeroize {rsa | ec} [<label>]",
+        words: "crypto key generate mldsa {44 | 65 | 87} [label <label>] [on <device>]",
+        about: "Generates an ML-DSA key pair (FIPS 204) on a token, for signatures that quantum computers do not \
+                forge; never exportable, and with the name of this host by default",
+        help: &[
+            ("generate", "Generate a key pair on a token"),
+            ("mldsa", "ML-DSA"),
+            ("44", "ML-DSA-44"),
+            ("65", "ML-DSA-65"),
+            ("87", "ML-DSA-87"),
+            ("label", "Name of the key"),
+        ],
+        run: Run::OnNode(generate_mldsa),
+    },
+    Command {
+        words: "crypto key zeroize {rsa | ec | mldsa} [<label>]",
         about: "Deletes a key pair on its token, or all of a kind, and the certificates of trustpoints that \
                 lose their key, after a question; not while a certificate server or HTTPS needs it",
-        help: &[("zeroize", "Delete key pairs"), ("rsa", "RSA"), ("ec", "Elliptic curve")],
+        help: &[
+            ("zeroize", "Delete key pairs"),
+            ("rsa", "RSA"),
+            ("ec", "Elliptic curve"),
+            ("mldsa", "ML-DSA"),
+        ],
         run: Run::OnNode(zeroize),
     },
     Command {
-        words: "show crypto key mypubkey {rsa | ec | all} [<label>]",
+        words: "show crypto key mypubkey {rsa | ec | mldsa | all} [<label>]",
         about: "Shows the public keys of the key pairs on the tokens",
         help: &[
             ("mypubkey", "Public keys of our key pairs"),
             ("rsa", "RSA"),
             ("ec", "Elliptic curve"),
-            ("all", "Both"),
+            ("mldsa", "ML-DSA"),
+            ("all", "All of them"),
         ],
         run: Run::OnNode(|node, call| {
             let keys = wanted(node, call)?;
@@ -129,8 +149,30 @@ fn generate_ec(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError>
     Ok(Output::of(Generated::One(Box::new(key))))
 }
 
+fn generate_mldsa(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
+    let set = match () {
+        () if call.args.has("44") => MlDsaSet::MlDsa44,
+        () if call.args.has("87") => MlDsaSet::MlDsa87,
+        () => MlDsaSet::MlDsa65,
+    };
+    let kind = KeyKind::MlDsa(set);
+    let label = key_label(node, call)?;
+    let token = token(call)?;
+    call.say(&format!(
+        "The name for the keys will be: {label}\n\
+         % Generating {kind} keys, keys will be {}...\n",
+        whereabouts(false)
+    ))?;
+    let key = node.generate_key(token.as_deref(), &label, kind, Usage::General, false)?;
+    Ok(Output::of(Generated::One(Box::new(key))))
+}
+
 fn zeroize(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
-    let kind = if call.args.has("rsa") { "RSA" } else { "EC" };
+    let kind = match () {
+        () if call.args.has("rsa") => "RSA",
+        () if call.args.has("mldsa") => "ML-DSA",
+        () => "EC",
+    };
     let keys = wanted(node, call)?;
     let mut question = match (call.args.get("label"), keys.is_empty()) {
         (Some(label), true) => {
@@ -193,8 +235,9 @@ fn token(call: &Call<'_>) -> Result<Option<String>, CommandError> {
 fn wanted(node: &Node, call: &Call<'_>) -> Result<Vec<KeyReport>, CommandError> {
     let mut keys = node.keys()?;
     keys.retain(|key| match key.kind {
-        KeyKind::Rsa { .. } => !call.args.has("ec"),
-        KeyKind::Ec(_) => !call.args.has("rsa"),
+        KeyKind::Rsa { .. } => !call.args.has("ec") && !call.args.has("mldsa"),
+        KeyKind::Ec(_) => !call.args.has("rsa") && !call.args.has("mldsa"),
+        KeyKind::MlDsa(_) => !call.args.has("rsa") && !call.args.has("ec"),
     });
     if let Some(label) = call.args.get("label") {
         keys.retain(|key| key.is_named(label));

@@ -133,6 +133,8 @@ impl TokenKey {
                 &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]
             }
             KeyKind::Rsa { .. } => &[SignatureScheme::RSA_PKCS1_SHA256],
+            // Such a key is refused where it is chosen.
+            KeyKind::MlDsa(_) => &[],
         }
     }
 
@@ -150,7 +152,7 @@ impl TokenKey {
             (KeyKind::Rsa { .. }, SignatureScheme::RSA_PSS_SHA256) => {
                 self.key.sign_pss(Hash::Sha256, message)
             }
-            (KeyKind::Rsa { .. }, _) => self.key.sign(Hash::Sha256, message),
+            (KeyKind::Rsa { .. } | KeyKind::MlDsa(_), _) => self.key.sign(Hash::Sha256, message),
         }
     }
 }
@@ -169,6 +171,8 @@ impl SigningKey for TokenKey {
         match self.kind() {
             KeyKind::Ec(_) => SignatureAlgorithm::ECDSA,
             KeyKind::Rsa { .. } => SignatureAlgorithm::RSA,
+            // TLS 1.2 has no number for it.
+            KeyKind::MlDsa(_) => SignatureAlgorithm::Anonymous,
         }
     }
 }

@@ -403,6 +403,7 @@ fn exists(token: &Token, label: &str, kind: KeyKind) -> NodeError {
     let command = match kind {
         KeyKind::Rsa { .. } => "rsa",
         KeyKind::Ec(_) => "ec",
+        KeyKind::MlDsa(_) => "mldsa",
     };
     NodeError::Refused(format!(
         "the key \"{label}\" exists already on {}:; choose another name, or delete it first (\"crypto key zeroize \
@@ -420,7 +421,8 @@ fn weaknesses(ca: &Certificate) -> Vec<String> {
     {
         weak.push(format!("% Warning: the key of {name} has {bits} bits only"));
     }
-    if let Some(hash @ (Hash::Md5 | Hash::Sha1)) = ca.signature_algorithm().map(|algorithm| algorithm.hash())
+    if let Some(hash @ (Hash::Md5 | Hash::Sha1)) =
+        ca.signature_algorithm().and_then(|algorithm| algorithm.hash())
     {
         weak.push(format!("% Warning: the certificate of {name} is signed with {}", hash.name()));
     }

@@ -130,6 +130,7 @@ impl Node {
         let algorithm = match key.info().kind {
             KeyKind::Rsa { .. } => "RSA",
             KeyKind::Ec(_) => "EC",
+            KeyKind::MlDsa(_) => "ML-DSA",
         };
         let exported = key.token().export(label).map_err(|error| match error.problem() {
             Problem::NotExportable { .. } | Problem::NotOffered { .. } => {

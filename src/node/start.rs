@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use crate::ca::{Ca, Founding, Gate, Issuer, Meter, Settings};
-use crate::config::{Grant, KeyPair, SerialNumber, ServerMode, ServerSection, TrustpointSection};
-use crate::pki::{Certificate, Curve, KeyKind, Name, Time, chain};
+use crate::config::{Grant, SerialNumber, ServerMode, ServerSection, TrustpointSection};
+use crate::pki::{Certificate, KeyKind, Name, Time, chain};
 use crate::policy::{self, Rules};
 use crate::ra::{Elsewhere, Fetches, Forwarder, Keys, Manner, Ra, Responder};
 use crate::store::{Authority, Phase, Reuse, Role, SerialRule, Store};
@@ -200,10 +200,7 @@ impl Start<'_> {
     ) -> Result<(Authority, Token, TokenKey), NodeError> {
         let token = self.around.tokens.get(self.trustpoint.on.as_deref())?;
         let (label, kind) = match &self.trustpoint.key {
-            Some(KeyPair::Rsa { label, bits, .. }) => {
-                (label.as_str(), KeyKind::Rsa { bits: bits.map_or(DEFAULT_RSA_BITS, |bits| bits as usize) })
-            }
-            Some(KeyPair::Ec { label }) => (label.as_str(), KeyKind::Ec(Curve::P256)),
+            Some(key) => (key.label(), key.kind()),
             None => (self.label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }),
         };
         let key = match token.find(label)? {

@@ -7,6 +7,7 @@ use digest::Digest;
 use spki::AlgorithmIdentifierOwned;
 
 use super::key::KeyKind;
+use super::ml_dsa::MlDsaSet;
 
 /// A message digest. `Md5` and `Sha1` are read from old clients; what is allowed where is a decision
 /// of the layers above.
@@ -104,7 +105,7 @@ impl Hash {
     }
 }
 
-/// A signature algorithm, digest included.
+/// A signature algorithm, digest included where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 (RFC 8017, 8.2).
@@ -113,30 +114,35 @@ pub enum SignatureAlgorithm {
     RsaPss(Hash),
     /// ECDSA, signature as `ECDSA-Sig-Value` (RFC 3279, 2.2.3).
     Ecdsa(Hash),
+    /// Pure ML-DSA with an empty context (RFC 9881, 3).
+    MlDsa(MlDsaSet),
 }
 
 impl SignatureAlgorithm {
-    /// What a key of this kind signs with when the digest is `hash`.
+    /// What a key of this kind signs with when the digest, where it takes one, is `hash`.
     pub const fn for_key(kind: KeyKind, hash: Hash) -> Self {
         match kind {
             KeyKind::Rsa { .. } => Self::RsaPkcs1(hash),
             KeyKind::Ec(_) => Self::Ecdsa(hash),
+            KeyKind::MlDsa(set) => Self::MlDsa(set),
         }
     }
 
-    /// The digest.
-    pub const fn hash(self) -> Hash {
+    /// The digest that is signed; `None` where it is the message itself.
+    pub const fn hash(self) -> Option<Hash> {
         match self {
-            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => hash,
+            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => Some(hash),
+            Self::MlDsa(_) => None,
         }
     }
 
     /// The identifier as certificates and CRLs carry it: NULL parameters for RSA (RFC 4055, 5), none
-    /// for ECDSA (RFC 5758, 3.2). `None` for what we never write.
+    /// for ECDSA (RFC 5758, 3.2) and ML-DSA (RFC 9881, 2). `None` for what we never write.
     pub fn identifier(self) -> Option<AlgorithmIdentifierOwned> {
         let (oid, parameters) = match self {
             Self::RsaPkcs1(hash) => (rsa_oid(hash), Some(Any::from(AnyRef::from(Null)))),
             Self::Ecdsa(hash) => (ecdsa_oid(hash)?, None),
+            Self::MlDsa(set) => (set.oid(), None),
             Self::RsaPss(_) => return None,
         };
         Some(AlgorithmIdentifierOwned { oid, parameters })
@@ -155,6 +161,9 @@ impl SignatureAlgorithm {
         // Some CMS writers put id-ecPublicKey where the signature algorithm belongs.
         if id.oid == rfc5912::ID_EC_PUBLIC_KEY {
             return beside.map(Self::Ecdsa);
+        }
+        if let Some(set) = MlDsaSet::from_oid(&id.oid) {
+            return id.parameters.is_none().then_some(Self::MlDsa(set));
         }
         Hash::ALL.into_iter().find_map(|hash| match hash {
             _ if rsa_oid(hash) == id.oid => Some(Self::RsaPkcs1(hash)),

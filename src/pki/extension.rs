@@ -56,10 +56,12 @@ impl Purpose {
                         U::DigitalSignature | U::NonRepudiation | U::KeyEncipherment | U::DataEncipherment
                     }
                     KeyKind::Ec(_) => U::DigitalSignature | U::NonRepudiation | U::KeyAgreement,
+                    // RFC 9881, 5.
+                    KeyKind::MlDsa(_) => U::DigitalSignature | U::NonRepudiation,
                 };
                 let usual = match key {
                     KeyKind::Rsa { .. } => U::DigitalSignature | U::KeyEncipherment,
-                    KeyKind::Ec(_) => U::DigitalSignature.into(),
+                    KeyKind::Ec(_) | KeyKind::MlDsa(_) => U::DigitalSignature.into(),
                 };
                 match asked.map(|asked| asked & possible) {
                     Some(granted) if !granted.is_empty() => granted,

@@ -12,6 +12,7 @@ use spki::SubjectPublicKeyInfoRef;
 use zeroize::Zeroizing;
 
 use super::algorithm::{Hash, KeyTransport, SignatureAlgorithm};
+use super::ml_dsa::MlDsaSet;
 
 /// A named curve (RFC 5480, 2.1.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +64,8 @@ pub enum KeyKind {
     },
     /// A key on a named curve.
     Ec(Curve),
+    /// An ML-DSA key.
+    MlDsa(MlDsaSet),
 }
 
 impl fmt::Display for KeyKind {
@@ -70,6 +73,7 @@ impl fmt::Display for KeyKind {
         match self {
             Self::Rsa { bits } => write!(f, "RSA {bits}"),
             Self::Ec(curve) => write!(f, "EC P-{}", curve.bits()),
+            Self::MlDsa(set) => write!(f, "ML-DSA-{}", set.number()),
         }
     }
 }
@@ -89,13 +93,15 @@ enum Key {
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
     P521(p521::ecdsa::VerifyingKey),
+    MlDsa(MlDsaSet),
 }
 
 impl PublicKey {
     /// Reads a DER `SubjectPublicKeyInfo` (RFC 5280, 4.1.2.7).
     ///
     /// RSA moduli from 512 to 8192 bits and exponents below 2^33 are read; what is strong enough is
-    /// policy. Points must be on their curve.
+    /// policy. Points must be on their curve. An ML-DSA key is any octets of the right number, without
+    /// parameters (RFC 9881, 4).
     pub fn from_spki_der(der: &[u8]) -> Result<Self, PublicKeyError> {
         let spki = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| PublicKeyError::Malformed)?;
         let bits = spki.subject_public_key.as_bytes().ok_or(PublicKeyError::Malformed)?;
@@ -105,7 +111,13 @@ impl PublicKey {
                 let curve = spki.algorithm.parameters_oid().map_err(|_| PublicKeyError::UnknownCurve)?;
                 ec_key(&curve, bits)?
             }
-            other => return Err(PublicKeyError::UnknownAlgorithm(other)),
+            other => match MlDsaSet::from_oid(&other) {
+                Some(set) if spki.algorithm.parameters.is_none() && bits.len() == set.key_size() => {
+                    Key::MlDsa(set)
+                }
+                Some(_) => return Err(PublicKeyError::Malformed),
+                None => return Err(PublicKeyError::UnknownAlgorithm(other)),
+            },
         };
         Ok(Self { key_bits: bits.to_vec(), spki: der.to_vec(), key })
     }
@@ -128,6 +140,11 @@ impl PublicKey {
         let algorithm =
             spki::AlgorithmIdentifierRef { oid: rfc5912::ID_EC_PUBLIC_KEY, parameters: Some((&oid).into()) };
         Self::from_parts(algorithm, point)
+    }
+
+    /// From the octets that FIPS 204 calls the public key.
+    pub fn from_ml_dsa(set: MlDsaSet, octets: &[u8]) -> Result<Self, PublicKeyError> {
+        Self::from_parts(spki::AlgorithmIdentifierRef { oid: set.oid(), parameters: None }, octets)
     }
 
     fn from_parts(algorithm: spki::AlgorithmIdentifierRef<'_>, bits: &[u8]) -> Result<Self, PublicKeyError> {
@@ -154,6 +171,7 @@ impl PublicKey {
             Key::P256(_) => KeyKind::Ec(Curve::P256),
             Key::P384(_) => KeyKind::Ec(Curve::P384),
             Key::P521(_) => KeyKind::Ec(Curve::P521),
+            Key::MlDsa(set) => KeyKind::MlDsa(*set),
         }
     }
 
@@ -167,7 +185,7 @@ impl PublicKey {
     /// The point of an EC key, uncompressed (`04 || X || Y`, SEC 1, 2.3.3); `None` for other keys.
     pub fn ec_point(&self) -> Option<Vec<u8>> {
         match &self.key {
-            Key::Rsa(_) => None,
+            Key::Rsa(_) | Key::MlDsa(_) => None,
             Key::P256(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
             Key::P384(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
             Key::P521(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
@@ -195,8 +213,9 @@ impl PublicKey {
         if self.verifies_fast(algorithm, message, signature) {
             return Ok(());
         }
-        let digest = &algorithm.hash().digest(&[message])[..];
-        use SignatureAlgorithm::{Ecdsa, RsaPkcs1, RsaPss};
+        let digest = algorithm.hash().map(|hash| hash.digest(&[message])).unwrap_or_default();
+        let digest = &digest[..];
+        use SignatureAlgorithm::{Ecdsa, MlDsa, RsaPkcs1, RsaPss};
         let good = match (&self.key, algorithm) {
             (Key::Rsa(key), RsaPkcs1(hash)) => key.verify(pkcs1v15_sign(hash), digest, signature).is_ok(),
             (Key::Rsa(key), RsaPss(hash)) => verify_pss(key, hash, digest, signature),
@@ -206,6 +225,9 @@ impl PublicKey {
                 .is_ok_and(|s| key.verify_prehash(digest, &s).is_ok()),
             (Key::P521(key), Ecdsa(_)) => p521::ecdsa::Signature::from_der(signature)
                 .is_ok_and(|s| key.verify_prehash(digest, &s).is_ok()),
+            (Key::MlDsa(set), MlDsa(other)) if *set == other => {
+                set.verify(&self.key_bits, message, signature)
+            }
             _ => return Err(VerifyError::WrongKeyKind),
         };
         good.then_some(()).ok_or(VerifyError::BadSignature)
@@ -225,7 +247,7 @@ impl PublicKey {
     }
 
     /// Encrypts a content-encryption key to this RSA key; randomness from the operating system.
-    /// `None` for keys that cannot (EC) or are too small for it.
+    /// `None` for keys that cannot (EC, ML-DSA) or are too small for it.
     pub fn encrypt(&self, transport: KeyTransport, plain: &[u8]) -> Option<Vec<u8>> {
         let Key::Rsa(key) = &self.key else { return None };
         let mut rng = rand::rng();
@@ -257,7 +279,8 @@ pub trait SigningKey: Send + Sync {
     fn public_key(&self) -> &PublicKey;
 
     /// Signs `message`, hashed with `hash`, by [`SignatureAlgorithm::for_key`]. The signature is in the
-    /// form X.509 and CMS carry: the RSA block, or a DER `ECDSA-Sig-Value`.
+    /// form X.509 and CMS carry: the RSA block, or a DER `ECDSA-Sig-Value`. An ML-DSA key signs the message
+    /// itself, and `hash` means nothing to it.
     fn sign(&self, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError>;
 
     /// Signs `message` by RSASSA-PSS, with a salt as long as the digest. Only RSA keys can, and not all.
@@ -322,7 +345,7 @@ pub enum PublicKeyError {
     /// Not the DER of RFC 5280, 4.1.2.7.
     #[error("the public key is malformed")]
     Malformed,
-    /// Not RSA or EC.
+    /// Not RSA, EC or ML-DSA.
     #[error("public key algorithm {0} is not supported")]
     UnknownAlgorithm(ObjectIdentifier),
     /// Not P-256, P-384 or P-521, or explicit parameters.
@@ -336,7 +359,7 @@ pub enum PublicKeyError {
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// An RSA algorithm with an EC key or the other way round.
+    /// The algorithm of another kind of key.
     #[error("the signature algorithm does not fit the key")]
     WrongKeyKind,
     /// The arithmetic says no.

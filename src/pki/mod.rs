@@ -16,6 +16,7 @@ mod csr;
 pub mod extension;
 mod hex;
 mod key;
+mod ml_dsa;
 mod name;
 pub mod ocsp;
 pub mod path;
@@ -36,6 +37,7 @@ pub use hex::hex;
 pub use key::{
     Curve, DecryptionKey, KeyError, KeyErrorKind, KeyKind, PublicKey, PublicKeyError, SigningKey, VerifyError,
 };
+pub use ml_dsa::MlDsaSet;
 pub use name::{Name, NameError};
 pub use private_key::{EcPrivateKey, PrivateKey, PrivateKeyError, RsaPrivateKey};
 pub use profile::Class;

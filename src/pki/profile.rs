@@ -269,7 +269,7 @@ pub fn weakness(key: &PublicKey, rsa_1024: bool) -> Option<String> {
             Some(format!("an RSA key of {bits} bits, which needs \"crypto legacy rsa-1024\""))
         }
         KeyKind::Rsa { bits } => Some(format!("an RSA key of {bits} bits; at least 2048 are needed")),
-        KeyKind::Ec(_) => None,
+        KeyKind::Ec(_) | KeyKind::MlDsa(_) => None,
     }
 }
 

@@ -265,7 +265,7 @@ pub fn operator_grants(csr: VerifiedCsr, rules: &Rules) -> Result<Approved, Refu
 /// What every request must satisfy, whoever grants it.
 fn examine(csr: VerifiedCsr, rules: &Rules) -> Result<Examined, Refusal> {
     weakness(csr.public_key(), rules)?;
-    match csr.signature_algorithm().map(|algorithm| algorithm.hash()) {
+    match csr.signature_algorithm().and_then(|algorithm| algorithm.hash()) {
         Some(Hash::Md5) if !rules.md5 => return Err(Refusal::WeakDigest(Hash::Md5)),
         _ => {}
     }

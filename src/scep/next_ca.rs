@@ -32,6 +32,8 @@ pub fn encode(
     let hash = match key.public_key().kind() {
         KeyKind::Ec(curve) => curve.hash(),
         KeyKind::Rsa { .. } => Hash::Sha256,
+        // The one that everybody has who verifies such signatures (RFC 9882, 3.3).
+        KeyKind::MlDsa(_) => Hash::Sha512,
     };
     signed::sign(&signed::degenerate(certificates, &[]), &[], signer, key, hash)
 }

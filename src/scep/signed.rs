@@ -114,7 +114,9 @@ impl SignedData {
         let hash = signer.digest.ok_or(DecodeError::UnknownDigest)?;
         let algorithm = SignatureAlgorithm::from_der(&signer.algorithm, Some(hash));
         // What is allowed is decided by digestAlgorithm: the signature may not bring a weaker one.
-        let algorithm = algorithm.filter(|a| a.hash() == hash).ok_or(DecodeError::UnknownSignature)?;
+        let algorithm = algorithm
+            .filter(|a| a.hash().is_none_or(|its| its == hash))
+            .ok_or(DecodeError::UnknownSignature)?;
         // RFC 5652, 11.1: without it, the same octets could be signed as something else.
         if signer.attribute(&rfc5911::ID_CONTENT_TYPE) != Some(self.content_type.as_bytes()) {
             return Err(DecodeError::MissingAttribute("contentType"));
@@ -306,6 +308,7 @@ fn signature_algorithm(kind: KeyKind, hash: Hash) -> Vec<u8> {
             // MD5 has no ECDSA form, and nobody asks an EC key for it.
             None => asn1::algorithm(rfc5912::ID_EC_PUBLIC_KEY, &[]),
         },
+        KeyKind::MlDsa(set) => asn1::algorithm(set.oid(), &[]),
     }
 }
 

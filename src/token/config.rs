@@ -33,6 +33,25 @@ pub struct TokenConfig {
     pub lockout: Option<PathBuf>,
 }
 
+impl TokenConfig {
+    /// The token of this name, found by `selector`; everything else as the profile that recognises the
+    /// module says.
+    pub fn new(name: impl Into<String>, selector: Selector, pin: PinSource) -> Self {
+        Self {
+            name: name.into(),
+            profile: None,
+            module: None,
+            selector,
+            pin,
+            sessions: None,
+            parameters: None,
+            apart: None,
+            so_pin: None,
+            lockout: None,
+        }
+    }
+}
+
 /// Which of a module's tokens is meant. Everything given must match, spaces and NULs at either end
 /// aside; with nothing given, the module must have exactly one initialised token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,10 +21,12 @@ pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<K
     if !capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
     }
-    if wanted.usage.decrypt && matches!(kind, KeyKind::Ec(_)) {
+    if wanted.usage.decrypt && !matches!(kind, KeyKind::Rsa { .. }) {
         return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
     }
-    if wanted.exportable && !capabilities.can_export() {
+    // No form of an ML-DSA key travels here.
+    let stays = matches!(kind, KeyKind::MlDsa(_)) || !capabilities.can_export();
+    if wanted.exportable && stays {
         return Err(Problem::NotOffered { what: EXPORTABLE.into() });
     }
     // Before the one attempt at generating: a session that was lost is replaced here.
@@ -88,6 +90,7 @@ fn key_pair(link: &Link, open: &Open, wanted: &Wanted) -> Result<(ObjectHandle, 
     let mechanism = match wanted.kind {
         KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
         KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
+        KeyKind::MlDsa(_) => Mechanism::MlDsaKeyPairGen,
     };
     let (public, private) = (templates.of(Side::Public), templates.of(Side::Private));
     Ok(open.session.generate_key_pair(&mechanism, &public, &private)?)

@@ -80,14 +80,13 @@ impl TokenKey {
     }
 
     fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
-        let hash = algorithm.hash();
         let plan = plan(self.token.capabilities(), self.info.kind, algorithm);
         let plan = plan.map_err(|problem| self.token.error(problem))?;
-        let data = prepare(plan, hash, message, self.info.kind);
+        let data = prepare(plan, algorithm, message, self.info.kind);
         let (info, message) = (Arc::clone(&self.info), message.to_vec());
         self.token.ask(self.priority, self.token.timeout(), move |connection| {
             connection.run(|link, open| {
-                let signature = sign(link, open, &info, plan, hash, &data)?;
+                let signature = sign(link, open, &info, (plan, algorithm), &data)?;
                 check(link, &info, algorithm, &message, signature)
             })
         })
@@ -102,7 +101,9 @@ impl TokenKey {
         // Made before anything is known about `wrapped`.
         let rejected = random(len).map_err(|problem| self.token.error(problem))?;
         let KeyKind::Rsa { bits } = self.info.kind else {
-            return Err(self.token.error(Problem::NotOffered { what: "decryption with an EC key".into() }));
+            return Err(self
+                .token
+                .error(Problem::NotOffered { what: format!("decryption with {} keys", self.info.kind) }));
         };
         let plan = self.token.capabilities().decryption(transport).ok_or_else(|| {
             self.token.error(Problem::NotOffered { what: format!("{transport:?} decryption") })
@@ -168,8 +169,9 @@ impl std::fmt::Debug for TokenKey {
 /// Signs a fixed message with the key and verifies that, in this session.
 pub(super) fn test_in(link: &Link, open: &mut Open, key: &KeyInfo) -> Result<(), Problem> {
     let algorithm = usual(key.kind);
-    let (hash, plan) = (algorithm.hash(), plan(&link.capabilities, key.kind, algorithm)?);
-    let signature = sign(link, open, key, plan, hash, &prepare(plan, hash, TEST_MESSAGE, key.kind))?;
+    let plan = plan(&link.capabilities, key.kind, algorithm)?;
+    let data = prepare(plan, algorithm, TEST_MESSAGE, key.kind);
+    let signature = sign(link, open, key, (plan, algorithm), &data)?;
     check(link, key, algorithm, TEST_MESSAGE, signature).map(drop)
 }
 
@@ -177,24 +179,29 @@ pub(super) fn test_in(link: &Link, open: &mut Open, key: &KeyInfo) -> Result<(),
 fn usual(kind: KeyKind) -> SignatureAlgorithm {
     let hash = match kind {
         KeyKind::Ec(curve) => curve.hash(),
-        KeyKind::Rsa { .. } => Hash::Sha256,
+        KeyKind::Rsa { .. } | KeyKind::MlDsa(_) => Hash::Sha256,
     };
     SignatureAlgorithm::for_key(kind, hash)
 }
 
 fn plan(can: &Capabilities, kind: KeyKind, algorithm: SignatureAlgorithm) -> Result<SignWith, Problem> {
-    let what = || format!("{kind} signatures with {}", algorithm.hash().name());
-    can.signing(kind, algorithm).ok_or_else(|| Problem::NotOffered { what: what() })
+    can.signing(kind, algorithm).ok_or_else(|| not_offered(kind, algorithm))
+}
+
+fn not_offered(kind: KeyKind, algorithm: SignatureAlgorithm) -> Problem {
+    let with = algorithm.hash().map_or(String::new(), |hash| format!(" with {}", hash.name()));
+    Problem::NotOffered { what: format!("{kind} signatures{with}") }
 }
 
 /// What the token is given. Hashed here, not in the module: a CRL of a megabyte would keep the session, and
-/// many tokens have no hashing mechanism at all.
-fn prepare(plan: SignWith, hash: Hash, message: &[u8], kind: KeyKind) -> Vec<u8> {
-    match plan {
-        SignWith::RsaDigestInfo => hash.digest_info(&hash.digest(&[message])),
-        SignWith::RsaPssDigest => hash.digest(&[message]),
-        SignWith::EcdsaDigest => leftmost(hash.digest(&[message]), kind),
-        SignWith::RsaMessage | SignWith::EcdsaMessage => message.to_vec(),
+/// many tokens have no hashing mechanism at all. ML-DSA has no digest of its own that could be made here.
+fn prepare(plan: SignWith, algorithm: SignatureAlgorithm, message: &[u8], kind: KeyKind) -> Vec<u8> {
+    let digest = |hash: Hash| hash.digest(&[message]);
+    match (plan, algorithm.hash()) {
+        (SignWith::RsaDigestInfo, Some(hash)) => hash.digest_info(&digest(hash)),
+        (SignWith::RsaPssDigest, Some(hash)) => digest(hash),
+        (SignWith::EcdsaDigest, Some(hash)) => leftmost(digest(hash), kind),
+        _ => message.to_vec(),
     }
 }
 
@@ -202,16 +209,14 @@ fn sign(
     link: &Link,
     open: &mut Open,
     key: &KeyInfo,
-    plan: SignWith,
-    hash: Hash,
+    (plan, algorithm): (SignWith, SignatureAlgorithm),
     data: &[u8],
 ) -> Result<Vec<u8>, Problem> {
-    let not_offered = || Problem::NotOffered { what: format!("signatures with {}", hash.name()) };
-    let mechanism = plan.mechanism(hash).ok_or_else(not_offered)?;
+    let mechanism = plan.mechanism(algorithm.hash()).ok_or_else(|| not_offered(key.kind, algorithm))?;
     let handle = open.handle(link, key)?;
     let start = Instant::now();
-    let signature =
-        link.with_key(key, |pin| open.session.sign(&mechanism, handle, data, most_signature(key.kind), pin))?;
+    let most = most_signature(key.kind);
+    let signature = link.with_key(key, |pin| open.session.sign(&mechanism, handle, data, most, pin))?;
     link.counters.signatures.add_since(start);
     Ok(signature.to_vec())
 }
@@ -301,6 +306,7 @@ fn most_signature(kind: KeyKind) -> usize {
         KeyKind::Rsa { bits } => bits.div_ceil(8),
         // Two integers of DER have three octets more each, and their sequence three.
         KeyKind::Ec(curve) => 2 * curve.bits().div_ceil(8) + 9,
+        KeyKind::MlDsa(set) => set.signature_size(),
     }
 }
 
@@ -311,6 +317,8 @@ fn encode(signature: Vec<u8>, kind: KeyKind, form: EcdsaForm) -> Result<Vec<u8>,
     match kind {
         KeyKind::Rsa { bits } if length == bits.div_ceil(8) => Ok(signature),
         KeyKind::Rsa { .. } => Err(wrong("RSA signature of this key")),
+        KeyKind::MlDsa(set) if length == set.signature_size() => Ok(signature),
+        KeyKind::MlDsa(_) => Err(wrong("ML-DSA signature of this key")),
         KeyKind::Ec(curve) => {
             ecdsa_der(curve, &signature, form).ok_or_else(|| wrong("ECDSA signature on this curve"))
         }

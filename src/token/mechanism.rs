@@ -1,5 +1,6 @@
 //! What the token offers, what the profile allows, and which of it is used.
 
+use cryptoki::mechanism::dsa::{HedgeType, SignAdditionalContext};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::types::Ulong;
@@ -63,6 +64,7 @@ impl Capabilities {
         self.offers(match kind {
             KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
             KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
+            KeyKind::MlDsa(_) => MechanismType::ML_DSA_KEY_PAIR_GEN,
         })
     }
 
@@ -114,6 +116,9 @@ impl Capabilities {
                     }
                 })
             }
+            (KeyKind::MlDsa(_), SignatureAlgorithm::MlDsa(_)) => {
+                self.offers(MechanismType::ML_DSA).then_some(SignWith::MlDsa)
+            }
             _ => None,
         }
     }
@@ -145,20 +150,25 @@ pub(super) enum SignWith {
     RsaPssDigest,
     EcdsaDigest,
     EcdsaMessage,
+    MlDsa,
 }
 
 impl SignWith {
-    pub fn mechanism(self, hash: Hash) -> Option<Mechanism<'static>> {
+    /// The mechanism for this digest, which ML-DSA does not have.
+    pub fn mechanism(self, hash: Option<Hash>) -> Option<Mechanism<'static>> {
         match self {
             Self::RsaDigestInfo => Some(Mechanism::RsaPkcs),
             Self::RsaPssDigest => {
+                let hash = hash?;
                 let (hash_alg, mgf) = digest(hash)?;
                 let s_len = Ulong::try_from(hash.size()).ok()?;
                 Some(Mechanism::RsaPkcsPss(PkcsPssParams { hash_alg, mgf, s_len }))
             }
             Self::EcdsaDigest => Some(Mechanism::Ecdsa),
-            Self::RsaMessage => rsa_hashing(hash).map(|(mechanism, _)| mechanism),
-            Self::EcdsaMessage => ecdsa_hashing(hash).map(|(mechanism, _)| mechanism),
+            Self::RsaMessage => rsa_hashing(hash?).map(|(mechanism, _)| mechanism),
+            Self::EcdsaMessage => ecdsa_hashing(hash?).map(|(mechanism, _)| mechanism),
+            // Without a parameter: the empty context of RFC 9881, and hedged where the token can.
+            Self::MlDsa => Some(Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None))),
         }
     }
 }

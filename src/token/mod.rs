@@ -78,20 +78,18 @@ struct Inner {
 impl Token {
     /// Loads the module unless the process has it already, finds the token and logs in.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
-        let fail = |problem| TokenError::new(&config.name, problem, None);
         let found = {
             let config = config.clone();
             within(OPENING, move || {
-                let (module, profile) = Module::of(&config).map_err(|problem| (problem, None))?;
-                match survey(&module, &config, &profile) {
-                    Ok((capabilities, most)) => Ok((module, profile, capabilities, most)),
-                    Err(problem) => Err((problem, Some(profile))),
-                }
+                let fail = |problem| TokenError::new(&config.name, problem, None);
+                let (module, profile) = Module::of(&config).map_err(fail)?;
+                let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
+                let (capabilities, most) = survey(&module, &config, &profile).map_err(fail)?;
+                Ok((module, profile, capabilities, most))
             })
         };
-        let (module, profile, capabilities, most) = found
-            .map_err(fail)?
-            .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_ref()))?;
+        let found = found.map_err(|problem| TokenError::new(&config.name, problem, None));
+        let (module, profile, capabilities, most) = found??;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
         let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
@@ -280,7 +278,10 @@ impl Token {
     pub fn logout(&self) -> Result<(), TokenError> {
         self.0.link.pin.take_away();
         self.0.link.health.note("logged out");
-        self.ask(Priority::Operator, self.timeout(), |connection| Ok(connection.log_out()))
+        self.ask(Priority::Operator, self.timeout(), |connection| {
+            connection.log_out();
+            Ok(())
+        })
     }
 
     /// Changes the user PIN on the token. It is used from now on; the configured source is not changed.

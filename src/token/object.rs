@@ -3,11 +3,13 @@
 use std::fmt;
 
 use const_oid::ObjectIdentifier;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::object::{
+    Attribute, AttributeType, KeyType, MlDsaParameterSetType, ObjectClass, ParameterSetType,
+};
 use der::Decode;
 use der::asn1::OctetStringRef;
 
-use crate::pki::{Curve, KeyKind, PublicKey, PublicKeyError};
+use crate::pki::{Curve, KeyKind, MlDsaSet, PublicKey, PublicKeyError};
 
 use super::error::Problem;
 use super::profile::{PointForm, Profile};
@@ -119,7 +121,11 @@ pub(super) fn public_key_in(
     key_type: KeyType,
     profile: &Profile,
 ) -> Result<Option<Result<PublicKey, PublicKeyError>>, Problem> {
-    let parts = if key_type == KeyType::RSA { &RSA_PARTS[..] } else { &EC_PARTS[..] };
+    let parts = match key_type {
+        KeyType::RSA => &RSA_PARTS[..],
+        KeyType::ML_DSA => &ML_DSA_PARTS[..],
+        _ => &EC_PARTS[..],
+    };
     let attributes = Attributes::read(session, object, parts)?;
     // Present and empty on SoftHSM.
     if let Some(spki) = attributes.octets(AttributeType::PublicKeyInfo).filter(|spki| !spki.is_empty()) {
@@ -132,6 +138,12 @@ pub(super) fn public_key_in(
     if key_type == KeyType::RSA {
         let parts = pair(AttributeType::Modulus, AttributeType::PublicExponent);
         return Ok(parts.map(|(modulus, exponent)| PublicKey::from_rsa_parts(modulus, exponent)));
+    }
+    if key_type == KeyType::ML_DSA {
+        // A private key's value is not shown, and would not be of this size.
+        let value = attributes.parameter_set().zip(attributes.octets(AttributeType::Value));
+        let value = value.filter(|(set, value)| value.len() == set.key_size());
+        return Ok(value.map(|(set, value)| PublicKey::from_ml_dsa(set, value)));
     }
     let parts = pair(AttributeType::EcParams, AttributeType::EcPoint);
     Ok(parts.map(|(params, point)| ec_public_key(params, point, profile.format().ec_point)))
@@ -191,9 +203,16 @@ impl Attributes {
 
     fn key_type(&self) -> Option<KeyType> {
         match self.find(AttributeType::KeyType) {
-            Some(Attribute::KeyType(kind)) if [KeyType::RSA, KeyType::EC].contains(kind) => Some(*kind),
+            Some(Attribute::KeyType(kind)) if [KeyType::RSA, KeyType::EC, KeyType::ML_DSA].contains(kind) => {
+                Some(*kind)
+            }
             _ => None,
         }
+    }
+
+    fn parameter_set(&self) -> Option<MlDsaSet> {
+        let Attribute::ParameterSet(set) = self.find(AttributeType::ParameterSet)? else { return None };
+        MlDsaSet::ALL.into_iter().find(|known| parameter_set(*known) == *set)
     }
 
     pub fn octets(&self, wanted: AttributeType) -> Option<&[u8]> {
@@ -232,6 +251,16 @@ impl Attributes {
     }
 }
 
+/// `CKA_PARAMETER_SET` (PKCS#11 3.2).
+pub(super) fn parameter_set(set: MlDsaSet) -> ParameterSetType {
+    match set {
+        MlDsaSet::MlDsa44 => MlDsaParameterSetType::ML_DSA_44,
+        MlDsaSet::MlDsa65 => MlDsaParameterSetType::ML_DSA_65,
+        MlDsaSet::MlDsa87 => MlDsaParameterSetType::ML_DSA_87,
+    }
+    .into()
+}
+
 const DESCRIPTION: [AttributeType; 11] = [
     AttributeType::KeyType,
     AttributeType::Label,
@@ -247,6 +276,8 @@ const DESCRIPTION: [AttributeType; 11] = [
 ];
 const RSA_PARTS: [AttributeType; 3] =
     [AttributeType::PublicKeyInfo, AttributeType::Modulus, AttributeType::PublicExponent];
+const ML_DSA_PARTS: [AttributeType; 3] =
+    [AttributeType::PublicKeyInfo, AttributeType::ParameterSet, AttributeType::Value];
 const EC_PARTS: [AttributeType; 3] =
     [AttributeType::PublicKeyInfo, AttributeType::EcParams, AttributeType::EcPoint];
 

@@ -327,7 +327,7 @@ pub(super) enum EcdsaSign {
 pub(super) struct Keygen {
     pub public: Vec<KeyAttribute>,
     pub private: Vec<KeyAttribute>,
-    /// Left out for EC keys.
+    /// Left out for keys that are not RSA.
     pub omit_ec: Vec<KeyAttribute>,
     /// Keys are made and deleted by one thread of the whole module at a time, while nobody looks for keys.
     pub serialize: bool,
@@ -339,7 +339,18 @@ impl Default for Keygen {
     fn default() -> Self {
         use KeyAttribute::*;
         Self {
-            public: vec![Token, Private, Label, Id, ModulusBits, PublicExponent, EcParams, Verify, Encrypt],
+            public: vec![
+                Token,
+                Private,
+                Label,
+                Id,
+                ModulusBits,
+                PublicExponent,
+                EcParams,
+                ParameterSet,
+                Verify,
+                Encrypt,
+            ],
             private: vec![Token, Private, Sensitive, Extractable, Label, Id, Sign, Decrypt, Unwrap],
             omit_ec: Vec::new(),
             serialize: true,
@@ -369,6 +380,8 @@ pub(super) enum KeyAttribute {
     PublicExponent,
     #[serde(rename = "CKA_EC_PARAMS")]
     EcParams,
+    #[serde(rename = "CKA_PARAMETER_SET")]
+    ParameterSet,
     #[serde(rename = "CKA_SIGN")]
     Sign,
     #[serde(rename = "CKA_VERIFY")]

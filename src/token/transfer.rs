@@ -28,7 +28,7 @@ pub(super) fn import(
     if !capabilities.can_import() {
         return Err(Problem::NotOffered { what: IMPORT.into() });
     }
-    if wanted.usage.decrypt && matches!(kind, KeyKind::Ec(_)) {
+    if wanted.usage.decrypt && !matches!(kind, KeyKind::Rsa { .. }) {
         return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
     }
     if wanted.exportable && !capabilities.can_export() {

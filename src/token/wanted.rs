@@ -96,7 +96,7 @@ impl<'a> Templates<'a> {
 
     /// What the profile wants said of this half, in its order.
     pub fn of(&self, side: Side) -> Vec<Attribute> {
-        let ec = matches!(self.wanted.kind, KeyKind::Ec(_));
+        let ec = !matches!(self.wanted.kind, KeyKind::Rsa { .. });
         let attributes = match side {
             Side::Public => &self.keygen.public,
             Side::Private => &self.keygen.private,
@@ -110,7 +110,12 @@ impl<'a> Templates<'a> {
     fn value(&self, attribute: KeyAttribute, side: Side) -> Option<Attribute> {
         let Wanted { label, kind, usage, exportable, origin } = self.wanted;
         // A key that is brought has them already, and they stand beside its other parts.
-        let parts = [KeyAttribute::ModulusBits, KeyAttribute::PublicExponent, KeyAttribute::EcParams];
+        let parts = [
+            KeyAttribute::ParameterSet,
+            KeyAttribute::ModulusBits,
+            KeyAttribute::PublicExponent,
+            KeyAttribute::EcParams,
+        ];
         if *origin == Origin::Imported && parts.contains(&attribute) {
             return None;
         }
@@ -127,6 +132,9 @@ impl<'a> Templates<'a> {
             // 65537, the exponent that everybody accepts and some tokens insist on.
             (KeyAttribute::PublicExponent, KeyKind::Rsa { .. }) => Attribute::PublicExponent(vec![1, 0, 1]),
             (KeyAttribute::EcParams, KeyKind::Ec(curve)) => Attribute::EcParams(curve.oid().to_der().ok()?),
+            (KeyAttribute::ParameterSet, KeyKind::MlDsa(set)) => {
+                Attribute::ParameterSet(object::parameter_set(set))
+            }
             (KeyAttribute::Sign, _) => Attribute::Sign(usage.sign),
             (KeyAttribute::Verify, _) => Attribute::Verify(usage.sign),
             (KeyAttribute::Decrypt, _) => Attribute::Decrypt(usage.decrypt),
@@ -134,9 +142,13 @@ impl<'a> Templates<'a> {
             (KeyAttribute::Unwrap, _) => Attribute::Unwrap(false),
             (KeyAttribute::Wrap, _) => Attribute::Wrap(false),
             (KeyAttribute::Derive, _) => Attribute::Derive(false),
-            (KeyAttribute::ModulusBits | KeyAttribute::PublicExponent | KeyAttribute::EcParams, _) => {
-                return None;
-            }
+            (
+                KeyAttribute::ModulusBits
+                | KeyAttribute::PublicExponent
+                | KeyAttribute::EcParams
+                | KeyAttribute::ParameterSet,
+                _,
+            ) => return None,
         })
     }
 }

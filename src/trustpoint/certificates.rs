@@ -193,8 +193,8 @@ fn is_ca(certificate: &Certificate) -> bool {
 /// Whether the CA says of this certificate that it is an RA's. Over a weak digest it may have said something
 /// else: two certificates can have one signature then.
 fn is_marked(certificate: &Certificate) -> bool {
-    let algorithm = certificate.signature_algorithm();
-    if !algorithm.is_some_and(|algorithm| path::Legacy::default().allows(algorithm.hash())) {
+    let counts = |hash| path::Legacy::default().allows(hash);
+    if !certificate.signature_algorithm().is_some_and(|algorithm| algorithm.hash().is_none_or(counts)) {
         return false;
     }
     let purposes = certificate.extensions().purposes();

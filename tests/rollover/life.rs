@@ -177,7 +177,41 @@ fn the_next_ca_is_made_as_is_configured_then(dir: &Path) {
     let (current, next) = (lab.ca(), lab.next());
     assert_eq!(next.public_key().kind(), tokenca::pki::KeyKind::Rsa { bits: 3072 });
     assert_eq!(next.not_after(), current.not_after().plus(DAY * 500));
-    assert_eq!(next.signature_algorithm().map(|algorithm| algorithm.hash()), Some(Hash::Sha384));
+    assert_eq!(next.signature_algorithm().and_then(|algorithm| algorithm.hash()), Some(Hash::Sha384));
+}
+
+/// From a CA key that serves SCEP to one that cannot, and back.
+fn the_next_ca_key_is_of_another_kind(dir: &Path) {
+    use tokenca::pki::{Curve, KeyKind};
+    let mut lab = Lab::new(dir, &["grant auto", "lifetime ca-certificate 100", "auto-rollover 40"]);
+    let mut device = Device::new("CN=dev1, O=Example");
+    device.enrol(&lab);
+    for (before, line, kind) in [
+        ("rsakeypair mycs 2048", "eckeypair mycs", KeyKind::Ec(Curve::P256)),
+        ("eckeypair mycs", "rsakeypair mycs", KeyKind::Rsa { bits: 2048 }),
+    ] {
+        lab.text = lab.text.replace(before, line);
+        lab.start();
+        let current = lab.certificates();
+        lab.wait_until(current.ca.not_after().minus(DAY * 35));
+        let next = lab.next_certificates();
+        assert_eq!(next.ca.public_key().kind(), kind);
+        assert_eq!(next.decrypter == next.ca, kind == KeyKind::Rsa { bits: 2048 });
+        let then = TestKey::new();
+        let shadow = device.renew(&lab, &then, &next.decrypter).certificate();
+        assert!(shadow.verify_signed_by(next.ca.public_key()).is_ok());
+
+        lab.wait_until(current.ca.not_after());
+        for _ in 0..2 {
+            let now = lab.certificates();
+            assert_eq!((now.ca, now.decrypter, now.signer), (next.ca.clone(), next.decrypter.clone(), next.signer.clone()));
+            assert_eq!(lab.server().report().unwrap().last_error, None);
+            lab.start();
+        }
+        device = Device { subject: device.subject, key: then, certificate: shadow };
+        let again = device.renew(&lab, &TestKey::new(), &next.decrypter).certificate();
+        lab.openssl_accepts(&again, &next.ca, lab.now());
+    }
 }
 
 /// A key may go when nothing is left for it to sign, and not before.

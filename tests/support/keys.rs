@@ -1,4 +1,4 @@
-//! Keys of clients: in memory, with the `rsa` and `p256` crates, behind the traits that the product asks.
+//! Keys of clients: in memory, with the `rsa`, `p256` and `ml-dsa` crates, behind the traits that the product asks.
 
 #![allow(dead_code, reason = "each test binary uses the part that it needs")]
 
@@ -6,7 +6,8 @@ use ecdsa::signature::hazmat::PrehashSigner;
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::{DecodeRsaPrivateKey, EncodeRsaPrivateKey, LineEnding};
 use tokenca::pki::{
-    Certificate, Curve, DecryptionKey, Hash, KeyError, KeyTransport, Name, PublicKey, SigningKey, Time,
+    Certificate, Curve, DecryptionKey, Hash, KeyError, KeyTransport, MlDsaSet, Name, PublicKey, SigningKey,
+    Time,
 };
 use tokenca::scep::client;
 use zeroize::Zeroizing;
@@ -125,6 +126,51 @@ impl SigningKey for EcTestKey {
             self.key.sign_prehash(&hash.digest(&[message])).expect("the digest has 32 octets");
         Ok(signature.to_der().as_bytes().to_vec())
     }
+}
+
+/// An ML-DSA key, as a token would have it.
+pub struct MlDsaTestKey {
+    seed: [u8; 32],
+    set: MlDsaSet,
+    public: PublicKey,
+}
+
+impl MlDsaTestKey {
+    /// A new key of this set.
+    pub fn new(set: MlDsaSet) -> Self {
+        let mut seed = [0; 32];
+        rand::fill(&mut seed);
+        let public = match set {
+            MlDsaSet::MlDsa44 => ml_dsa_public::<ml_dsa::MlDsa44>(&seed),
+            MlDsaSet::MlDsa65 => ml_dsa_public::<ml_dsa::MlDsa65>(&seed),
+            MlDsaSet::MlDsa87 => ml_dsa_public::<ml_dsa::MlDsa87>(&seed),
+        };
+        let public = PublicKey::from_ml_dsa(set, &public).expect("its own public half");
+        Self { seed, set, public }
+    }
+}
+
+impl SigningKey for MlDsaTestKey {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn sign(&self, _hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(match self.set {
+            MlDsaSet::MlDsa44 => ml_dsa_sign::<ml_dsa::MlDsa44>(&self.seed, message),
+            MlDsaSet::MlDsa65 => ml_dsa_sign::<ml_dsa::MlDsa65>(&self.seed, message),
+            MlDsaSet::MlDsa87 => ml_dsa_sign::<ml_dsa::MlDsa87>(&self.seed, message),
+        })
+    }
+}
+
+fn ml_dsa_public<P: ml_dsa::MlDsaParams>(seed: &[u8; 32]) -> Vec<u8> {
+    ml_dsa::ExpandedSigningKey::<P>::from_seed(&(*seed).into()).verifying_key().encode().to_vec()
+}
+
+fn ml_dsa_sign<P: ml_dsa::MlDsaParams>(seed: &[u8; 32], message: &[u8]) -> Vec<u8> {
+    let key = ml_dsa::ExpandedSigningKey::<P>::from_seed(&(*seed).into());
+    key.sign_deterministic(message, &[]).expect("an empty context is short").encode().to_vec()
 }
 
 /// A self-signed certificate, valid for ten years around now; of version 1 as old clients have it unless `v3`.

@@ -78,6 +78,7 @@ impl Shown {
             key: match certificate.public_key().kind() {
                 KeyKind::Rsa { bits } => format!("rsaEncryption ({bits} bit)"),
                 KeyKind::Ec(curve) => format!("ecPublicKey ({} bit)", curve.bits()),
+                kind @ KeyKind::MlDsa(_) => kind.to_string(),
             },
             signature_algorithm: match certificate.signature_algorithm() {
                 Some(algorithm) => words(algorithm),
@@ -300,12 +301,13 @@ impl fmt::Display for Pending {
 
 /// In the words of IOS: `SHA256 with RSA Encryption`.
 fn words(algorithm: SignatureAlgorithm) -> String {
-    let key = match algorithm {
-        SignatureAlgorithm::RsaPkcs1(_) => "RSA Encryption",
-        SignatureAlgorithm::RsaPss(_) => "RSA PSS",
-        SignatureAlgorithm::Ecdsa(_) => "ECDSA",
+    let (hash, key) = match algorithm {
+        SignatureAlgorithm::RsaPkcs1(hash) => (hash, "RSA Encryption"),
+        SignatureAlgorithm::RsaPss(hash) => (hash, "RSA PSS"),
+        SignatureAlgorithm::Ecdsa(hash) => (hash, "ECDSA"),
+        SignatureAlgorithm::MlDsa(set) => return KeyKind::MlDsa(set).to_string(),
     };
-    format!("{} with {key}", algorithm.hash().name().to_ascii_uppercase())
+    format!("{} with {key}", hash.name().to_ascii_uppercase())
 }
 
 /// In the words of IOS.

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::config::grammar::{Args, Refusal};
 use crate::config::line::{Line, Verb};
 use crate::config::{device, label};
+use crate::pki::{Curve, KeyKind, MlDsaSet};
 
 use super::TrustpointSection;
 
@@ -25,13 +26,27 @@ pub enum KeyPair {
         /// Name of the key.
         label: String,
     },
+    /// `mldsakeypair`.
+    MlDsa {
+        /// Name of the key.
+        label: String,
+    },
 }
 
 impl KeyPair {
     /// Name of the key.
     pub fn label(&self) -> &str {
         match self {
-            Self::Rsa { label, .. } | Self::Ec { label } => label,
+            Self::Rsa { label, .. } | Self::Ec { label } | Self::MlDsa { label } => label,
+        }
+    }
+
+    /// Its kind when it has to be generated.
+    pub fn kind(&self) -> KeyKind {
+        match self {
+            Self::Rsa { bits, .. } => KeyKind::Rsa { bits: bits.unwrap_or(DEFAULT_RSA_BITS) as usize },
+            Self::Ec { .. } => KeyKind::Ec(Curve::P256),
+            Self::MlDsa { .. } => KeyKind::MlDsa(MlDsaSet::MlDsa65),
         }
     }
 
@@ -39,7 +54,7 @@ impl KeyPair {
     pub fn least_bits(&self) -> Option<u32> {
         match self {
             Self::Rsa { bits, encryption_bits, .. } => [*bits, *encryption_bits].into_iter().flatten().min(),
-            Self::Ec { .. } => None,
+            Self::Ec { .. } | Self::MlDsa { .. } => None,
         }
     }
 }
@@ -53,10 +68,12 @@ impl fmt::Display for KeyPair {
                 [bits, encryption_bits].into_iter().flatten().try_for_each(|bits| write!(f, " {bits}"))
             }
             Self::Ec { label } => write!(f, "eckeypair {label}"),
+            Self::MlDsa { label } => write!(f, "mldsakeypair {label}"),
         }
     }
 }
 
+const DEFAULT_RSA_BITS: u32 = 2048;
 pub(in crate::config) const RSA_KEY_PAIR: &str =
     "rsakeypair <label> [<bits:1024-8192> [<enc-bits:1024-8192>]]";
 pub(in crate::config) const RSA_KEY_PAIR_ALSO: &str =
@@ -82,7 +99,20 @@ pub(super) const LINES: &[Line<TrustpointSection>] = &[
         run: |trustpoint, verb, args| {
             trustpoint.key = match verb {
                 Verb::Set => Some(KeyPair::Ec { label: label(args, "label")? }),
-                _ => trustpoint.key.take().filter(|key| matches!(key, KeyPair::Rsa { .. })),
+                _ => trustpoint.key.take().filter(|key| !matches!(key, KeyPair::Ec { .. })),
+            };
+            Ok(())
+        },
+    },
+    Line {
+        words: "mldsakeypair <label>",
+        no: Some("mldsakeypair"),
+        about: "Uses this ML-DSA key, generated as ML-DSA-65 when it is missing",
+        help: &[("mldsakeypair", "ML-DSA key pair to use")],
+        run: |trustpoint, verb, args| {
+            trustpoint.key = match verb {
+                Verb::Set => Some(KeyPair::MlDsa { label: label(args, "label")? }),
+                _ => trustpoint.key.take().filter(|key| !matches!(key, KeyPair::MlDsa { .. })),
             };
             Ok(())
         },
@@ -133,7 +163,7 @@ fn rsakeypair(trustpoint: &mut TrustpointSection, verb: Verb, args: &Args) -> Re
                 encryption_bits: bits("enc-bits"),
             })
         }
-        _ => trustpoint.key.take().filter(|key| matches!(key, KeyPair::Ec { .. })),
+        _ => trustpoint.key.take().filter(|key| !matches!(key, KeyPair::Rsa { .. })),
     };
     Ok(())
 }

@@ -98,6 +98,22 @@ fn every_line_of_a_request_is_kept() {
 }
 
 #[test]
+fn the_last_line_says_which_key_it_is() {
+    for (line, other) in [
+        ("rsakeypair k", "no eckeypair"),
+        ("eckeypair k", "no mldsakeypair"),
+        ("mldsakeypair k", "no rsakeypair"),
+    ] {
+        assert_eq!(
+            written(&format!(" rsakeypair a\n eckeypair b\n mldsakeypair c\n {line}\n {other}")),
+            [line]
+        );
+        let no = line.split(' ').next().unwrap();
+        assert_eq!(written(&format!(" {line}\n no {no}")), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn what_is_printed_in_places_is_read() {
     assert_eq!(
         written(" subject-name cat\n ip address 192.168.1.66"),

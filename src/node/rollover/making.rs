@@ -111,13 +111,8 @@ impl Making<'_> {
         Ok(key)
     }
 
-    /// As the trustpoint says now, else as the key is that acts; but no weak one once more.
     fn kind(&self) -> KeyKind {
-        match (&self.trustpoint.key, self.ca.key().public_key().kind()) {
-            (Some(KeyPair::Rsa { bits: Some(bits), .. }), _) => KeyKind::Rsa { bits: *bits as usize },
-            (_, KeyKind::Rsa { bits }) => KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) },
-            (_, kind) => kind,
-        }
+        kind_of_next(self.trustpoint.key.as_ref(), self.ca.key().public_key().kind())
     }
 
     /// Whether the key that acts may leave its token: so may the next one then.
@@ -145,7 +140,56 @@ impl Making<'_> {
     }
 }
 
+/// As the trustpoint says now, else as the key is that acts; but no weak one once more.
+fn kind_of_next(named: Option<&KeyPair>, acting: KeyKind) -> KeyKind {
+    match (named, acting) {
+        (Some(key @ KeyPair::Rsa { bits: Some(_), .. }), _) => key.kind(),
+        (Some(KeyPair::Rsa { .. }) | None, KeyKind::Rsa { bits }) => {
+            KeyKind::Rsa { bits: bits.max(DEFAULT_RSA_BITS) }
+        }
+        // The curve or the set is that of a key made beforehand.
+        (Some(KeyPair::Ec { .. }), KeyKind::Ec(_)) => acting,
+        (Some(KeyPair::MlDsa { .. }), KeyKind::MlDsa(_)) => acting,
+        (Some(key), _) => key.kind(),
+        (None, _) => acting,
+    }
+}
+
 /// What the archive of a later key is called: `mycs-2` for `mycs#2`. In URLs a `#` is something else.
 fn archive_name(server: &str, key_label: &str) -> String {
     format!("{server}-{}", generation(key_label).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Curve, MlDsaSet};
+
+    #[test]
+    fn the_next_key_is_as_the_trustpoint_says_or_as_the_one_before() {
+        let label = || "mycs".to_owned();
+        let rsa = |bits| KeyPair::Rsa { label: label(), bits, encryption_bits: None };
+        let (ec, ml_dsa) = (KeyPair::Ec { label: label() }, KeyPair::MlDsa { label: label() });
+        let weak = KeyKind::Rsa { bits: 1024 };
+        let usual = KeyKind::Rsa { bits: 2048 };
+        let p384 = KeyKind::Ec(Curve::P384);
+        let ml_dsa_87 = KeyKind::MlDsa(MlDsaSet::MlDsa87);
+        for (named, acting, next) in [
+            (None, weak, usual),
+            (None, p384, p384),
+            (None, ml_dsa_87, ml_dsa_87),
+            (Some(rsa(None)), weak, usual),
+            (Some(rsa(Some(4096))), weak, KeyKind::Rsa { bits: 4096 }),
+            (Some(rsa(None)), p384, usual),
+            (Some(rsa(None)), ml_dsa_87, usual),
+            (Some(ec.clone()), p384, p384),
+            (Some(ec.clone()), usual, KeyKind::Ec(Curve::P256)),
+            (Some(ec), ml_dsa_87, KeyKind::Ec(Curve::P256)),
+            (Some(ml_dsa.clone()), ml_dsa_87, ml_dsa_87),
+            (Some(ml_dsa.clone()), weak, KeyKind::MlDsa(MlDsaSet::MlDsa65)),
+            (Some(ml_dsa), p384, KeyKind::MlDsa(MlDsaSet::MlDsa65)),
+        ] {
+            assert_eq!(kind_of_next(named.as_ref(), acting), next, "{named:?} after {acting}");
+        }
+    }
 }

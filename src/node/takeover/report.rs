@@ -280,7 +280,7 @@ fn is_key_file(label: &str, name: &str) -> bool {
 }
 
 fn digest(ca: &Certificate) -> Option<Hash> {
-    ca.signature_algorithm().map(|algorithm| algorithm.hash())
+    ca.signature_algorithm().and_then(|algorithm| algorithm.hash())
 }
 
 fn weak_key(ca: &Certificate) -> Option<KeyKind> {

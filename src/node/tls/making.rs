@@ -53,10 +53,12 @@ impl Making {
         let token = wanted.token(newest.and_then(|kept| kept.token.as_deref()))?;
         let key = match token.find(&wanted.key_label)? {
             Some(key) => {
+                check_kind(key.public_key().kind(), &wanted.key_label)?;
                 key.self_test()?;
                 key
             }
             None => {
+                wanted.kind.map_or(Ok(()), |kind| check_kind(kind, &wanted.key_label))?;
                 let key = generate(&token, wanted)?;
                 note_generated(self.store.as_ref(), key.public_key(), now);
                 key
@@ -83,7 +85,7 @@ impl Making {
         let kind = key.public_key().kind();
         let hash = match kind {
             KeyKind::Ec(curve) => curve.hash(),
-            KeyKind::Rsa { .. } => Hash::Sha256,
+            KeyKind::Rsa { .. } | KeyKind::MlDsa(_) => Hash::Sha256,
         };
         let algorithm = SignatureAlgorithm::for_key(kind, hash);
         let subject = Name::parse(&wanted.subject).map_err(|error| NodeError::Refused(error.to_string()))?;
@@ -132,6 +134,17 @@ pub fn host_number(store: &dyn Store) -> Result<u32, NodeError> {
     let number = u32::from_be_bytes(octets) | 1 << 31;
     store.set_mark(SCOPE, NUMBER, Some(&number.to_string()))?;
     Ok(number)
+}
+
+/// Refuses what no TLS of ours signs with.
+fn check_kind(kind: KeyKind, label: &str) -> Result<(), NodeError> {
+    match kind {
+        KeyKind::Rsa { .. } | KeyKind::Ec(_) => Ok(()),
+        KeyKind::MlDsa(_) => Err(NodeError::Refused(format!(
+            "HTTPS is served with RSA and EC keys only, and the key \"{label}\" is an {kind} key\nhint: name \
+             another by `eckeypair` or `rsakeypair` in the trustpoint of HTTPS"
+        ))),
+    }
 }
 
 /// The key that was asked for; else P-256, for it serves every version of TLS and is fast on slow tokens,

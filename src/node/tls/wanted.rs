@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::SockaddrStorage;
 
 use crate::config::{Configuration, EnrollmentMethod, KeyPair, RevocationMethod, TrustpointSection};
-use crate::pki::{Certificate, Curve, KeyKind, Name, PublicKey, Time, extension};
+use crate::pki::{Certificate, KeyKind, Name, PublicKey, Time, extension};
 use crate::token::Token;
 
 use super::super::NodeError;
@@ -42,7 +42,7 @@ impl Wanted {
             trustpoint: trustpoint.to_owned(),
             subject: section.request.subject_name.clone().unwrap_or_else(|| format!("hostname={fqdn}")),
             key_label: section.key.as_ref().map_or(trustpoint, KeyPair::label).to_owned(),
-            kind: section.key.as_ref().map(kind),
+            kind: section.key.as_ref().map(KeyPair::kind),
             dns,
             on: section.on.clone(),
             tokens: tokens.clone(),
@@ -115,15 +115,6 @@ pub fn add(section: &mut TrustpointSection, number: u32) {
 /// Whether it is time for the next one.
 pub fn ends_soon(certificate: &Certificate, now: Time) -> bool {
     now >= certificate.not_after().minus(RENEWED_BEFORE)
-}
-
-fn kind(key: &KeyPair) -> KeyKind {
-    match key {
-        KeyPair::Rsa { bits, .. } => {
-            KeyKind::Rsa { bits: bits.map_or(DEFAULT_RSA_BITS, |bits| bits as usize) }
-        }
-        KeyPair::Ec { .. } => KeyKind::Ec(Curve::P256),
-    }
 }
 
 /// An address at which others reach this host by itself, without a zone.

@@ -195,7 +195,7 @@ impl Work {
     fn hash(&self, key: &TokenKey) -> Hash {
         match key.public_key().kind() {
             KeyKind::Ec(curve) => curve.hash(),
-            KeyKind::Rsa { .. } => self.wanted.hash,
+            KeyKind::Rsa { .. } | KeyKind::MlDsa(_) => self.wanted.hash,
         }
     }
 
@@ -295,9 +295,14 @@ impl Work {
 /// SCEP encrypts the reply to the key that signs the request (RFC 8894, 3.1).
 fn check_scep_key(key: &TokenKey) -> Result<(), NodeError> {
     let label = &key.info().label;
-    if matches!(key.public_key().kind(), KeyKind::Ec(_)) {
+    let kind = match key.public_key().kind() {
+        KeyKind::Rsa { .. } => None,
+        KeyKind::Ec(_) => Some("EC"),
+        KeyKind::MlDsa(_) => Some("ML-DSA"),
+    };
+    if let Some(kind) = kind {
         return Err(NodeError::Refused(format!(
-            "SCEP encrypts what it answers to the key that asks, which the EC key \"{label}\" cannot decrypt\nhint: \
+            "SCEP encrypts what it answers to the key that asks, which the {kind} key \"{label}\" cannot decrypt\nhint: \
              enrol it by `enrollment terminal` or by files, or use an RSA key"
         )));
     }

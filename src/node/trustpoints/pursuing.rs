@@ -129,7 +129,7 @@ impl Work {
         if now > certificate.not_after() {
             return self.note_end(request, "the certificate that came has ended already".into());
         }
-        if let Some(hash) = certificate.signature_algorithm().map(|algorithm| algorithm.hash())
+        if let Some(hash) = certificate.signature_algorithm().and_then(|algorithm| algorithm.hash())
             && !self.wanted.weak.allows(hash)
         {
             return Err(NodeError::Refused(format!(

@@ -14,7 +14,7 @@ use crate::config::{
 };
 use crate::pki::extension::{self, Purpose as CertificatePurpose};
 use crate::pki::path::Legacy;
-use crate::pki::{Curve, Hash, KeyKind, Name};
+use crate::pki::{Hash, KeyKind, Name};
 use crate::scep::AlgorithmPolicy;
 use crate::store::TrustedKind;
 
@@ -259,7 +259,9 @@ impl Wanted {
                     (TrustedKind::OwnEncryption | TrustedKind::NextOwnEncryption, ..) => {
                         U::KeyEncipherment.into()
                     }
-                    (_, Some(_), _) | (_, _, KeyKind::Ec(_)) => U::DigitalSignature.into(),
+                    (_, Some(_), _) | (_, _, KeyKind::Ec(_) | KeyKind::MlDsa(_)) => {
+                        U::DigitalSignature.into()
+                    }
                     _ => U::DigitalSignature | U::KeyEncipherment,
                 };
                 all.push(extension::key_usage(usages));
@@ -358,15 +360,17 @@ impl WantedKey {
         let rsa = |bits: u32| KeyKind::Rsa { bits: bits as usize };
         let token = section.on.clone();
         match &section.key {
-            Some(KeyPair::Rsa { label, bits, encryption_bits }) => Self {
-                label: label.clone(),
-                kind: rsa(bits.unwrap_or(DEFAULT_BITS)),
-                encryption: encryption_bits.filter(|_| purpose == Purpose::Device).map(rsa),
+            Some(key) => Self {
+                label: key.label().to_owned(),
+                kind: key.kind(),
+                encryption: match key {
+                    KeyPair::Rsa { encryption_bits, .. } => {
+                        encryption_bits.filter(|_| purpose == Purpose::Device).map(rsa)
+                    }
+                    KeyPair::Ec { .. } | KeyPair::MlDsa { .. } => None,
+                },
                 token,
             },
-            Some(KeyPair::Ec { label }) => {
-                Self { label: label.clone(), kind: KeyKind::Ec(Curve::P256), encryption: None, token }
-            }
             None => {
                 // IOS takes the key of the host for devices, and one of the server's name for servers.
                 let name = match purpose {

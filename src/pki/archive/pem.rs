@@ -14,7 +14,7 @@ use super::kdf::{Secret, openssl_kdf};
 use super::pbe::{Mode, Scheme, Work, random};
 use super::{Archive, ArchiveError, MAX_LENGTH};
 use crate::pki::ber::{self, Limits, Tag};
-use crate::pki::{Cipher, KeyKind, PrivateKey, PublicKey, hex};
+use crate::pki::{Cipher, PrivateKey, PublicKey, hex};
 
 /// Label of a certificate.
 pub const CERTIFICATE: &str = "CERTIFICATE";
@@ -209,9 +209,9 @@ pub fn write_public_key(key: &PublicKey) -> String {
 /// RFC 1421, 4.6. The key is one round of MD5 over passphrase and salt: a long passphrase is its only
 /// strength.
 pub fn write_private_key(key: &PrivateKey, encryption: Encryption, passphrase: &SecretString) -> String {
-    let label = match key.kind() {
-        KeyKind::Rsa { .. } => RSA_PRIVATE_KEY,
-        KeyKind::Ec(_) => EC_PRIVATE_KEY,
+    let label = match key {
+        PrivateKey::Rsa(_) => RSA_PRIVATE_KEY,
+        PrivateKey::Ec(_) => EC_PRIVATE_KEY,
     };
     let (name, cipher) = match encryption {
         Encryption::Des3 => ("DES-EDE3-CBC", Cipher::Des3),

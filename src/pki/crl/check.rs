@@ -30,7 +30,7 @@ impl Crl {
             let is_other = key.is_some_and(|key| key != issuer.key_identifier());
             return Err(if is_other { CrlFault::OtherKey } else { error.into() });
         }
-        match self.signature_algorithm().map(|algorithm| algorithm.hash()) {
+        match self.signature_algorithm().and_then(|algorithm| algorithm.hash()) {
             Some(hash) if !rules.legacy.allows(hash) => Err(CrlFault::WeakDigest(hash)),
             _ => Ok(()),
         }

@@ -65,7 +65,7 @@ impl Legacy {
     fn allows_key(self, kind: KeyKind) -> bool {
         match kind {
             KeyKind::Rsa { bits } => bits >= if self.rsa_1024 { 1024 } else { 2048 },
-            KeyKind::Ec(_) => true,
+            KeyKind::Ec(_) | KeyKind::MlDsa(_) => true,
         }
     }
 }
@@ -284,9 +284,9 @@ fn signed(certificate: &Certificate, issuer: &Certificate, legacy: Legacy) -> Re
     if certificate.verify_signed_by(issuer.public_key()).is_err() {
         return fail(PathFault::Signature(Name::from_der(issuer.subject_raw())));
     }
-    match legacy.allows(algorithm.hash()) {
-        true => Ok(()),
-        false => fail(PathFault::WeakDigest(algorithm.hash())),
+    match algorithm.hash() {
+        Some(hash) if !legacy.allows(hash) => fail(PathFault::WeakDigest(hash)),
+        _ => Ok(()),
     }
 }
 

@@ -41,7 +41,7 @@ pub use request::{LibraryInfo, TokenInfo};
 pub struct Context(Arc<Module>);
 
 enum Module {
-    Here(Library),
+    Here(Box<Library>),
     Apart(Child),
 }
 
@@ -71,7 +71,7 @@ pub enum User {
 impl Context {
     /// Loads a module into this process, for good.
     pub fn load(path: &Path) -> Result<Self> {
-        Ok(Self(Arc::new(Module::Here(Library::load(path)?))))
+        Ok(Self(Arc::new(Module::Here(Box::new(Library::load(path)?)))))
     }
 
     /// Loads a module into a process of its own, which `program` becomes. A call that takes longer than the
@@ -342,11 +342,6 @@ impl Session {
 }
 
 impl Slot {
-    /// The slot with this number.
-    pub fn new(id: u64) -> Option<Self> {
-        id.try_into().ok().map(Self)
-    }
-
     /// Its number.
     pub fn id(self) -> u64 {
         self.0
