@@ -30,7 +30,7 @@ struct Own {
 
 impl Start<'_> {
     /// The first certificate of a subordinate CA, once the trustpoint has it.
-    pub(super) fn subordinate(&self) -> Result<(Authority, Token, TokenKey), NodeError> {
+    pub(super) fn subordinate(&self) -> Result<Authority, NodeError> {
         let own = self.own()?;
         let above = self.above()?;
         let certificate = &own.certificate;
@@ -62,7 +62,7 @@ impl Start<'_> {
         )?;
         tracing::info!(server = self.label, serial = %certificate.serial(),
             "the certificate of the CA has come from {}", Name::from_der(certificate.issuer_raw()));
-        Ok((authority, own.token, own.key))
+        Ok(authority)
     }
 
     /// An RA.

@@ -87,15 +87,12 @@ impl Start<'_> {
         let meter = Meter::new();
         let settings = settings(self.section);
         let mut notes = Notes::default();
-        let (authority, token, key) = match active(Role::Ca) {
-            Some(authority) => {
-                let token = self.around.tokens.get(Some(&authority.token))?;
-                let key = token.key(&authority.key_label)?;
-                (authority.clone(), token, key)
-            }
+        let authority = match active(Role::Ca) {
+            Some(authority) => authority.clone(),
             None if self.section.mode == ServerMode::SubCs => self.subordinate()?,
             None => self.first(&settings, &meter, &mut notes)?,
         };
+        let key = self.key_of(&authority)?;
         let taken_over = takeover::report(self.store.as_ref(), self.label)?.is_some();
         let (store, gate) = (self.store.clone(), self.gate.clone());
         let mut ca = Ca::open(self.label, store, &authority, Arc::new(key.clone()), settings, gate)?;
@@ -110,21 +107,20 @@ impl Start<'_> {
             // Upkeep tries again, and tells it where everybody looks.
             tracing::warn!(server = self.label, error = %chain(&error), "what was begun could not be finished");
         }
-        let mut keys =
-            match self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, ca.active())) {
-                Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
-                None => {
-                    let certificate = usable_for_scep(ca.certificate(), taken_over)?;
-                    let signer = Arc::new(key.clone().with_priority(Priority::Reply));
-                    Keys {
-                        signer: Responder { certificate: certificate.clone(), key: signer },
-                        decrypter: Responder { certificate, key: Arc::new(key) },
-                        separate: false,
-                        next: None,
-                        fetches: self.fetches.clone(),
-                    }
+        let mut keys = match self.scep_place(&authority.token, &key, ca.active()) {
+            Some(place) => self.separate_keys(&ca, &authority, &place, &meter)?,
+            None => {
+                let certificate = usable_for_scep(ca.certificate(), taken_over)?;
+                let signer = Arc::new(key.clone().with_priority(Priority::Reply));
+                Keys {
+                    signer: Responder { certificate: certificate.clone(), key: signer },
+                    decrypter: Responder { certificate, key: Arc::new(key) },
+                    separate: false,
+                    next: None,
+                    fetches: self.fetches.clone(),
                 }
-            };
+            }
+        };
         if ca.crl_is_due(self.now)? {
             ca.issue_crl(&meter, self.now)?;
         }
@@ -150,6 +146,13 @@ impl Start<'_> {
         Ok(Started { acting: Acting::Ca(ca), ra: self.vouched(ra), next_trouble, notes })
     }
 
+    /// The key of an authority, and its copy where the trustpoint names one.
+    fn key_of(&self, authority: &Authority) -> Result<TokenKey, NodeError> {
+        let mut places = vec![authority.token.as_str()];
+        places.extend(self.trustpoint.copy.as_deref().filter(|copy| *copy != authority.token));
+        self.around.tokens.key_on(&places, &authority.key_label)
+    }
+
     /// Asks the trustpoints of `grant auto trustpoint` about holders of other CAs' certificates.
     pub(super) fn vouched(&self, ra: Ra) -> Ra {
         let trustpoints = self.section.grant_trustpoints.clone();
@@ -161,12 +164,7 @@ impl Start<'_> {
     }
 
     /// The CA of a server that has none yet: an old one that is taken over, or a new one.
-    fn first(
-        &self,
-        settings: &Settings,
-        meter: &Meter,
-        notes: &mut Notes,
-    ) -> Result<(Authority, Token, TokenKey), NodeError> {
+    fn first(&self, settings: &Settings, meter: &Meter, notes: &mut Notes) -> Result<Authority, NodeError> {
         let login = self.around.login(self.section.database.login.as_ref())?;
         let takeover = Takeover {
             label: self.label,
@@ -197,7 +195,7 @@ impl Start<'_> {
         settings: &Settings,
         meter: &Meter,
         notes: &mut Notes,
-    ) -> Result<(Authority, Token, TokenKey), NodeError> {
+    ) -> Result<Authority, NodeError> {
         let token = self.around.tokens.get(self.trustpoint.on.as_deref())?;
         let (label, kind) = match &self.trustpoint.key {
             Some(key) => (key.label(), key.kind()),
@@ -219,7 +217,7 @@ impl Start<'_> {
             label: self.label,
             name: &name,
             place: (token.name(), label),
-            scep: self.separate(&token, &key).is_none(),
+            scep: self.separate(token.name(), &key).is_none(),
             key: Arc::new(key.clone()),
         };
         let store = self.store.as_ref();
@@ -234,8 +232,7 @@ impl Start<'_> {
             now: self.now,
         };
         notes.before = archiving.run(&key, &certificate)?;
-        let authority = founding.install(store, certificate)?;
-        Ok((authority, token, key))
+        Ok(founding.install(store, certificate)?)
     }
 
     fn generate(
@@ -251,18 +248,24 @@ impl Start<'_> {
     }
 
     /// Where SCEP's own keys are, when it has its own: configured, or because the CA key cannot decrypt.
-    pub(super) fn separate<'t>(&'t self, token: &'t Token, key: &TokenKey) -> Option<String> {
+    /// `token` is where the CA key was made.
+    fn separate(&self, token: &str, key: &TokenKey) -> Option<String> {
         match &self.section.scep.separate_key {
-            Some(on) => Some(on.clone().unwrap_or_else(|| token.name().to_owned())),
-            None => (!key.can_decrypt()).then(|| token.name().to_owned()),
+            Some(on) => Some(on.clone().unwrap_or_else(|| token.to_owned())),
+            None => (!key.can_decrypt()).then(|| token.to_owned()),
         }
     }
 
+    /// Where SCEP's own keys are, also because the CA above did not grant what SCEP needs.
+    pub(super) fn scep_place(&self, token: &str, key: &TokenKey, issuer: &Issuer) -> Option<String> {
+        self.separate(token, key).or_else(|| self.granted_without_scep(token, issuer))
+    }
+
     /// A CA above need not grant keyEncipherment: then SCEP has keys of its own, as when the key cannot decrypt.
-    pub(super) fn granted_without_scep(&self, token: &Token, issuer: &Issuer) -> Option<String> {
+    fn granted_without_scep(&self, token: &str, issuer: &Issuer) -> Option<String> {
         let usage = issuer.certificate().extensions().key_usage();
         let lacks = usage.is_some_and(|usage| !usage.key_encipherment());
-        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.name().to_owned())
+        (self.section.mode == ServerMode::SubCs && lacks).then(|| token.to_owned())
     }
 
     /// A key for one of the roles in SCEP beside a CA's, and its certificate by that CA: found, or made. One that

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::token::{self, Selector, Token, TokenConfig, TokenKey};
+use crate::token::{self, Place, Selector, Token, TokenConfig, TokenKey};
 
 use super::{NodeError, TokenReport};
 
@@ -20,7 +22,12 @@ pub struct Slot {
     section: TokenSection,
     config: TokenConfig,
     token: Mutex<Option<Token>>,
+    /// When it was last opened for a copy of a key.
+    tried: Mutex<Option<Instant>>,
 }
+
+/// A token that could not be opened is not opened for a copy before.
+const OPENED_AGAIN: Duration = Duration::from_secs(10);
 
 impl Tokens {
     /// The tokens of `sections`; those whose section is unchanged stay open.
@@ -32,6 +39,7 @@ impl Tokens {
                     section: section.clone(),
                     config: config(name, section, state),
                     token: Mutex::default(),
+                    tried: Mutex::default(),
                 }),
             };
             (name.clone(), slot)
@@ -89,6 +97,32 @@ impl Tokens {
         unreachable.map_or(Ok(None), Err)
     }
 
+    /// The key pair of this label on the first of these tokens that can be reached, and its copies on the
+    /// others.
+    pub fn key_on(&self, names: &[&str], label: &str) -> Result<TokenKey, NodeError> {
+        let slots = names.iter().map(|name| self.shared(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut failure = None;
+        for (at, slot) in slots.iter().enumerate() {
+            match slot.open().and_then(|token| Ok(token.key(label)?)) {
+                Ok(key) => {
+                    let others = slots.iter().enumerate().filter(|(other, _)| *other != at);
+                    let others =
+                        others.map(|(_, slot)| Arc::new(Elsewhere(Arc::clone(slot))) as Arc<dyn Place>);
+                    let others = others.collect();
+                    return Ok(key.also_in(others));
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        let none = || NodeError::NotFound(format!("no token is named for the key \"{label}\""));
+        Err(failure.unwrap_or_else(none))
+    }
+
+    fn shared(&self, name: &str) -> Result<Arc<Slot>, NodeError> {
+        self.slot(Some(name))?;
+        Ok(Arc::clone(&self.0[name]))
+    }
+
     /// The tokens as file systems, by name in small letters, as file URLs have it.
     pub fn devices(&self) -> BTreeMap<String, Arc<dyn Device>> {
         let device = |(name, slot): (&String, &Arc<Slot>)| -> (String, Arc<dyn Device>) {
@@ -137,6 +171,29 @@ impl Slot {
         let filled = self.open().and_then(|token| Ok(fill(&mut report, &token)?));
         report.error = filled.err().map(|error| error.to_string());
         report
+    }
+}
+
+/// Where a copy of a key may be.
+struct Elsewhere(Arc<Slot>);
+
+impl Place for Elsewhere {
+    fn token(&self) -> Option<Token> {
+        // Whoever holds it opens it: that is not waited for.
+        if let Some(token) = self.0.token.try_lock().ok()?.as_ref() {
+            return Some(token.clone());
+        }
+        let mut tried = self.0.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if tried.is_none_or(|tried| tried.elapsed() >= OPENED_AGAIN) {
+            *tried = Some(Instant::now());
+            let slot = Arc::clone(&self.0);
+            thread::spawn(move || {
+                if let Err(error) = slot.open() {
+                    tracing::debug!(%error, "a copy cannot be reached");
+                }
+            });
+        }
+        None
     }
 }
 

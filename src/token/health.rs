@@ -137,6 +137,11 @@ impl Health {
         self.lock().note(what.into());
     }
 
+    /// Whether there is an outage.
+    pub fn is_offline(&self) -> bool {
+        self.lock().outage.is_some()
+    }
+
     /// How it is.
     pub fn state(&self) -> TokenState {
         let state = self.lock();

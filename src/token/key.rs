@@ -18,6 +18,7 @@ use crate::pki::{
     Curve, DecryptionKey, Hash, KeyError, KeyKind, KeyTransport, PublicKey, SignatureAlgorithm, SigningKey,
 };
 
+use super::copies::{Copies, Place};
 use super::error::Problem;
 use super::mechanism::{Capabilities, DecryptWith, SignWith};
 use super::object::KeyInfo;
@@ -31,11 +32,12 @@ pub struct TokenKey {
     token: Token,
     info: Arc<KeyInfo>,
     priority: Priority,
+    copies: Option<Arc<Copies>>,
 }
 
 impl TokenKey {
     pub(super) fn new(token: Token, info: KeyInfo) -> Self {
-        Self { token, info: Arc::new(info), priority: Priority::Issue }
+        Self { token, info: Arc::new(info), priority: Priority::Issue, copies: None }
     }
 
     /// The token it is on.
@@ -56,6 +58,21 @@ impl TokenKey {
     /// The same key, asked with another priority; keys begin with [`Priority::Issue`].
     pub fn with_priority(&self, priority: Priority) -> Self {
         Self { priority, ..self.clone() }
+    }
+
+    /// The same key, which may also be in other places.
+    pub fn also_in(&self, places: Vec<Arc<dyn Place>>) -> Self {
+        Self { copies: (!places.is_empty()).then(|| Arc::new(Copies::new(places))), ..self.clone() }
+    }
+
+    /// The same key without its copies.
+    pub(super) fn alone(&self) -> Self {
+        Self { copies: None, ..self.clone() }
+    }
+
+    /// The same key, as it is on this token.
+    pub(super) fn on(&self, token: Token, info: Arc<KeyInfo>) -> Self {
+        Self { token, info, priority: self.priority, copies: None }
     }
 
     /// Whether it opens RSAES-PKCS1-v1_5 envelopes: an RSA key with `CKA_DECRYPT` on a token that can.
@@ -80,6 +97,9 @@ impl TokenKey {
     }
 
     fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        if let Some(copies) = &self.copies {
+            return copies.run(self, |key| key.try_sign(algorithm, message));
+        }
         let plan = plan(self.token.capabilities(), self.info.kind, algorithm);
         let plan = plan.map_err(|problem| self.token.error(problem))?;
         let data = prepare(plan, algorithm, message, self.info.kind);
@@ -98,6 +118,9 @@ impl TokenKey {
         wrapped: &[u8],
         len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        if let Some(copies) = &self.copies {
+            return copies.run(self, |key| key.try_unwrap(transport, wrapped, len));
+        }
         // Made before anything is known about `wrapped`.
         let rejected = random(len).map_err(|problem| self.token.error(problem))?;
         let KeyKind::Rsa { bits } = self.info.kind else {

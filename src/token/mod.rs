@@ -12,6 +12,7 @@
 
 mod certificate;
 mod config;
+mod copies;
 mod counters;
 mod error;
 mod file;
@@ -48,6 +49,7 @@ use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
 pub use certificate::TokenCertificate;
 pub use config::{PinSource, Selector, TokenConfig};
+pub use copies::Place;
 pub use counters::Counters;
 pub use error::{CallError, Origin, Problem, TokenError};
 pub use file::TokenFile;
@@ -259,6 +261,11 @@ impl Token {
     /// Whether it answers, and what happened to it lately.
     pub fn state(&self) -> TokenState {
         self.0.link.health.state()
+    }
+
+    /// Whether it is known not to answer.
+    pub fn is_offline(&self) -> bool {
+        self.0.link.health.is_offline()
     }
 
     /// Finds out whether it works: the key that was used last makes a signature, after all that may help.

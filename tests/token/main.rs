@@ -44,6 +44,7 @@ macro_rules! stories {
     )+};
 }
 
+mod copies;
 mod node;
 mod objects;
 mod transfer;

@@ -118,14 +118,17 @@ pub(super) const LINES: &[Line<TrustpointSection>] = &[
         },
     },
     Line {
-        words: "on <device>",
+        words: "on <device> [<copy>]",
         no: Some("on"),
-        about: "Generates the key on this token",
-        help: &[],
+        about: "Generates the key on this token; a copy of it on the second is used beside it",
+        help: &[("<copy>", "Another token, which has the same key: usbtoken1:")],
         run: |trustpoint, verb, args| {
-            trustpoint.on = match verb {
-                Verb::Set => Some(device(args, "device")?),
-                _ => None,
+            (trustpoint.on, trustpoint.copy) = match verb {
+                Verb::Set => {
+                    let copy = args.get("copy").map(|_| device(args, "copy")).transpose()?;
+                    (Some(device(args, "device")?), copy)
+                }
+                _ => (None, None),
             };
             Ok(())
         },

@@ -30,6 +30,8 @@ pub struct TrustpointSection {
     pub key: Option<KeyPair>,
     /// `on`: the token of a key to be generated, without the colon.
     pub on: Option<String>,
+    /// Token that has the same key, used beside it.
+    pub copy: Option<String>,
     /// `storage`: the token that keeps the certificates as well, without the colon.
     pub storage: Option<String>,
     /// `regenerate`: each `crypto pki enroll` takes a new key.
@@ -86,7 +88,8 @@ impl fmt::Display for TrustpointSection {
         self.auto_enroll.iter().try_for_each(|auto| writeln!(f, " {auto}"))?;
         self.hash.iter().try_for_each(|hash| writeln!(f, " hash {}", hash.name()))?;
         self.storage.iter().try_for_each(|device| writeln!(f, " storage {device}:"))?;
-        self.on.iter().try_for_each(|device| writeln!(f, " on {device}:"))
+        let copy = self.copy.iter().map(|copy| format!(" {copy}:")).collect::<String>();
+        self.on.iter().try_for_each(|device| writeln!(f, " on {device}:{copy}"))
     }
 }
 

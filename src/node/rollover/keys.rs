@@ -43,7 +43,7 @@ impl Start<'_> {
         let key = token.key(&authority.key_label)?;
         let mut certificates = vec![issuer.certificate().der().to_vec()];
         let signer = Responder { certificate: ca.certificate().clone(), key: ca.key().clone() };
-        let place = self.separate(&token, &key).or_else(|| self.granted_without_scep(&token, issuer));
+        let place = self.scep_place(&authority.token, &key, issuer);
         let Some(place) = place else {
             let decrypter = responder(usable_for_scep(issuer.certificate(), false)?, key);
             certificates.extend(self.above_next()?);

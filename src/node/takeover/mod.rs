@@ -65,7 +65,7 @@ struct Old {
 
 impl Takeover<'_> {
     /// Takes the CA over. `None` when there is none.
-    pub fn run(&self) -> Result<Option<(Authority, Token, TokenKey)>, NodeError> {
+    pub fn run(&self) -> Result<Option<Authority>, NodeError> {
         let Some(old) = self.old()? else { return Ok(None) };
         self.check(&old)?;
         let search = self.search(&old);
@@ -89,7 +89,7 @@ impl Takeover<'_> {
         })?;
         tracing::info!(server = self.label, "the CA {} was taken over", report.issuer);
         self.set_mark(ACCEPTED, None)?;
-        Ok(Some((authority, old.token, old.key)))
+        Ok(Some(authority))
     }
 
     /// What would have to be asked. `None` when no CA is to be taken over.
