@@ -317,11 +317,12 @@ impl Shared {
         let mut tried = Vec::new();
         let mut unfinished = false;
         for place in places.into_iter().filter(due) {
+            // Another plan came in between: what it wants is still to be written, whoever waits.
             if !self.is_current(round) {
-                return (tried, false);
+                return (tried, true);
             }
             match self.bring_up(round, place) {
-                _ if !self.is_current(round) => return (tried, false),
+                _ if !self.is_current(round) => return (tried, true),
                 Ok(Progress::Done) => tried.push((place.key(), Ok(()))),
                 Ok(Progress::More) => {
                     unfinished = true;
