@@ -41,13 +41,14 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
             writeln!(f, "  Status: not available\n  Error: {}", error.replace('\n', "\n    "))?;
         }
     }
+    let profile = profile(token);
     let texts = [
         ("Label", &token.label),
         ("Manufacturer", &token.manufacturer),
         ("Model", &token.model),
         ("Serial number", &token.serial),
         ("Firmware", &token.firmware),
-        ("Profile", &token.profile),
+        ("Profile", &profile),
         ("Module", &token.module),
         ("User PIN", &token.pin),
     ];
@@ -55,6 +56,9 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
         if !text.is_empty() {
             writeln!(f, "  {name}: {text}")?;
         }
+    }
+    for (name, lines) in [("Written from", &token.sources), ("Limit", &token.cannot)] {
+        lines.iter().try_for_each(|line| writeln!(f, "  {name}: {line}"))?;
     }
     if token.error.is_none() {
         writeln!(f, "  Sessions: {}", token.sessions)?;
@@ -65,6 +69,17 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
         "  Operations: {} signatures, {} decryptions, {} errors",
         token.signatures, token.decryptions, token.errors
     )
+}
+
+/// The profile's name, and what it rests on.
+fn profile(token: &TokenReport) -> String {
+    match (&*token.family, &*token.tested) {
+        ("", "") => token.profile.clone(),
+        (family, "") if token.sources.is_empty() => format!("{} ({family})", token.profile),
+        (family, "") => format!("{} ({family}, from documentation alone)", token.profile),
+        ("", tested) => format!("{} (tested with {tested})", token.profile),
+        (family, tested) => format!("{} ({family}, tested with {tested})", token.profile),
+    }
 }
 
 #[cfg(test)]
@@ -84,5 +99,21 @@ mod tests {
             "Token usbtoken0:\n  Status: not available\n  Error: no token labelled x\n  Profile: softhsm2\n  \
              Operations: 0 signatures, 0 decryptions, 0 errors\n"
         );
+    }
+    #[test]
+    fn a_profile_shows_what_it_rests_on() {
+        let luna = TokenReport {
+            profile: "luna".into(),
+            family: "Thales Luna".into(),
+            sources: vec!["its manual".into()],
+            cannot: vec!["Keys do not leave".into()],
+            ..TokenReport::default()
+        };
+        let shown = Tokens(vec![luna.clone()]).to_string();
+        let lines = "  Profile: luna (Thales Luna, from documentation alone)\n  Written from: its manual\n  \
+                     Limit: Keys do not leave\n";
+        assert!(shown.contains(lines), "{shown}");
+        let tested = TokenReport { tested: "7.8".into(), sources: Vec::new(), ..luna };
+        assert!(Tokens(vec![tested]).to_string().contains("Profile: luna (Thales Luna, tested with 7.8)\n"));
     }
 }

@@ -236,6 +236,14 @@ pub struct TokenReport {
     pub firmware: String,
     /// Profile in use.
     pub profile: String,
+    /// The family of tokens that it is for.
+    pub family: String,
+    /// The version that it was tested with; empty when it was written from documents alone.
+    pub tested: String,
+    /// Those documents.
+    pub sources: Vec<String>,
+    /// What cannot be done with such tokens.
+    pub cannot: Vec<String>,
     /// PKCS#11 module file.
     pub module: String,
     /// State of the PIN, in words.

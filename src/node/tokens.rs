@@ -199,7 +199,12 @@ impl Place for Elsewhere {
 
 fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError> {
     let counters = token.counters();
-    report.profile = token.profile().name().to_owned();
+    let profile = token.profile();
+    report.profile = profile.name().to_owned();
+    report.family = profile.about().unwrap_or_default().to_owned();
+    report.tested = profile.tested().unwrap_or_default().to_owned();
+    report.sources = profile.sources().to_vec();
+    report.cannot = profile.cannot().to_vec();
     report.module = token.module().display().to_string();
     (report.signatures, report.decryptions, report.errors) =
         (counters.signatures, counters.decryptions, counters.errors);

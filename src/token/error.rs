@@ -31,6 +31,12 @@ impl TokenError {
             _ => None,
         };
         let hint = known.map(str::to_owned).or_else(|| problem.hint(token));
+        let form = profile.and_then(Profile::pin_form).filter(|_| problem.is_wrong_pin());
+        let hint = match (hint, form) {
+            (Some(hint), Some(form)) => Some(format!("{hint}; the PIN is {form}")),
+            (None, Some(form)) => Some(format!("the PIN is {form}")),
+            (hint, None) => hint,
+        };
         Self(Box::new(Inner { token: token.to_owned(), problem, hint }))
     }
 
@@ -242,6 +248,12 @@ pub enum Problem {
         /// What was asked.
         what: String,
     },
+    /// The profile says that keys are not made by this product.
+    #[error("keys of this token are made elsewhere")]
+    MadeElsewhere {
+        /// How.
+        how: String,
+    },
     /// A certificate that is to be stored cannot be read.
     #[error("the certificate for \"{label}\" cannot be read")]
     BadCertificate {
@@ -384,6 +396,7 @@ impl Problem {
                 format!("`show crypto pki token {token}` lists the keys")
             }
             Self::NotOffered { .. } => format!("`show crypto pki token {token}` lists what it can do"),
+            Self::MadeElsewhere { how } => how.clone(),
             Self::OtherParameters { .. } => {
                 "a process initialises a module once; `module isolated` gives each token a process".into()
             }
@@ -407,6 +420,7 @@ impl Problem {
             Self::Busy => KeyErrorKind::Busy,
             Self::Call(call) if !call.is_loss() && !call.is_pin() => KeyErrorKind::Refused,
             Self::NotOffered { .. }
+            | Self::MadeElsewhere { .. }
             | Self::NoKey { .. }
             | Self::ManyKeys { .. }
             | Self::KeyExists { .. }
@@ -420,6 +434,15 @@ impl Problem {
             | Self::TestFailed { .. }
             | Self::Profile(_) => KeyErrorKind::Refused,
             _ => KeyErrorKind::Unavailable,
+        }
+    }
+
+    /// Whether the PIN is not one that the token takes; what it consists of may help.
+    fn is_wrong_pin(&self) -> bool {
+        match self {
+            Self::Call(call) => call.refuses_pin() && call.rv() != Some(RvError::PinLocked),
+            Self::PinLength { .. } => true,
+            _ => false,
         }
     }
 

@@ -17,6 +17,9 @@ use super::wanted::{EXPORTABLE, Side, Templates, Wanted};
 /// what was asked for is deleted.
 pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<KeyInfo, Problem> {
     let kind = wanted.kind;
+    if let Some(how) = &connection.link.profile.keygen().elsewhere {
+        return Err(Problem::MadeElsewhere { how: how.clone() });
+    }
     let capabilities = &connection.link.capabilities;
     if !capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });

@@ -15,6 +15,7 @@ use super::sys::{Context, Slot};
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     offered: Vec<MechanismType>,
+    generates: bool,
     raw_decrypt: bool,
     v15_decrypt: bool,
     oaep: Vec<Hash>,
@@ -50,6 +51,7 @@ impl Capabilities {
             rsa_sign: wanted.rsa_sign.clone(),
             ecdsa_sign: wanted.ecdsa_sign.clone(),
             transfer,
+            generates: profile.keygen().elsewhere.is_none(),
             offered,
         })
     }
@@ -59,13 +61,14 @@ impl Capabilities {
         self.raw_decrypt || self.v15_decrypt
     }
 
-    /// Whether keys of this kind can be generated, as far as the mechanism list says.
+    /// Whether keys of this kind can be generated, as far as the mechanism list and the profile say.
     pub fn can_generate(&self, kind: KeyKind) -> bool {
-        self.offers(match kind {
-            KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
-            KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
-            KeyKind::MlDsa(_) => MechanismType::ML_DSA_KEY_PAIR_GEN,
-        })
+        self.generates
+            && self.offers(match kind {
+                KeyKind::Rsa { .. } => MechanismType::RSA_PKCS_KEY_PAIR_GEN,
+                KeyKind::Ec(_) => MechanismType::ECC_KEY_PAIR_GEN,
+                KeyKind::MlDsa(_) => MechanismType::ML_DSA_KEY_PAIR_GEN,
+            })
     }
 
     /// Whether private keys can be brought to this token, as far as the mechanism list and the profile say.

@@ -11,7 +11,7 @@ use super::config::{Selector, TokenConfig};
 use super::error::{CallError, Problem};
 use super::gate::{Gate, Pass};
 use super::profile::Profile;
-use super::sys::{Context, Slot, TokenInfo, trim};
+use super::sys::{Context, LibraryInfo, Slot, TokenInfo, trim};
 
 /// A loaded and initialised module.
 pub(super) struct Module {
@@ -19,7 +19,7 @@ pub(super) struct Module {
     gate: Gate,
     pub path: PathBuf,
     /// As `C_GetInfo` has it; empty where that fails.
-    pub manufacturer: String,
+    pub info: LibraryInfo,
     /// What `C_Initialize` is given.
     parameters: Option<String>,
     /// See [`Link::change_objects`](super::session::Link::change_objects).
@@ -48,7 +48,7 @@ impl Module {
             _ => return Err(Problem::NoModule),
         };
         let module = Self::load(path, config, profile.as_ref())?;
-        let profile = profile.unwrap_or_else(|| Profile::recognising(&module.manufacturer));
+        let profile = profile.unwrap_or_else(|| Profile::of_library(&module.info));
         Ok((module, profile))
     }
 
@@ -80,9 +80,9 @@ impl Module {
         let context = context.map_err(|source| Problem::ModuleBroken { path: path.clone(), source })?;
         // Tried again at the next call where that fails.
         initialise(&context, parameters)?;
-        let manufacturer = context.info().map_or(String::new(), |info| info.manufacturer);
+        let info = context.info().unwrap_or_default();
         let (parameters, objects) = (parameters.map(str::to_owned), RwLock::new(()));
-        let module = Self { context, gate: Gate::new(), path, manufacturer, parameters, objects };
+        let module = Self { context, gate: Gate::new(), path, info, parameters, objects };
         Ok(Arc::clone(place.insert(Arc::new(module))))
     }
 

@@ -3,6 +3,8 @@
 //! [`ProfileFile`] is what was typed, [`Profile`] what is usable. Provider differences are read here and
 //! nowhere else.
 
+mod check;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::pki::Hash;
+
+use super::sys::LibraryInfo;
 
 /// A checked profile.
 #[derive(Clone, Debug)]
@@ -26,21 +30,34 @@ impl Profile {
         }
         let text = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
         let (_, text) = text.ok_or_else(|| ProfileError::Unknown { name: name.into() })?;
-        Self::parse(name, text)
+        Self::shipped(name, text)
     }
 
-    /// The shipped profile for a module whose `C_GetInfo` says it is by `manufacturer`; else `generic`.
-    pub fn recognising(manufacturer: &str) -> Self {
-        let shipped = || SHIPPED.iter().filter_map(|(name, text)| Self::parse(name, text).ok());
-        let mine = |profile: &Self| {
-            profile.file.recognise.as_deref().is_some_and(|start| manufacturer.starts_with(start))
-        };
-        shipped().find(mine).unwrap_or_else(Self::generic)
+    /// The shipped profile that recognises a module by this, as its `C_GetInfo` has it: the manufacturer, or
+    /// the description of the library. Else `generic`.
+    pub fn recognising(said: &str) -> Self {
+        Self::recognised(said).unwrap_or_else(Self::generic)
+    }
+
+    /// The shipped profile for a module. One manufacturer may have several, so the description of the library
+    /// is looked at first.
+    pub(super) fn of_library(info: &LibraryInfo) -> Self {
+        let said = [&info.description, &info.manufacturer];
+        said.into_iter().find_map(|said| Self::recognised(said)).unwrap_or_else(Self::generic)
+    }
+
+    fn recognised(said: &str) -> Option<Self> {
+        let shipped = SHIPPED.iter().filter_map(|(name, text)| Self::shipped(name, text).ok());
+        let begins =
+            |start: &str| said.get(..start.len()).is_some_and(|said| said.eq_ignore_ascii_case(start));
+        shipped.into_iter().find(|profile| profile.file.recognise.as_deref().is_some_and(begins))
     }
 
     /// The profile for what no other one recognises.
     pub fn generic() -> Self {
-        Self { name: "generic".into(), file: ProfileFile::default() }
+        // Its file says the same and what it is about; a test sees to both.
+        Self::named("generic")
+            .unwrap_or_else(|_| Self { name: "generic".into(), file: ProfileFile::default() })
     }
 
     fn from_file(path: &Path) -> Result<Self, ProfileError> {
@@ -50,19 +67,54 @@ impl Profile {
         Self::parse(&name, &text)
     }
 
+    /// One of [`SHIPPED`]: what it rests on must be said.
+    fn shipped(name: &str, text: &str) -> Result<Self, ProfileError> {
+        let profile = Self::parse(name, text)?;
+        match profile.file.tested.is_none() && profile.file.source.is_empty() {
+            true => {
+                let what = "neither tested nor source is said";
+                Err(ProfileError::Invalid { name: name.into(), line: None, what })
+            }
+            false => Ok(profile),
+        }
+    }
+
     fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
         let file: ProfileFile = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text[..at].matches('\n').count() + 1;
+            let line = check::line_at(text, error.span().map_or(0, |span| span.start));
             ProfileError::Malformed { name: name.into(), line, what: error.message().replace('\n', " ") }
         })?;
-        file.check().map_err(|what| ProfileError::Invalid { name: name.into(), what })?;
+        file.check().map_err(|what| ProfileError::Invalid {
+            name: name.into(),
+            line: check::line_of(text, what),
+            what,
+        })?;
         Ok(Self { name: name.into(), file })
     }
 
     /// A shipped name, or a path.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The family of tokens, in a few words.
+    pub fn about(&self) -> Option<&str> {
+        self.file.about.as_deref()
+    }
+
+    /// The version that was tested. `None`: written from documents alone.
+    pub fn tested(&self) -> Option<&str> {
+        self.file.tested.as_deref()
+    }
+
+    /// The documents from which it was written.
+    pub fn sources(&self) -> &[String] {
+        &self.file.source
+    }
+
+    /// What cannot be done with these tokens, a sentence each.
+    pub fn cannot(&self) -> &[String] {
+        &self.file.cannot
     }
 
     /// Where the module may be, most likely first.
@@ -119,6 +171,11 @@ impl Profile {
         self.file.login.context
     }
 
+    /// What the PIN consists of, where it is more than a secret.
+    pub(super) fn pin_form(&self) -> Option<&str> {
+        self.file.login.pin.as_deref()
+    }
+
     pub(super) fn mechanisms(&self) -> &Mechanisms {
         &self.file.mechanisms
     }
@@ -138,7 +195,8 @@ impl Profile {
     /// The profile's hint for this return value of this function.
     pub(super) fn hint(&self, function: &str, code: &str) -> Option<&str> {
         let known = |error: &&KnownError| {
-            error.code == code && error.call.as_deref().is_none_or(|call| call == function)
+            error.code.as_ref().is_none_or(|known| known.0 == code)
+                && error.call.as_deref().is_none_or(|call| call == function)
         };
         self.file.error.iter().find(known).map(|error| error.hint.as_str())
     }
@@ -172,10 +230,12 @@ pub enum ProfileError {
         what: String,
     },
     /// The fields do not make sense.
-    #[error("profile {name}: {what}")]
+    #[error("profile {name}{}: {what}", .line.map_or_else(String::new, |line| format!(", line {line}")))]
     Invalid {
         /// Name or path.
         name: String,
+        /// Counted from one. `None` for what is missing.
+        line: Option<usize>,
         /// What is wrong.
         what: &'static str,
     },
@@ -185,6 +245,10 @@ pub enum ProfileError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ProfileFile {
+    about: Option<String>,
+    tested: Option<String>,
+    source: Vec<String>,
+    cannot: Vec<String>,
     recognise: Option<String>,
     library: Vec<PathBuf>,
     environment: Vec<String>,
@@ -206,6 +270,10 @@ struct ProfileFile {
 impl Default for ProfileFile {
     fn default() -> Self {
         Self {
+            about: None,
+            tested: None,
+            source: Vec::new(),
+            cannot: Vec::new(),
             recognise: None,
             library: Vec::new(),
             environment: Vec::new(),
@@ -223,24 +291,6 @@ impl Default for ProfileFile {
             format: Format::default(),
             error: Vec::new(),
         }
-    }
-}
-
-impl ProfileFile {
-    fn check(&self) -> Result<(), &'static str> {
-        let no = |wrong: bool, what| if wrong { Err(what) } else { Ok(()) };
-        no(matches!(self.sessions, Sessions::Count(0)), "sessions is 0")?;
-        no(self.queue == 0, "queue is 0")?;
-        no(self.timeout == 0 || self.keygen_timeout == 0, "a time-out is 0")?;
-        no(self.mechanisms.oaep.contains(&Hash::Md5), "oaep has md5")?;
-        // What is not said must be true by itself: read back after generation it is refused otherwise,
-        // but by then the key exists.
-        let said = |attribute| self.keygen.private.contains(&attribute);
-        no(!said(KeyAttribute::Token), "keygen.private lacks CKA_TOKEN")?;
-        no(!said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
-        no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
-        let named = |error: &KnownError| error.code.starts_with("CKR_") || error.code.starts_with("0x");
-        no(!self.error.iter().all(named), "the code of an error is neither CKR_… nor 0x…")
     }
 }
 
@@ -263,6 +313,8 @@ enum Cores {
 struct Login {
     /// `C_Login` with `CKU_CONTEXT_SPECIFIC` for each operation with a private key.
     context: ContextLogin,
+    /// What the PIN consists of.
+    pin: Option<String>,
 }
 
 /// Which keys want the PIN for each operation.
@@ -333,6 +385,8 @@ pub(super) struct Keygen {
     pub serialize: bool,
     /// `CKA_LOCAL` is true for generated keys.
     pub local: bool,
+    /// How keys are made, where this product does not make them.
+    pub elsewhere: Option<String>,
 }
 
 impl Default for Keygen {
@@ -355,6 +409,7 @@ impl Default for Keygen {
             omit_ec: Vec::new(),
             serialize: true,
             local: true,
+            elsewhere: None,
         }
     }
 }
@@ -466,13 +521,41 @@ pub(super) enum PointForm {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KnownError {
+    /// Any function when absent, and any value below.
     call: Option<String>,
-    code: String,
+    code: Option<Code>,
     hint: String,
 }
 
-const SHIPPED: [(&str, &str); 2] = [
+/// A return value as errors show it: by its name, or in hexadecimal where it has none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Code(String);
+
+impl TryFrom<String> for Code {
+    type Error = &'static str;
+
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        // As `CallError::code` writes it.
+        let number = |digits: &str| {
+            digits.len() >= 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        match code.starts_with("CKR_") || code.strip_prefix("0x").is_some_and(number) {
+            true => Ok(Self(code)),
+            false => Err("the code of an error is neither CKR_… nor 0x and eight lower-case digits"),
+        }
+    }
+}
+
+const SHIPPED: &[(&str, &str)] = &[
     ("softhsm2", include_str!("../../pkcs11-profiles/softhsm2.toml")),
+    ("yubihsm", include_str!("../../pkcs11-profiles/yubihsm.toml")),
+    ("luna", include_str!("../../pkcs11-profiles/luna.toml")),
+    ("nshield", include_str!("../../pkcs11-profiles/nshield.toml")),
+    ("utimaco", include_str!("../../pkcs11-profiles/utimaco.toml")),
+    ("cloudhsm", include_str!("../../pkcs11-profiles/cloudhsm.toml")),
+    ("libkmsp11", include_str!("../../pkcs11-profiles/libkmsp11.toml")),
+    ("sc-hsm", include_str!("../../pkcs11-profiles/sc-hsm.toml")),
     ("generic", include_str!("../../pkcs11-profiles/generic.toml")),
 ];
 
@@ -492,29 +575,9 @@ mod tests {
     #[test]
     fn generic_is_the_default() {
         let file = Profile::named("generic").unwrap().file;
-        assert_eq!(format!("{file:?}"), format!("{:?}", ProfileFile::default()));
-    }
-
-    #[test]
-    fn unknown_field_is_refused_with_its_line() {
-        let error = Profile::parse("p", "sessions = 1\nthreads = 2\n").unwrap_err().to_string();
-        assert!(error.starts_with("profile p, line 2: unknown field `threads`"), "{error}");
-        let error = Profile::parse("p", "[keygen]\nprivate = [\n\"CKA_NOSUCH\"]\n").unwrap_err().to_string();
-        assert!(error.contains("CKA_NOSUCH"), "{error}");
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for (text, what) in [
-            ("sessions = 0", "profile p: sessions is 0"),
-            ("queue = 0", "profile p: queue is 0"),
-            ("timeout = 0", "profile p: a time-out is 0"),
-            ("[mechanisms]\noaep = [\"md5\"]", "profile p: oaep has md5"),
-            ("[keygen]\nprivate = [\"CKA_TOKEN\"]", "profile p: keygen.private lacks CKA_LABEL"),
-            ("[transfer]\nexport = [\"C_CreateObject\"]", "profile p: transfer.export has C_CreateObject"),
-        ] {
-            assert_eq!(Profile::parse("p", text).unwrap_err().to_string(), what);
-        }
+        let ProfileFile { about, source, cannot, .. } = file.clone();
+        let default = ProfileFile { about, source, cannot, ..ProfileFile::default() };
+        assert_eq!(format!("{file:?}"), format!("{default:?}"));
     }
 
     #[test]
