@@ -80,6 +80,7 @@ impl TokenKey {
     }
 
     fn try_sign(&self, algorithm: SignatureAlgorithm, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        self.is_for(self.info.usage.sign, "signatures")?;
         let hash = algorithm.hash();
         let plan = plan(self.token.capabilities(), self.info.kind, algorithm);
         let plan = plan.map_err(|problem| self.token.error(problem))?;
@@ -93,12 +94,19 @@ impl TokenKey {
         })
     }
 
+    /// Not left to the token: some refuse by a code that they also have for their own end.
+    fn is_for(&self, may: bool, what: &'static str) -> Result<(), TokenError> {
+        let label = || self.info.label.clone();
+        if may { Ok(()) } else { Err(self.token.error(Problem::WrongUse { label: label(), what })) }
+    }
+
     fn try_unwrap(
         &self,
         transport: KeyTransport,
         wrapped: &[u8],
         len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        self.is_for(self.info.usage.decrypt, "decryption")?;
         // Made before anything is known about `wrapped`.
         let rejected = random(len).map_err(|problem| self.token.error(problem))?;
         let KeyKind::Rsa { bits } = self.info.kind else {
