@@ -458,8 +458,13 @@ struct KnownError {
     hint: String,
 }
 
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("softhsm2", include_str!("../../pkcs11-profiles/softhsm2.toml")),
+    ("kryoptic", include_str!("../../pkcs11-profiles/kryoptic.toml")),
+    ("nss", include_str!("../../pkcs11-profiles/nss.toml")),
+    ("opencryptoki", include_str!("../../pkcs11-profiles/opencryptoki.toml")),
+    ("tpm2-pkcs11", include_str!("../../pkcs11-profiles/tpm2-pkcs11.toml")),
+    ("p11-kit-client", include_str!("../../pkcs11-profiles/p11-kit-client.toml")),
     ("generic", include_str!("../../pkcs11-profiles/generic.toml")),
 ];
 
