@@ -204,6 +204,14 @@ pub enum Problem {
         /// The label.
         label: String,
     },
+    /// The key was made for something else. The token was not asked.
+    #[error("the key \"{label}\" is not for {what}")]
+    WrongUse {
+        /// The label.
+        label: String,
+        /// `signatures` or `decryption`.
+        what: &'static str,
+    },
     /// A key in use is not found again.
     #[error("the key labelled \"{label}\" is not found again")]
     KeyGone {
@@ -392,7 +400,7 @@ impl Problem {
             Self::NoRoom { .. } => {
                 format!("`dir {token}:` lists the files; what is replaced goes after the new one is there")
             }
-            Self::NoKey { .. } | Self::KeyGone { .. } => {
+            Self::NoKey { .. } | Self::KeyGone { .. } | Self::WrongUse { .. } => {
                 format!("`show crypto pki token {token}` lists the keys")
             }
             Self::NotOffered { .. } => format!("`show crypto pki token {token}` lists what it can do"),
@@ -426,6 +434,7 @@ impl Problem {
             | Self::KeyExists { .. }
             | Self::NoPublicKey { .. }
             | Self::NotExportable { .. }
+            | Self::WrongUse { .. }
             | Self::BadCertificate { .. }
             | Self::BadName { .. }
             | Self::NoFile { .. }

@@ -100,6 +100,7 @@ impl TokenKey {
         if let Some(copies) = &self.copies {
             return copies.run(self, |key| key.try_sign(algorithm, message));
         }
+        self.is_for(self.info.usage.sign, "signatures")?;
         let plan = plan(self.token.capabilities(), self.info.kind, algorithm);
         let plan = plan.map_err(|problem| self.token.error(problem))?;
         let data = prepare(plan, algorithm, message, self.info.kind);
@@ -112,6 +113,12 @@ impl TokenKey {
         })
     }
 
+    /// Not left to the token: some refuse by a code that they also have for their own end.
+    fn is_for(&self, may: bool, what: &'static str) -> Result<(), TokenError> {
+        let label = || self.info.label.clone();
+        if may { Ok(()) } else { Err(self.token.error(Problem::WrongUse { label: label(), what })) }
+    }
+
     fn try_unwrap(
         &self,
         transport: KeyTransport,
@@ -121,6 +128,7 @@ impl TokenKey {
         if let Some(copies) = &self.copies {
             return copies.run(self, |key| key.try_unwrap(transport, wrapped, len));
         }
+        self.is_for(self.info.usage.decrypt, "decryption")?;
         // Made before anything is known about `wrapped`.
         let rejected = random(len).map_err(|problem| self.token.error(problem))?;
         let KeyKind::Rsa { bits } = self.info.kind else {

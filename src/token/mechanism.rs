@@ -22,6 +22,8 @@ pub struct Capabilities {
     rsa_sign: Vec<RsaSign>,
     ecdsa_sign: Vec<EcdsaSign>,
     transfer: Transfer,
+    /// Bits of an RSA key at most, where the token says.
+    rsa_most: Option<usize>,
 }
 
 impl Capabilities {
@@ -41,6 +43,9 @@ impl Capabilities {
             import: ways(&profile.transfer().import, MechanismInfo::unwrap),
             export: ways(&profile.transfer().export, MechanismInfo::wrap),
         };
+        // Less than 1024 is a size in octets, or no size at all.
+        let rsa_most = context.mechanism_info(slot, MechanismType::RSA_PKCS).ok();
+        let rsa_most = rsa_most.map(|info| info.max_key_size()).filter(|bits| *bits >= 1024);
         let raw_decrypt = wanted.raw_rsa && decrypts(MechanismType::RSA_X_509);
         let v15_decrypt = wanted.pkcs1_v15 && decrypts(MechanismType::RSA_PKCS);
         let oaep = if decrypts(MechanismType::RSA_PKCS_OAEP) { wanted.oaep.clone() } else { Vec::new() };
@@ -52,6 +57,7 @@ impl Capabilities {
             ecdsa_sign: wanted.ecdsa_sign.clone(),
             transfer,
             generates: profile.keygen().elsewhere.is_none(),
+            rsa_most,
             offered,
         })
     }
@@ -74,6 +80,15 @@ impl Capabilities {
     /// Whether private keys can be brought to this token, as far as the mechanism list and the profile say.
     pub fn can_import(&self) -> bool {
         !self.transfer.import.is_empty()
+    }
+
+    /// Whether keys of this size can be used, as far as the token says. Asked before a key is brought to it: a
+    /// module may fall over one that is larger than its buffers.
+    pub(super) fn takes(&self, kind: KeyKind) -> bool {
+        match (kind, self.rsa_most) {
+            (KeyKind::Rsa { bits }, Some(most)) => bits <= most,
+            _ => true,
+        }
     }
 
     /// Whether exportable keys of this token can leave it.

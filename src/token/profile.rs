@@ -556,6 +556,11 @@ const SHIPPED: &[(&str, &str)] = &[
     ("cloudhsm", include_str!("../../pkcs11-profiles/cloudhsm.toml")),
     ("libkmsp11", include_str!("../../pkcs11-profiles/libkmsp11.toml")),
     ("sc-hsm", include_str!("../../pkcs11-profiles/sc-hsm.toml")),
+    ("kryoptic", include_str!("../../pkcs11-profiles/kryoptic.toml")),
+    ("nss", include_str!("../../pkcs11-profiles/nss.toml")),
+    ("opencryptoki", include_str!("../../pkcs11-profiles/opencryptoki.toml")),
+    ("tpm2-pkcs11", include_str!("../../pkcs11-profiles/tpm2-pkcs11.toml")),
+    ("p11-kit-client", include_str!("../../pkcs11-profiles/p11-kit-client.toml")),
     ("generic", include_str!("../../pkcs11-profiles/generic.toml")),
 ];
 

@@ -28,6 +28,9 @@ pub(super) fn import(
     if !capabilities.can_import() {
         return Err(Problem::NotOffered { what: IMPORT.into() });
     }
+    if !capabilities.takes(kind) {
+        return Err(Problem::NotOffered { what: format!("{kind} keys") });
+    }
     if wanted.usage.decrypt && !matches!(kind, KeyKind::Rsa { .. }) {
         return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
     }

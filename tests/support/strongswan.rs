@@ -29,12 +29,21 @@ impl Strongswan {
 
     /// The same for a device of this name and this DNS name, on this host.
     pub fn named(ca: &Ca, dn: &str, san: &str, host: Option<&Host>) -> Self {
+        Self::with(ca.scep_url(), dn, san, host)
+    }
+
+    /// The same of whatever answers SCEP at this URL.
+    pub fn at(url: &str) -> Self {
+        Self::with(url.to_owned(), DN, SAN, None)
+    }
+
+    fn with(url: String, dn: &str, san: &str, host: Option<&Host>) -> Self {
         let mut device = Self {
             dir: tempfile::tempdir().expect("a temporary directory"),
             host: host.cloned(),
             dn: dn.to_owned(),
             san: san.to_owned(),
-            url: ca.scep_url(),
+            url,
             encrypt: "ca.pem".to_owned(),
             verify: "ca.pem".to_owned(),
             other: None,

@@ -1,23 +1,17 @@
 //! One key on two tokens.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
-use tokenca::pki::{DecryptionKey, Hash, KeyErrorKind, KeyTransport, PrivateKey, SigningKey};
-use tokenca::token::{Place, Selector, Token, TokenConfig};
+use tokenca::pki::PrivateKey;
+use tokenca::token::Place;
 
-use super::{BOTH, RSA, config, elsewhere, pin, signs};
+use super::*;
 
-stories! {
+softhsm_stories! {
 
 /// Both tokens are used, and either may be away; what only one has is not taken for a copy.
 fn the_load_is_spread_and_either_may_be_away(dir: &Path) {
-    if elsewhere().is_some() {
-        return;
-    }
-    let pin = pin();
-    let init = ["--init-token", "--free", "--label", "spare", "--pin", &pin, "--so-pin", &pin];
+    let init = ["--init-token", "--free", "--label", "spare", "--pin", pin(), "--so-pin", pin()];
     assert!(Command::new("softhsm2-util").args(init).output().unwrap().status.success());
     let first = Token::open(&config(dir)).unwrap();
     let spare = TokenConfig { name: "usbtoken1".into(), selector: Selector::label("spare"), ..config(dir) };

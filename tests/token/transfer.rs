@@ -2,13 +2,14 @@
 
 use std::process::Stdio;
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags};
 use cryptoki::error::{Error as Cryptoki, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use tokenca::pki::{EcPrivateKey, PrivateKey, RsaPrivateKey};
+use tokenca::pki::PrivateKey;
 
 use super::*;
 
@@ -19,11 +20,15 @@ stories! {
 fn imported_keys_work(dir: &Path) {
     for way in ["CKM_AES_KEY_WRAP_PAD", "CKM_AES_KEY_WRAP", "C_CreateObject"] {
         let token = Token::open(&with_profile(dir, &format!("[transfer]\nimport = [\"{way}\"]\n"))).unwrap();
-        for name in ["rsa:1024", "rsa:2048", "rsa:4096", "ec:P-256", "ec:P-384", "ec:P-521"] {
-            let given = Given::new(dir, name);
+        let names = ["rsa:2048", "ec:P-256", "rsa:1024", "rsa:4096", "ec:P-384", "ec:P-521"];
+        for name in &names[..if subject().slow { 2 } else { 6 }] {
+            let (name, given) = (*name, Given::new(dir, name));
             let rsa = name.starts_with("rsa");
             let key = token.import(name, &given.key, if rsa { BOTH } else { SIGN }, false);
-            let key = key.unwrap_or_else(|error| panic!("{way}, {name}: {error}"));
+            let Some(key) = may(&format!("import {name} by {way}"), key) else {
+                assert!(token.find(name).unwrap().is_none(), "{name}");
+                continue;
+            };
             assert_eq!(key.info().kind, given.key.kind());
             assert_eq!(*key.public_key(), given.key.public_key().unwrap());
             assert_eq!(key.info().id.len(), 20);
@@ -44,26 +49,32 @@ fn the_largest_keys_are_imported(dir: &Path) {
     let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/keys/rsa-8192.pem");
     let given = Given::of(dir, Path::new(pem));
     let token = Token::open(&config(dir)).unwrap();
-    let key = token.import("largest", &given.key, BOTH, true).unwrap();
+    let exportable = has("export", token.capabilities().can_export());
+    let key = token.import("largest", &given.key, BOTH, exportable);
+    let Some(key) = may("import rsa:8192", key) else { return };
     assert_eq!(key.info().kind, KeyKind::Rsa { bits: 8192 });
     given.verifies(&key);
-    given.is(&token.export("largest").unwrap());
+    if exportable {
+        given.is(&token.export("largest").unwrap());
+    }
     token.delete("largest").unwrap();
 }
 
 /// Another program finds an imported key as it should be, and cannot have it.
 fn imported_keys_stay(dir: &Path) {
     let token = Token::open(&config(dir)).unwrap();
-    for (name, usage, may) in [("rsa:2048", BOTH, "decrypt, sign"), ("ec:P-256", SIGN, "sign")] {
+    for (name, usage, shows) in [("rsa:2048", BOTH, "decrypt, sign"), ("ec:P-256", SIGN, "sign")] {
         let given = Given::new(dir, name);
-        let info = token.import(name, &given.key, usage, false).unwrap().info().clone();
+        let key = token.import(name, &given.key, usage, false);
+        let Some(key) = may(&format!("import {name}"), key) else { continue };
+        let info = key.info();
         assert_eq!((info.sensitive, info.extractable), (Some(true), Some(false)));
         // It was outside once, and nobody claims otherwise.
         let claims = [info.always_sensitive, info.never_extractable, info.local];
-        assert!(!claims.contains(&Some(true)), "{claims:?}");
-        if elsewhere().is_none() {
-            let shown = pkcs11_tool(&["-l", "--pin", &pin(), "-O", "--type", "privkey", "--label", name]);
-            assert!(shown.contains(&format!("Usage:      {may}\n")), "{shown}");
+        has("know what was outside", !claims.contains(&Some(true)));
+        if is_softhsm() {
+            let shown = pkcs11_tool(&["-l", "--pin", pin(), "-O", "--type", "privkey", "--label", name]);
+            assert!(shown.contains(&format!("Usage:      {shows}\n")), "{shown}");
             assert!(shown.contains("Access:     sensitive\n"), "{shown}");
             let shown = pkcs11_tool(&["-O", "--type", "pubkey", "--label", name]);
             assert!(shown.contains(&format!("label:      {name}\n")), "{shown}");
@@ -81,11 +92,15 @@ fn exportable_keys_leave(dir: &Path) {
     let kinds = [RSA, P256, KeyKind::Ec(Curve::P384), KeyKind::Ec(Curve::P521)];
     let token = Token::open(&config(dir)).unwrap();
     for kind in kinds {
-        let key = token.generate("movable", kind, KeyUsage::general(kind), true).unwrap();
+        let key = token.generate("movable", kind, KeyUsage::general(kind), true);
+        let Some(key) = may(&format!("generate exportable {kind}"), key) else { continue };
         let info = key.info();
         assert_eq!((info.sensitive, info.extractable), (Some(true), Some(true)));
         signs(&key);
-        let exported = token.export("movable").unwrap();
+        let Some(exported) = may(&format!("export {kind}"), token.export("movable")) else {
+            token.delete("movable").unwrap();
+            continue;
+        };
         assert_eq!(exported.public_key().unwrap(), *key.public_key());
         // openssl signs with it as the token does.
         let given = Given::write(dir, &exported);
@@ -101,14 +116,21 @@ fn exportable_keys_leave(dir: &Path) {
     }
     // Nor does another way lose anything.
     let token = Token::open(&with_profile(dir, "[transfer]\nexport = [\"CKM_AES_KEY_WRAP\"]\n")).unwrap();
-    for kind in kinds {
-        let key = token.generate("movable", kind, SIGN, true).unwrap();
-        assert_eq!(token.export("movable").unwrap().public_key().unwrap(), *key.public_key());
+    let offered = has("export by CKM_AES_KEY_WRAP", token.capabilities().can_export());
+    let mut left = Ok(());
+    for kind in kinds.into_iter().filter(|_| offered) {
+        let key = token.generate("movable", kind, SIGN, true);
+        let Some(key) = may(&format!("generate exportable {kind}"), key) else { continue };
+        let same = |exported: PrivateKey| assert_eq!(exported.public_key().unwrap(), *key.public_key());
+        left = left.and(token.export("movable").map(same));
         token.delete("movable").unwrap();
     }
+    if offered {
+        may("export all by CKM_AES_KEY_WRAP", left);
+    }
     // Nothing that could unwrap them is left behind.
-    if elsewhere().is_none() {
-        let shown = pkcs11_tool(&["-l", "--pin", &pin(), "-O"]);
+    if is_softhsm() {
+        let shown = pkcs11_tool(&["-l", "--pin", pin(), "-O"]);
         assert!(!shown.contains("Secret Key"), "{shown}");
     }
 }
@@ -122,7 +144,7 @@ fn generated_keys_stay(dir: &Path) {
         "token \"usbtoken0\": the key \"ca\" is not exportable\n\
          hint: only keys made with `exportable` can leave their token"
     );
-    if elsewhere().is_none() {
+    if is_softhsm() {
         stays(&token, "ca");
     }
     let error = token.export("nosuch").unwrap_err();
@@ -132,7 +154,7 @@ fn generated_keys_stay(dir: &Path) {
 
 /// A token that takes no keys, or gives none away, says so before anything is made.
 fn what_cannot_be_is_said(dir: &Path) {
-    let given = Given::new(dir, "ec:P-256");
+    let given = Given::new(dir, if easy() == P256 { "ec:P-256" } else { "rsa:2048" });
     let token = Token::open(&with_profile(dir, "[transfer]\nimport = []\nexport = []\n")).unwrap();
     assert!(!token.capabilities().can_import() && !token.capabilities().can_export());
     let error = token.import("mine", &given.key, SIGN, false).unwrap_err();
@@ -141,74 +163,36 @@ fn what_cannot_be_is_said(dir: &Path) {
         "token \"usbtoken0\": the token offers no mechanism for keys from elsewhere\n\
          hint: `show crypto pki token usbtoken0` lists what it can do"
     );
-    let error = token.generate("mine", P256, SIGN, true).unwrap_err();
+    let error = token.generate("mine", easy(), SIGN, true).unwrap_err();
     assert!(matches!(error.problem(), Problem::NotOffered { what } if what == "keys that can leave it"));
     assert!(token.find("mine").unwrap().is_none());
 
     let token = Token::open(&config(dir)).unwrap();
-    let error = token.import("mine", &given.key, DECRYPT, false).unwrap_err();
-    assert!(matches!(error.problem(), Problem::NotOffered { .. }), "{error}");
-    token.import("mine", &given.key, SIGN, false).unwrap();
+    if easy() == P256 {
+        let error = token.import("mine", &given.key, DECRYPT, false).unwrap_err();
+        assert!(matches!(error.problem(), Problem::NotOffered { .. }), "{error}");
+    }
+    if may("import", token.import("mine", &given.key, SIGN, false)).is_none() {
+        return;
+    }
     let error = token.import("mine", &given.key, SIGN, false).unwrap_err();
     assert!(matches!(error.problem(), Problem::KeyExists { .. }), "{error}");
     signs(&token.key("mine").unwrap());
     token.delete("mine").unwrap();
 }
 
-/// An imported key that is not what it should be is deleted again.
-fn wrong_imports_are_deleted(dir: &Path) {
-    if elsewhere().is_some() {
-        return;
-    }
-    // Without CKA_DECRYPT in the template, SoftHSM makes keys that decrypt.
-    let profile = "[keygen]\nprivate = [\"CKA_TOKEN\", \"CKA_PRIVATE\", \"CKA_SENSITIVE\", \
-                   \"CKA_EXTRACTABLE\", \"CKA_LABEL\", \"CKA_ID\", \"CKA_SIGN\"]\n";
-    let token = Token::open(&with_profile(dir, profile)).unwrap();
-    let given = Given::new(dir, "rsa:2048");
-    assert_eq!(
-        token.import("loose", &given.key, SIGN, false).unwrap_err().to_string(),
-        "token \"usbtoken0\": the imported key \"loose\" was refused and deleted: CKA_DECRYPT is true"
-    );
-
-    // Keys whose public half is another's.
-    let token = Token::open(&config(dir)).unwrap();
-    let (PrivateKey::Rsa(one), PrivateKey::Rsa(two)) = (given.key, Given::new(dir, "rsa:2048").key) else {
-        panic!("not RSA")
-    };
-    let rsa = RsaPrivateKey { modulus: two.modulus, ..one };
-    let (PrivateKey::Ec(one), PrivateKey::Ec(two)) =
-        (Given::new(dir, "ec:P-256").key, Given::new(dir, "ec:P-256").key)
-    else {
-        panic!("not EC")
-    };
-    let ec = EcPrivateKey { public_point: two.public_point, ..one };
-    for wrong in [PrivateKey::Rsa(rsa), PrivateKey::Ec(ec)] {
-        for way in ["CKM_AES_KEY_WRAP_PAD", "C_CreateObject"] {
-            let profile = format!("[transfer]\nimport = [\"{way}\"]\n");
-            let token = Token::open(&with_profile(dir, &profile)).unwrap();
-            let error = token.import("chimera", &wrong, SIGN, false).unwrap_err();
-            let failed = matches!(error.problem(), Problem::TestFailed { operation: "signature", .. });
-            assert!(failed, "{wrong:?}, {way}: {error}");
-            assert!(token.find("chimera").unwrap().is_none());
-        }
-    }
-    assert!(token.keys().unwrap().is_empty());
-    let shown = pkcs11_tool(&["-l", "--pin", &pin(), "-O"]);
-    assert!(!shown.contains("loose") && !shown.contains("chimera"), "{shown}");
-}
-
 }
 
 /// A private key that openssl has in a file.
-struct Given<'d> {
+pub struct Given<'d> {
     dir: &'d Path,
     pem: PathBuf,
-    key: PrivateKey,
+    pub key: PrivateKey,
 }
 
 impl<'d> Given<'d> {
     /// A new key: `rsa:2048`, `ec:P-256`.
-    fn new(dir: &'d Path, name: &str) -> Self {
+    pub fn new(dir: &'d Path, name: &str) -> Self {
         let pem = dir.join("given.pem");
         let (kind, size) = name.split_once(':').unwrap();
         let (algorithm, option) = match kind {
@@ -277,7 +261,10 @@ impl<'d> Given<'d> {
 
 /// Whoever asks the token itself for a private key is refused it.
 fn stays(token: &Token, label: &str) {
-    let context = Pkcs11::new(module()).unwrap();
+    let context = Pkcs11::new(&subject().library).unwrap();
+    if subject().apart {
+        context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    }
     let slot = Slot::try_from(token.info().unwrap().slot).unwrap();
     let session = context.open_rw_session(slot).unwrap();
     match session.login(UserType::User, Some(&AuthPin::new(pin().into()))) {

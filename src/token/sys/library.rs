@@ -277,7 +277,7 @@ impl Library {
         object: CK_OBJECT_HANDLE,
         kinds: &[CK_ATTRIBUTE_TYPE],
     ) -> Answer {
-        let mut wanted: Template = kinds.iter().map(|kind| (*kind, vec![0; USUAL].into())).collect();
+        let mut wanted: Template = kinds.iter().map(|kind| (*kind, vec![0; usual(*kind)].into())).collect();
         let mut asked = attributes(&mut wanted);
         let rv = self.attribute_values(session, object, &mut asked);
         let lengths: Vec<CK_ULONG> = asked.iter().map(|attribute| attribute.ulValueLen).collect();
@@ -289,7 +289,7 @@ impl Library {
         let mut values = Vec::with_capacity(kinds.len());
         for ((kind, buffer), length) in wanted.into_iter().zip(lengths) {
             values.push(match length {
-                length if length <= USUAL as CK_ULONG => Some(cut(buffer, length)),
+                length if length <= buffer.len() as CK_ULONG => Some(cut(buffer, length)),
                 CK_UNAVAILABLE_INFORMATION if rv != CKR_BUFFER_TOO_SMALL => None,
                 _ => self.long_attribute(session, object, kind)?,
             });
@@ -448,6 +448,15 @@ fn attributes(template: &mut Template) -> Vec<CK_ATTRIBUTE> {
         ulValueLen: value.len() as CK_ULONG,
     };
     template.iter_mut().map(attribute).collect()
+}
+
+/// Octets that are enough for most values of this attribute.
+fn usual(kind: CK_ATTRIBUTE_TYPE) -> usize {
+    match kind {
+        // NSS writes a number only where there is room for a number and nothing else.
+        CKA_CLASS | CKA_KEY_TYPE | CKA_CERTIFICATE_TYPE => size_of::<CK_ULONG>(),
+        _ => USUAL,
+    }
 }
 
 fn count(attributes: &[CK_ATTRIBUTE]) -> CK_ULONG {

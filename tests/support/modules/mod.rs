@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use service::Service;
 
+use super::softhsm::PIN;
 use super::{Ran, run, skipped};
 
 /// The names of the modules.
@@ -181,7 +182,7 @@ impl TestModule {
 /// the module cannot run, the test is [`skipped`].
 ///
 /// The environment of a process that has threads cannot be changed, and a module is initialised once per process,
-/// so each such test has its own. What it starts sees the token as well.
+/// so each such test has its own. What it starts sees the token as well. The PIN is in the variable [`PIN`] too.
 pub fn own_process(test: &str, module: &str, story: impl FnOnce(&TestModule)) {
     if let Some(file) = env::var_os(CHILD) {
         let text = fs::read_to_string(file).expect("the module's description");
@@ -195,7 +196,8 @@ pub fn own_process(test: &str, module: &str, story: impl FnOnce(&TestModule)) {
     let file = token.dir.join("module.json");
     private(&file, &serde_json::to_string(&token).expect("JSON"));
     let mut child = token.command(env::current_exe().expect("the test's own path"));
-    let ran = run(child.args([test, "--exact", "--include-ignored", "--nocapture"]).env(CHILD, &file));
+    child.args([test, "--exact", "--include-ignored", "--nocapture"]);
+    let ran = run(child.env(CHILD, &file).env(PIN, &token.pin));
     // A name that is not found runs nothing and succeeds.
     assert!(
         ran.code == Some(0) && ran.stdout.contains("1 passed"),

@@ -1,0 +1,158 @@
+//! A whole server on a token of each PKCS#11 module: the keys of its CAs are made there, strongSwan enrols, and
+//! OpenSSL verifies what comes of it.
+
+mod support;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use support::modules::TestModule;
+use support::opinion::{belong_together, openssl, serial_of};
+use support::strongswan::Strongswan;
+use support::{http, run, skipped};
+
+#[test]
+fn softhsm2_isolated() {
+    story("softhsm2_isolated", "softhsm2", " module isolated\n", &[RSA, EC]);
+}
+
+#[test]
+fn kryoptic() {
+    story("kryoptic", "kryoptic", "", &[RSA, EC]);
+}
+
+#[test]
+fn nss() {
+    story("nss", "nss", "", &[RSA, EC]);
+}
+
+#[test]
+fn opencryptoki() {
+    story("opencryptoki", "opencryptoki", "", &[RSA]);
+}
+
+#[test]
+fn tpm2_pkcs11() {
+    story("tpm2_pkcs11", "tpm2-pkcs11", "", &[RSA, EC]);
+}
+
+#[test]
+fn p11_kit_client() {
+    story("p11_kit_client", "p11-kit-client", "", &[RSA, EC]);
+}
+
+/// One server with a CA for each of these kinds of key, which grants; these lines are the token's.
+fn story(test: &str, module: &str, lines: &str, keys: &[Kind]) {
+    let module = match TestModule::start(module) {
+        Ok(module) => module,
+        Err(why) => return skipped(test, &why),
+    };
+    let server = Server::start(&module, lines, keys);
+    for (label, _, signature) in keys {
+        let client = Strongswan::at(&format!("{}/{label}", server.url));
+        client.enrol("device", &[]).success();
+
+        let device = client.file("device.pem");
+        let path = |name: &str| client.file(name).display().to_string();
+        let issuer =
+            http::get(server.address(), &format!("/{label}.cer"), &[]).is(200, "application/pkix-cert");
+        fs::write(path("issuer.der"), issuer.body).expect("the CA certificate");
+        openssl(&["x509", "-in", &path("issuer.der"), "-out", &path("issuer.pem")]).success();
+        let verify = ["verify", "-x509_strict", "-CAfile", &path("issuer.pem"), &path("device.pem")];
+        openssl(&verify).success().says(": OK");
+        openssl(&["x509", "-in", &path("device.pem"), "-noout", "-text"]).success().says(signature);
+        assert!(belong_together(&client.file("device.key"), &device));
+
+        let rows = server.json(&format!("crypto pki server {label} info requests"));
+        let number =
+            |serial: &str| serial.trim_start_matches("0x").trim_start_matches('0').to_ascii_lowercase();
+        let serial = number(&serial_of(&device));
+        let granted = rows.as_array().expect("a list").iter().any(|row| {
+            row["state"] == "granted" && row["serial"].as_str().is_some_and(|is| number(is) == serial)
+        });
+        assert!(granted, "{serial} is not in {rows}");
+    }
+}
+
+/// Label of a CA, the line of its trustpoint, and its signatures as OpenSSL calls them.
+type Kind = (&'static str, &'static str, &'static str);
+
+const RSA: Kind = ("rsaca", "rsakeypair rsaca 2048", "sha256WithRSAEncryption");
+/// SCEP needs an RSA key beside it, which is made by itself.
+const EC: Kind = ("ecca", "eckeypair ecca", "ecdsa-with-SHA256");
+
+/// `tokenca serve` with a token of a module, as the module wants its processes.
+struct Server {
+    child: Child,
+    url: String,
+    state: PathBuf,
+}
+
+impl Server {
+    fn start(module: &TestModule, lines: &str, keys: &[Kind]) -> Self {
+        let state = module.dir.join("state");
+        DirBuilder::new().mode(0o700).create(&state).expect("a state directory");
+        let mut text = format!(
+            "hostname ca1\nip http server\nip http port 0\nip http bind 127.0.0.1\n\
+             crypto pki token usbtoken0\n{}{lines}",
+            module.config_lines()
+        );
+        for (label, key, _) in keys {
+            text += &format!(
+                "crypto pki trustpoint {label}\n {key}\n on usbtoken0:\n\
+                 crypto pki server {label}\n issuer-name CN={label}\n grant auto\n no shutdown\n"
+            );
+        }
+        fs::write(state.join("startup-config"), text).expect("a configuration");
+
+        let log = module.dir.join("server.log");
+        let mut command = module.command(PROGRAM);
+        command.arg("--state").arg(&state).arg("serve").env_remove("TOKENCA_STATE");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).expect("a log"));
+        let mut child = command.spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (line_is, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = line_is.send(line);
+        });
+        let ready = line.recv_timeout(READY).unwrap_or_default();
+        let mut server = Self { child, url: String::new(), state };
+        match ready.strip_prefix("ready ").and_then(|urls| urls.split_whitespace().next()) {
+            Some(url) => server.url = url.to_owned(),
+            None => panic!("not ready: {ready:?}\n{}", fs::read_to_string(&log).unwrap_or_default()),
+        }
+        server
+    }
+
+    fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("an http URL")
+    }
+
+    /// What an exec command shows.
+    fn json(&self, line: &str) -> Value {
+        let mut program = Command::new(PROGRAM);
+        program.arg("--state").arg(&self.state).arg("--json").args(line.split(' '));
+        let shown = run(&mut program).success().stdout;
+        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{line}: {error} in {shown}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tokenca");
+/// How long a server may take to make its keys, beside all the other tests.
+const READY: Duration = Duration::from_secs(60);
