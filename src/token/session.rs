@@ -6,8 +6,8 @@
 //!
 //! 1. The session is closed, and a new one opened on the slot that the token is in by then, logged in if
 //!    need be; keys are found again and their public halves compared.
-//! 2. With everybody outside, all sessions of the token are closed, which logs out, and step 1 follows: some
-//!    modules say that the user is logged in when the token no longer thinks so.
+//! 2. With everybody outside, the user is logged out, all sessions of the token are closed, and step 1 follows:
+//!    some modules say that the user is logged in when the token no longer thinks so.
 //! 3. With everybody outside, the module is initialised again ([`Gate`](super::gate::Gate)), and step 1
 //!    follows; not for what a module would say after that too.
 //!
@@ -101,12 +101,16 @@ impl Link {
         Err(problem)
     }
 
-    /// Closes all sessions, which logs out, with everybody outside. Whether that was possible.
+    /// Logs out and closes all sessions, with everybody outside. Whether that was possible.
     fn forget_sessions(&self) -> bool {
         let quiet = self.module.quietly(|context| {
             // Sessions of before are nobody's from here on, whatever the module says.
             self.epoch.fetch_add(1, Ordering::AcqRel);
             let slot = module::find_token(context, &self.selector, &self.profile)?;
+            // Some take the user for logged in, with or without sessions, until he is logged out.
+            if let Ok(session) = context.open_session(slot) {
+                let _ = session.logout();
+            }
             Ok::<_, Problem>(context.close_all_sessions(slot)?)
         });
         matches!(quiet, Some(Ok(())))
