@@ -76,27 +76,32 @@ impl Link {
 
     /// Runs an operation with a key, with the PIN where the key wants it each time
     /// (`CKA_ALWAYS_AUTHENTICATE`). A key that does not say so is known by its refusal of the operation
-    /// itself, and gets it from the next time on.
+    /// itself, and gets it from the next time on; unless the token does not take the login, as then it was the
+    /// user's own that had been lost.
     pub fn with_key<T>(
         &self,
         key: &KeyInfo,
-        operate: impl FnOnce(Option<&SecretString>) -> cryptoki::error::Result<T>,
+        operate: impl Fn(Option<&SecretString>) -> cryptoki::error::Result<T>,
     ) -> Result<T, Problem> {
         let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = key.public_key.fingerprint();
         let wants = match self.profile.context_login() {
             ContextLogin::Never => false,
             ContextLogin::Always => true,
-            ContextLogin::Auto => key.always_authenticate || known().contains(&key.public_key.fingerprint()),
+            ContextLogin::Auto => key.always_authenticate || known().contains(&fingerprint),
         };
-        let problem = match wants {
-            true => return self.pin.for_operation(|pin| operate(Some(pin))),
-            false => match operate(None) {
-                Ok(done) => return Ok(done),
-                Err(error) => Problem::from(error),
-            },
+        if wants {
+            match self.pin.for_operation(|pin| operate(Some(pin))) {
+                Err(problem) if problem.takes_no_login() && known().remove(&fingerprint) => {}
+                done => return done,
+            }
+        }
+        let problem = match operate(None) {
+            Ok(done) => return Ok(done),
+            Err(error) => Problem::from(error),
         };
         if problem.wants_pin_each_time() && self.profile.context_login() == ContextLogin::Auto {
-            known().insert(key.public_key.fingerprint());
+            known().insert(fingerprint);
         }
         Err(problem)
     }
