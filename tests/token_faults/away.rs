@@ -90,7 +90,7 @@ fn tries_are_few(faulty: &Faulty) {
     let ((), calls) = lab.calls_of(|| {
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(2500) {
-            unavailable(sign(&key), "offline since ");
+            unavailable(sign(&key), "no token with label");
             std::thread::sleep(Duration::from_millis(5));
         }
     });

@@ -5,8 +5,10 @@
 //! deadline.
 
 mod always;
+mod apart;
 mod away;
 mod hang;
+mod load;
 mod lost;
 mod pin;
 #[path = "../support/mod.rs"]
@@ -89,8 +91,8 @@ impl<'f> Lab<'f> {
 fn config(faulty: &Faulty, profile: &str) -> TokenConfig {
     let path = faulty.dir.join("profile.toml");
     let text = match profile.contains("timeout") {
-        true => profile.to_owned(),
-        false => format!("timeout = 10\n{profile}"),
+        true => format!("keygen_timeout = 20\n{profile}"),
+        false => format!("keygen_timeout = 20\ntimeout = 10\n{profile}"),
     };
     fs::write(&path, format!("{text}\n[keygen]\nserialize = true\n")).expect("a file");
     TokenConfig {
