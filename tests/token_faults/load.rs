@@ -74,7 +74,12 @@ fn under_load(lab: &Lab, faults: &[Rule]) {
             faulty.plan(&[Rule::odd_handles(), fault.clone()]);
             std::thread::sleep(Duration::from_millis(150));
             faulty.plan(&[Rule::odd_handles()]);
-            std::thread::sleep(Duration::from_millis(100));
+            // That tokens come back by themselves is another story, which takes longer.
+            support::until("the token is back", || lab.token.try_now().ok());
+            let done_before = done.load(Ordering::Relaxed);
+            support::until("the others go on", || {
+                (done.load(Ordering::Relaxed) > done_before + 20).then_some(())
+            });
         }
         over.store(true, Ordering::Relaxed);
     });
@@ -88,5 +93,5 @@ fn under_load(lab: &Lab, faults: &[Rule]) {
     open(&keys[3]).unwrap();
     let state = lab.token.state();
     println!("{done:?} done, {failed:?} failed, {:?}, {} outages", lab.token.counters(), state.outages);
-    assert!(done.load(Ordering::Relaxed) > 100);
+    assert!(lab.token.counters().sessions > 0 && state.outages > 0);
 }
