@@ -7,10 +7,13 @@
 mod always;
 mod apart;
 mod away;
+mod enrol;
 mod hang;
 mod load;
 mod lost;
 mod pin;
+mod scene;
+mod server_load;
 #[path = "../support/mod.rs"]
 mod support;
 mod wrong;
