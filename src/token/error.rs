@@ -477,6 +477,13 @@ impl Problem {
         )
     }
 
+    /// Whether `C_Login` failed, and not for the PIN.
+    pub(super) fn takes_no_login(&self) -> bool {
+        use cryptoki::context::Function;
+        let at_login = |call: &CallError| matches!(call.0, Cryptoki::Pkcs11(_, Function::Login));
+        matches!(self, Self::Call(call) if at_login(call) && !call.is_pin())
+    }
+
     /// Whether, with a new session, initialising the module again may help. A key that is gone while its
     /// token is there was deleted; a login that is missing belongs to a key that wants one each time; and
     /// what is used up is used up.

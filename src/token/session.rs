@@ -6,8 +6,8 @@
 //!
 //! 1. The session is closed, and a new one opened on the slot that the token is in by then, logged in if
 //!    need be; keys are found again and their public halves compared.
-//! 2. With everybody outside, all sessions of the token are closed, which logs out, and step 1 follows: some
-//!    modules say that the user is logged in when the token no longer thinks so.
+//! 2. With everybody outside, the user is logged out, all sessions of the token are closed, and step 1 follows:
+//!    some modules say that the user is logged in when the token no longer thinks so.
 //! 3. With everybody outside, the module is initialised again ([`Gate`](super::gate::Gate)), and step 1
 //!    follows; not for what a module would say after that too.
 //!
@@ -76,37 +76,46 @@ impl Link {
 
     /// Runs an operation with a key, with the PIN where the key wants it each time
     /// (`CKA_ALWAYS_AUTHENTICATE`). A key that does not say so is known by its refusal of the operation
-    /// itself, and gets it from the next time on.
+    /// itself, and gets it from the next time on; unless the token does not take the login, as then it was the
+    /// user's own that had been lost.
     pub fn with_key<T>(
         &self,
         key: &KeyInfo,
-        operate: impl FnOnce(Option<&SecretString>) -> cryptoki::error::Result<T>,
+        operate: impl Fn(Option<&SecretString>) -> cryptoki::error::Result<T>,
     ) -> Result<T, Problem> {
         let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        let fingerprint = key.public_key.fingerprint();
         let wants = match self.profile.context_login() {
             ContextLogin::Never => false,
             ContextLogin::Always => true,
-            ContextLogin::Auto => key.always_authenticate || known().contains(&key.public_key.fingerprint()),
+            ContextLogin::Auto => key.always_authenticate || known().contains(&fingerprint),
         };
-        let problem = match wants {
-            true => return self.pin.for_operation(|pin| operate(Some(pin))),
-            false => match operate(None) {
-                Ok(done) => return Ok(done),
-                Err(error) => Problem::from(error),
-            },
+        if wants {
+            match self.pin.for_operation(|pin| operate(Some(pin))) {
+                Err(problem) if problem.takes_no_login() && known().remove(&fingerprint) => {}
+                done => return done,
+            }
+        }
+        let problem = match operate(None) {
+            Ok(done) => return Ok(done),
+            Err(error) => Problem::from(error),
         };
         if problem.wants_pin_each_time() && self.profile.context_login() == ContextLogin::Auto {
-            known().insert(key.public_key.fingerprint());
+            known().insert(fingerprint);
         }
         Err(problem)
     }
 
-    /// Closes all sessions, which logs out, with everybody outside. Whether that was possible.
+    /// Logs out and closes all sessions, with everybody outside. Whether that was possible.
     fn forget_sessions(&self) -> bool {
         let quiet = self.module.quietly(|context| {
             // Sessions of before are nobody's from here on, whatever the module says.
             self.epoch.fetch_add(1, Ordering::AcqRel);
             let slot = module::find_token(context, &self.selector, &self.profile)?;
+            // Some take the user for logged in, with or without sessions, until he is logged out.
+            if let Ok(session) = context.open_session(slot) {
+                let _ = session.logout();
+            }
             Ok::<_, Problem>(context.close_all_sessions(slot)?)
         });
         matches!(quiet, Some(Ok(())))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::faulty::Faulty;
 use super::netns::Host;
 use super::softhsm::SoftHsm;
 use super::{Ran, run};
@@ -22,6 +23,8 @@ pub struct Ca {
     clock: Option<PathBuf>,
     /// Where the server runs, when that is not where the test does.
     host: Option<Host>,
+    /// What is between it and its token.
+    faulty: Option<Faulty>,
     // After the server: it must not outlive its directory.
     token: SoftHsm,
 }
@@ -64,8 +67,22 @@ impl Ca {
 
     /// The same on this host.
     pub fn at(host: Option<&Host>, text: &str) -> Self {
+        Self::of(SoftHsm::new(), None, host, text)
+    }
+
+    /// With the module of `tests/faulty` and lines in the token section, which may say `profile`.
+    pub fn over_faulty(token_lines: &[&str], server: &[&str]) -> Self {
         let token = SoftHsm::new();
-        let mut ca = Self { server: None, clock: None, host: host.cloned(), token };
+        let faulty = Faulty::over(&token);
+        let lines: String = token_lines.iter().map(|line| format!(" {line}\n")).collect();
+        let lines = format!(" library {}\n{lines}", faulty.library.display());
+        let text = Self::configuration("rsakeypair mycs 2048", server);
+        let text = text.replace(" profile softhsm2\n", &lines);
+        Self::of(token, Some(faulty), None, &text)
+    }
+
+    fn of(token: SoftHsm, faulty: Option<Faulty>, host: Option<&Host>, text: &str) -> Self {
+        let mut ca = Self { server: None, clock: None, host: host.cloned(), faulty, token };
         fs::DirBuilder::new().mode(0o700).create(ca.state()).expect("a state directory");
         fs::copy(ca.token.pin_file(), ca.state().join("pin.txt")).expect("the PIN");
         fs::write(ca.state().join("startup-config"), text).expect("a configuration");
@@ -81,6 +98,11 @@ impl Ca {
     /// The token.
     pub fn token(&self) -> &SoftHsm {
         &self.token
+    }
+
+    /// The module of a server made by [`Ca::over_faulty`].
+    pub fn faulty(&self) -> &Faulty {
+        self.faulty.as_ref().expect("this server has such a module")
     }
 
     /// Where HTTP is served: `http://127.0.0.1:PORT`.
@@ -125,6 +147,7 @@ impl Ca {
     fn program_as(&self, mut program: Command) -> Command {
         let (name, value) = self.token.environment();
         program.arg("--state").arg(self.state()).env(name, value).env_remove("TOKENCA_STATE");
+        program.envs(self.faulty.iter().flat_map(|faulty| faulty.environment()));
         if let Some(clock) = &self.clock {
             program.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", clock);
             // Read at each look at the clock; timers go by the host's.

@@ -58,7 +58,9 @@ impl Child {
     /// Carries a request out.
     pub fn perform(&self, request: &Request) -> Result<Reply, Failure> {
         let not_initialized = Failure { step: 0, rv: CKR_CRYPTOKI_NOT_INITIALIZED };
-        let running = match (self.lock().clone(), request) {
+        // By itself: in the scrutinee the lock would be held over the arms, which take it.
+        let current = self.lock().clone();
+        let running = match (current, request) {
             (Some(running), _) => running,
             (None, Request::Initialize { .. }) => {
                 let running = Running::start(&self.program, &self.module).map(Arc::new).map_err(|error| {
