@@ -46,6 +46,7 @@ macro_rules! stories {
 
 mod node;
 mod objects;
+mod profiles;
 mod transfer;
 
 stories! {
