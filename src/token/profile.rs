@@ -591,5 +591,25 @@ mod tests {
         let profile = Profile::parse("p", text).unwrap();
         assert_eq!(profile.hint("C_Sign", "CKR_DEVICE_ERROR"), Some("touch it"));
         assert_eq!(profile.hint("C_Login", "CKR_DEVICE_ERROR"), None);
+        let text = "[[error]]\ncall = \"C_Initialize\"\nhint = \"set it up\"\n";
+        let profile = Profile::parse("p", text).unwrap();
+        assert_eq!(profile.hint("C_Initialize", "0x80000001"), Some("set it up"));
+        assert_eq!(profile.hint("C_Sign", "0x80000001"), None);
+    }
+
+    #[test]
+    fn the_library_is_recognised_before_its_manufacturer() {
+        let recognised = |manufacturer: &str, description: &str| {
+            let (manufacturer, description) = (manufacturer.into(), description.into());
+            let info = LibraryInfo { manufacturer, description, ..LibraryInfo::default() };
+            Profile::of_library(&info).name().to_owned()
+        };
+        assert_eq!(recognised("Yubico (www.yubico.com)", "YubiHSM PKCS#11 Library"), "yubihsm");
+        assert_eq!(recognised("SafeNet", "Chrystoki"), "luna");
+        assert_eq!(recognised("nCipher Corp. Ltd", ""), "nshield");
+        assert_eq!(recognised("Utimaco IS GmbH", "CryptoServer PKCS11"), "utimaco");
+        assert_eq!(recognised("Google", "Cryptoki Library for Cloud KMS"), "libkmsp11");
+        assert_eq!(recognised("SafeNet, Inc.", "SafeNet eToken PKCS#11"), "generic");
+        assert_eq!(recognised("", ""), "generic");
     }
 }

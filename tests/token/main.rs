@@ -61,6 +61,7 @@ mod everywhere;
 mod node;
 mod objects;
 mod only_softhsm;
+mod profiles;
 mod subject;
 #[path = "../support/mod.rs"]
 mod support;
