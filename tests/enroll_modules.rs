@@ -1,5 +1,5 @@
-//! A whole server on a token of each PKCS#11 module: the keys of its CAs are made there, strongSwan enrols, and
-//! OpenSSL verifies what comes of it.
+//! A whole server on a token of each PKCS#11 module: the keys of its CAs are made there, strongSwan enrols,
+//! and OpenSSL verifies what comes of it.
 
 mod support;
 

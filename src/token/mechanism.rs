@@ -82,8 +82,8 @@ impl Capabilities {
         !self.transfer.import.is_empty()
     }
 
-    /// Whether keys of this size can be used, as far as the token says. Asked before a key is brought to it: a
-    /// module may fall over one that is larger than its buffers.
+    /// Whether keys of this size can be used, as far as the token says. Asked before a key is brought to it:
+    /// a module may fall over one that is larger than its buffers.
     pub(super) fn takes(&self, kind: KeyKind) -> bool {
         match (kind, self.rsa_most) {
             (KeyKind::Rsa { bits }, Some(most)) => bits <= most,

@@ -78,14 +78,17 @@ const KRYOPTIC: &[Lack] = &[
 
 const NSS: &[Lack] = &[
     ("true CKA_LOCAL", "it has not"),
-    // It keeps one only under a name that nothing else has.
-    ("store a certificate", "C_CreateObject returned CKR_ATTRIBUTE_VALUE_INVALID"),
+    (
+        "store certificates of two subjects under one label",
+        "C_CreateObject returned CKR_ATTRIBUTE_VALUE_INVALID",
+    ),
     ("keep a public file", "C_CreateObject returned CKR_ATTRIBUTE_VALUE_INVALID"),
     ("keep a private file", "C_CreateObject returned CKR_ATTRIBUTE_VALUE_INVALID"),
     ("import rsa:2048 by CKM_AES_KEY_WRAP_PAD", "C_UnwrapKey returned CKR_WRAPPED_KEY_INVALID"),
     ("import ec:P-256 by CKM_AES_KEY_WRAP_PAD", "C_UnwrapKey returned CKR_WRAPPED_KEY_INVALID"),
     ("import rsa:2048 by CKM_AES_KEY_WRAP", "CKA_UNWRAP is true"),
     ("import ec:P-256 by CKM_AES_KEY_WRAP", "C_UnwrapKey returned CKR_TEMPLATE_INCOMPLETE"),
+    ("export all by CKM_AES_KEY_WRAP", "C_WrapKey returned CKR_DATA_LEN_RANGE"),
 ];
 
 const OPENCRYPTOKI: &[Lack] = &[

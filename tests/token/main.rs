@@ -1,8 +1,8 @@
 //! What every token must do: the contract of `tokenca::token`.
 //!
 //! Each story runs in a process of its own with a fresh SoftHSM token; in [`everywhere`] all that pull at no
-//! module in particular run again with a token of each other module. What a module cannot do stands there, and a
-//! story asks for it by [`may`]: a token lacks what is listed, and nothing else.
+//! module in particular run again with a token of each other module. What a module cannot do stands there,
+//! and a story asks for it by [`may`]: a token lacks what is listed, and nothing else.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -114,28 +114,12 @@ fn lost_login_is_recovered(dir: &Path) {
 
 /// The token goes away and comes back: requests wait meanwhile, and nobody restarts anything.
 fn unplugged_token_comes_back(dir: &Path) {
-    let token = Token::open(&config(dir)).unwrap();
-    let key = token.generate("here and there", RSA, BOTH, false).unwrap();
-    let wrapped = key.public_key().encrypt(KeyTransport::Pkcs1v15, &[3; 16]).unwrap();
-    for _ in 0..2 {
-        softhsm::unplug(dir);
-        for _ in 0..3 {
-            let error = key.sign(Hash::Sha256, b"anybody there?").unwrap_err();
-            assert_eq!(error.kind, KeyErrorKind::Unavailable, "{}", error.source);
-            let error = key.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap_err();
-            assert_eq!(error.kind, KeyErrorKind::Unavailable, "{}", error.source);
-            assert!(token.find("here and there").is_err());
-        }
-        softhsm::plug(dir);
-        // The module is not initialised again at every request.
-        let back = Instant::now();
-        while let Err(error) = key.self_test() {
-            assert!(back.elapsed() < Duration::from_secs(30), "{error}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        signs(&key);
-        assert_eq!(*key.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap(), [3; 16]);
-    }
+    goes_and_comes_back(dir, &config(dir));
+}
+
+/// The same with the module in a process of its own.
+fn unplugged_isolated_token_comes_back(dir: &Path) {
+    goes_and_comes_back(dir, &TokenConfig { apart: Some(subject::program()), ..config(dir) });
 }
 
 /// Other programs read what is public, and what they write for us is read.
@@ -212,4 +196,29 @@ pub fn read_by_another(dir: &Path, which: &[&str]) -> Vec<u8> {
 
 fn softhsm2_util(arguments: &[&str]) {
     assert!(Command::new("softhsm2-util").args(arguments).output().unwrap().status.success());
+}
+
+fn goes_and_comes_back(dir: &Path, config: &TokenConfig) {
+    let token = Token::open(config).unwrap();
+    let key = token.generate("here and there", RSA, BOTH, false).unwrap();
+    let wrapped = key.public_key().encrypt(KeyTransport::Pkcs1v15, &[3; 16]).unwrap();
+    for _ in 0..2 {
+        softhsm::unplug(dir);
+        for _ in 0..3 {
+            let error = key.sign(Hash::Sha256, b"anybody there?").unwrap_err();
+            assert_eq!(error.kind, KeyErrorKind::Unavailable, "{}", error.source);
+            let error = key.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap_err();
+            assert_eq!(error.kind, KeyErrorKind::Unavailable, "{}", error.source);
+            assert!(token.find("here and there").is_err());
+        }
+        softhsm::plug(dir);
+        // The module is not initialised again at every request.
+        let back = Instant::now();
+        while let Err(error) = key.self_test() {
+            assert!(back.elapsed() < Duration::from_secs(30), "{error}");
+            thread::sleep(Duration::from_millis(50));
+        }
+        signs(&key);
+        assert_eq!(*key.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap(), [3; 16]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-stories! {
+softhsm_stories! {
 
 /// Keys that a profile says are made elsewhere are not made here, and it is said where.
 fn keys_made_elsewhere_are_not_made_here(dir: &Path) {
