@@ -3,7 +3,8 @@
 //! Each worker has a state of its own, for a token its session ([`super::session::Connection`]), and
 //! everything that blocks happens on it. A full queue is refused at once and a caller waits only so
 //! long, so nobody above ever waits without end. A worker that is still busy when its caller has given up is
-//! replaced, since it may never come back; if it does, it ends.
+//! replaced, since it may never come back; if it does, it ends, unless so many were lost that it had no
+//! replacement.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +42,8 @@ struct Shared<C> {
     changed: Condvar,
     /// A worker ended.
     ended: Condvar,
+    /// How many workers there should be.
+    wanted: usize,
     capacity: usize,
 }
 
@@ -90,6 +93,7 @@ impl<C: 'static> Pool<C> {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
             ended: Condvar::new(),
+            wanted: workers,
             capacity,
         });
         let pool = Self { shared, name: name.into(), make: Arc::new(make) };
@@ -101,13 +105,20 @@ impl<C: 'static> Pool<C> {
         let (shared, make) = (Arc::clone(&self.shared), Arc::clone(&self.make));
         self.shared.lock().workers += 1;
         let thread = thread::Builder::new().name(format!("token {}", self.name)).spawn(move || {
-            let replaced = shared.work(&*make);
-            let mut queue = shared.lock();
-            match replaced {
-                true => queue.stuck -= 1,
-                false => queue.workers -= 1,
+            loop {
+                let replaced = shared.work(&*make);
+                let mut queue = shared.lock();
+                match replaced {
+                    true => queue.stuck -= 1,
+                    false => queue.workers -= 1,
+                }
+                let missed = replaced && queue.workers < shared.wanted && !queue.closed;
+                queue.workers += usize::from(missed);
+                shared.ended.notify_all();
+                if !missed {
+                    return;
+                }
             }
-            shared.ended.notify_all();
         });
         if thread.is_err() {
             self.shared.lock().workers -= 1;
@@ -391,6 +402,16 @@ mod tests {
         assert_eq!(pool.workers(), 0);
         let refused = pool.ask(Priority::Issue, |_| Ok(1));
         assert!(matches!(refused, Err(Problem::Stuck { threads: MOST_STUCK })), "{refused:?}");
+
+        // When they come back, one of them is the worker that is missing.
+        drop(releases);
+        let deadline = Instant::now() + LONG;
+        while pool.workers() < 1 {
+            assert!(Instant::now() < deadline, "nobody has come back");
+            thread::yield_now();
+        }
+        assert_eq!(pool.ask(Priority::Issue, |_| Ok(2)).unwrap(), 2);
+        assert_eq!(pool.workers(), 1);
     }
 
     #[test]

@@ -77,6 +77,26 @@ fn many_callers_are_let_go(faulty: &Faulty) {
     (0..10).for_each(|_| sign(&key).unwrap());
 }
 
+/// So many calls hang that no more threads are risked: callers are refused at once, and when the calls return
+/// there are workers again.
+fn no_more_threads_are_lost(faulty: &Faulty) {
+    let lab = Lab::with(faulty, config(faulty, BRIEF));
+    let key = lab.ec("k");
+    faulty.plan(&[Rule::new("C_Sign").forever().hangs()]);
+    hangs(|| sign(&key));
+    support::until("no worker is left", || {
+        let error = lab.token.try_now().expect_err("it hangs");
+        error.to_string().contains("calls have not returned from the module").then_some(())
+    });
+    let started = Instant::now();
+    unavailable(sign(&key), "calls have not returned from the module");
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    faulty.clear();
+    lab.comes_back(&key);
+    support::until("there is a worker", || (lab.token.sessions() == 1).then_some(()));
+    (0..10).for_each(|_| sign(&key).unwrap());
+}
+
 /// A signature takes longer than its caller waits, and the token is not lost for it.
 fn a_signature_comes_too_late(faulty: &Faulty) {
     let lab = Lab::with(faulty, config(faulty, BRIEF));
