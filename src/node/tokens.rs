@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::token::{self, Selector, Token, TokenConfig, TokenKey};
+use crate::token::{self, Caution, Selector, Token, TokenConfig, TokenKey};
 
 use super::{NodeError, TokenReport};
 
@@ -194,5 +195,9 @@ fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
         apart: section.isolated.then(|| "/proc/self/exe".into()),
         so_pin: section.so_pin.as_ref().map(|source| pin_source(source, state)),
         lockout: Some(state.join(format!("{name}.pin-refused"))),
+        caution: Caution {
+            max_refused: section.max_retries,
+            removal: section.removal_timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        },
     }
 }

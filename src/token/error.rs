@@ -155,6 +155,15 @@ pub enum Problem {
         /// Where that is remembered.
         lockout: Option<PathBuf>,
     },
+    /// The token has refused so many PINs in a row that only an operator's is tried.
+    #[error("the PIN was not tried: the token has refused {count} in a row")]
+    PinsRefused {
+        /// How many.
+        count: usize,
+    },
+    /// A PIN with a line break, which no file can keep. It was not tried.
+    #[error("the PIN was not tried: it has a line break")]
+    PinLines,
     /// One wrong try would lock the token. The PIN was not tried.
     #[error("the PIN was not tried: one wrong try is left")]
     PinLastTry,
@@ -370,6 +379,7 @@ impl Problem {
                 format!("give another PIN; to have this one tried again, remove {}", path.display())
             }
             Self::PinRefused { lockout: None } => "give another PIN".into(),
+            Self::PinsRefused { .. } => format!("`crypto pki token {token} login PIN` (\"max-retries\")"),
             Self::PinLastTry => {
                 "log in once with the right PIN by another program; that resets the counter".into()
             }

@@ -23,6 +23,7 @@ mod mechanism;
 mod module;
 mod object;
 mod pin;
+mod pin_file;
 mod profile;
 mod session;
 mod sys;
@@ -47,7 +48,7 @@ use serde::Serialize;
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
 pub use certificate::TokenCertificate;
-pub use config::{PinSource, Selector, TokenConfig};
+pub use config::{Caution, PinSource, Selector, TokenConfig};
 pub use counters::Counters;
 pub use error::{CallError, Origin, Problem, TokenError};
 pub use file::TokenFile;
@@ -78,6 +79,11 @@ struct Inner {
 impl Token {
     /// Loads the module unless the process has it already, finds the token and logs in.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
+        Self::open_with(config, None)
+    }
+
+    /// The same with a PIN that an operator gives instead of the source's.
+    pub fn open_with(config: &TokenConfig, pin: Option<SecretString>) -> Result<Self, TokenError> {
         let fail = |problem| TokenError::new(&config.name, problem, None);
         let found = {
             let config = config.clone();
@@ -93,7 +99,7 @@ impl Token {
             .map_err(fail)?
             .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_ref()))?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
+        let pin = PinCare::new(config, pin).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let link = Arc::new(Link {
             name: config.name.clone(),
@@ -101,6 +107,7 @@ impl Token {
             module,
             selector: config.selector.clone(),
             pin,
+            removal: config.caution.removal,
             capabilities,
             counters: Default::default(),
             health: Health::new(),
@@ -260,7 +267,12 @@ impl Token {
 
     /// Whether it answers, and what happened to it lately.
     pub fn state(&self) -> TokenState {
-        self.0.link.health.state()
+        TokenState { logged_out: self.0.link.pin.is_taken_away(), ..self.0.link.health.state() }
+    }
+
+    /// Whether the module has a process of its own.
+    pub fn is_isolated(&self) -> bool {
+        self.0.link.module.is_apart()
     }
 
     /// Finds out whether it works: the key that was used last makes a signature, after all that may help.
@@ -280,19 +292,25 @@ impl Token {
     pub fn logout(&self) -> Result<(), TokenError> {
         self.0.link.pin.take_away();
         self.0.link.health.note("logged out");
+        tracing::info!(target: "PKI-6-TOKEN_LOGOUT", "Logged out of token {}", self.name());
         self.ask(Priority::Operator, self.timeout(), |connection| Ok(connection.log_out()))
     }
 
-    /// Changes the user PIN on the token. It is used from now on; the configured source is not changed.
-    pub fn change_pin(&self, new: SecretString) -> Result<(), TokenError> {
-        self.ask(Priority::Operator, self.timeout(), move |connection| {
+    /// Changes the user PIN on the token, and in the file that it comes from where that can be written. Whether
+    /// the source has it now: else the new one is used until [`Token::logout`], and somebody must bring it to
+    /// its source.
+    pub fn change_pin(&self, new: SecretString) -> Result<bool, TokenError> {
+        let kept = self.ask(Priority::Operator, self.timeout(), move |connection| {
             // What the session has become is found out before the one try.
             connection.run(session::probe)?;
             connection.once(|link, open| {
                 let slot = module::find_token(&open.context, &link.selector, &link.profile)?;
                 link.pin.change(&open.session, new, &open.context.token_info(slot)?)
             })
-        })
+        })?;
+        self.0.link.health.note("the PIN was changed");
+        tracing::info!(target: "PKI-6-TOKEN_PIN_CHANGED", "The PIN of token {} was changed", self.name());
+        Ok(kept)
     }
 
     /// Where the PIN comes from, unless an operator has given one.

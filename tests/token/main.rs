@@ -18,7 +18,7 @@ use tokenca::pki::{
     Curve, DecryptionKey, Hash, KeyErrorKind, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey,
 };
 use tokenca::token::{
-    KeyUsage, PinSource, Priority, Problem, Selector, Token, TokenConfig, TokenError, TokenKey,
+    Caution, KeyUsage, PinSource, Priority, Problem, Selector, Token, TokenConfig, TokenError, TokenKey,
 };
 
 #[path = "../support/softhsm.rs"]
@@ -572,6 +572,7 @@ fn config(_dir: &Path) -> TokenConfig {
         apart: None,
         so_pin: None,
         lockout: None,
+        caution: Caution::default(),
     }
 }
 
