@@ -433,6 +433,16 @@ impl Problem {
         }
     }
 
+    /// Whether the PIN is the reason.
+    pub(super) fn is_of_pin(&self) -> bool {
+        match self {
+            Self::Call(call) => call.is_pin(),
+            Self::PinLength { .. } | Self::PinRefused { .. } | Self::PinsRefused { .. } => true,
+            Self::PinLastTry | Self::PinLocked => true,
+            _ => false,
+        }
+    }
+
     /// Whether a new session may help.
     pub(super) fn is_loss(&self) -> bool {
         match self {

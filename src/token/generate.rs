@@ -1,5 +1,6 @@
 //! Keys born on the token: everything is asked for, everything is read back, and the key is tried.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use cryptoki::mechanism::Mechanism;
@@ -53,6 +54,9 @@ pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Proble
     let destroyed = keys.iter().try_for_each(|key| open.session.destroy_object(*key));
     link.changes.fetch_add(1, Ordering::AcqRel);
     destroyed?;
+    // That it is gone is no sign of a token in trouble.
+    let mut last = link.last_key.lock().unwrap_or_else(PoisonError::into_inner);
+    last.take_if(|key| key.label == label);
     if keys.is_empty() { Err(Problem::NoKey { label: label.into() }) } else { Ok(()) }
 }
 

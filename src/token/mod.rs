@@ -282,10 +282,23 @@ impl Token {
         self.ask(Priority::Operator, self.timeout(), |connection| connection.run(session::probe))
     }
 
-    /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it.
+    /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it. One that
+    /// is given is tried also where somebody is logged in, and forgotten when it is refused.
     pub fn login(&self, pin: Option<SecretString>) -> Result<(), TokenError> {
-        self.0.link.pin.give(pin);
-        self.try_now()
+        let link = &self.0.link;
+        let given = pin.is_some();
+        let before = link.pin.give(pin);
+        link.health.hurry();
+        let tried = self.ask(Priority::Operator, self.timeout(), move |connection| {
+            if given {
+                connection.log_out();
+            }
+            connection.run(session::probe)
+        });
+        if tried.as_ref().is_err_and(|error| given && error.problem().is_of_pin()) {
+            link.pin.give_back(before);
+        }
+        tried
     }
 
     /// Ends the login, also that of operations under way, until [`Token::login`].

@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -100,10 +101,17 @@ impl PinCare {
         operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
     }
 
-    /// An operator gives a PIN, or says that the source's may be used again.
-    pub fn give(&self, pin: Option<SecretString>) {
+    /// An operator gives a PIN, or says that the source's may be used again. What was before, for
+    /// [`PinCare::give_back`].
+    pub fn give(&self, pin: Option<SecretString>) -> (Option<SecretString>, bool) {
         let mut state = self.lock();
-        (state.given, state.logged_out) = (pin, false);
+        (mem::replace(&mut state.given, pin), mem::replace(&mut state.logged_out, false))
+    }
+
+    /// What was given is no good.
+    pub fn give_back(&self, before: (Option<SecretString>, bool)) {
+        let mut state = self.lock();
+        (state.given, state.logged_out) = before;
     }
 
     /// An operator takes the PIN away: nobody logs in until [`PinCare::give`].
