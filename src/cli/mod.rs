@@ -36,6 +36,7 @@ mod socket;
 mod source;
 mod startup;
 mod terminal;
+mod token_trial;
 mod tokens;
 mod trustpoints;
 mod validate;

@@ -6,6 +6,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::command::Messages;
+use super::token_trial::Tried;
 use super::{Call, Command, CommandError, Output, Run};
 use crate::config::{self, PinSource};
 use crate::node::{Node, TokenReport};
@@ -50,6 +51,22 @@ pub const COMMANDS: &[Command] = &[
                 from; where it comes from elsewhere, says what is to be changed by hand",
         help: &[("token", "A token"), ("change-pin", "Change the user PIN")],
         run: Run::OnNode(change_pin),
+    },
+    Command {
+        words: "crypto pki/ca token <device> test [no-keygen]",
+        about: "Tries what a token can do: keys of every kind, signatures, envelopes of SCEP, keys from elsewhere, \
+                certificates and files, sessions, and how fast; nothing stays there; then says what will work and \
+                what to configure around what does not. Takes seconds to minutes",
+        help: &[
+            ("token", "A token"),
+            ("test", "Try what it can do"),
+            ("no-keygen", "Make no keys: signatures by those of the certificate servers only"),
+        ],
+        run: Run::OnNode(|node, call| {
+            let token = device(call)?;
+            call.say("% Trying the token; this may take minutes...\n")?;
+            Ok(Output::of(Tried(node.try_token(&token, !call.args.has("no-keygen"))?)))
+        }),
     },
 ];
 

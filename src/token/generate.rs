@@ -88,8 +88,16 @@ fn keys(open: &Open, label: &str) -> Result<Vec<ObjectHandle>, Problem> {
 }
 
 fn key_pair(link: &Link, open: &Open, wanted: &Wanted) -> Result<(ObjectHandle, ObjectHandle), Problem> {
-    let templates = Templates::new(wanted, link.profile.keygen())?;
-    let mechanism = match wanted.kind {
+    make_pair(open, wanted.kind, &Templates::new(wanted, link.profile.keygen())?)
+}
+
+/// `C_GenerateKeyPair`: the public key and the private one.
+pub(super) fn make_pair(
+    open: &Open,
+    kind: KeyKind,
+    templates: &Templates<'_>,
+) -> Result<(ObjectHandle, ObjectHandle), Problem> {
+    let mechanism = match kind {
         KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
         KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
     };

@@ -28,6 +28,8 @@ mod profile;
 mod session;
 mod sys;
 mod transfer;
+mod trial;
+mod trial_report;
 mod wanted;
 mod worker;
 mod wrap;
@@ -58,6 +60,7 @@ pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
 pub use sys::{MODULE_WORD, serve_module};
+pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
 pub use worker::Priority;
 
 use health::Health;
@@ -104,6 +107,7 @@ impl Token {
         let link = Arc::new(Link {
             name: config.name.clone(),
             profile,
+            recognised: config.profile.is_none(),
             module,
             selector: config.selector.clone(),
             pin,

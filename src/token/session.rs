@@ -41,6 +41,8 @@ use super::sys::{Context, ObjectHandle, Session, TokenInfo};
 pub(super) struct Link {
     pub name: String,
     pub profile: Profile,
+    /// Whether the profile was chosen by what the module says of itself.
+    pub recognised: bool,
     pub module: Arc<Module>,
     pub selector: Selector,
     pub pin: PinCare,
