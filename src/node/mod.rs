@@ -15,6 +15,7 @@ mod report;
 mod requests;
 mod rollover;
 mod server;
+mod standby;
 mod start;
 mod surroundings;
 mod takeover;

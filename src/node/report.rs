@@ -81,6 +81,8 @@ pub enum ServerStatus {
     CheckFailed,
     /// Its certificate has not come yet from the CA above; `last_error` says what it waits for.
     Waiting,
+    /// Its token is away or locked; `last_error` says which and why. What is stored is served.
+    WaitingForToken,
     /// It runs and issues nothing, because a file cannot be written; `last_error` says which.
     Suspended,
 }

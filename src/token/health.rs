@@ -86,16 +86,6 @@ impl Health {
         Ok(())
     }
 
-    /// The next request is let through, whatever the delay: somebody says that the token is back.
-    pub fn hurry(&self) {
-        let mut state = self.lock();
-        if let Some(outage) = &mut state.outage {
-            outage.next = Instant::now();
-            outage.delay = FIRST_DELAY;
-            self.changed.notify_all();
-        }
-    }
-
     /// It does not answer, for this reason. Whether that is news.
     pub fn is_away(&self, why: &str) -> bool {
         let mut state = self.lock();
@@ -236,7 +226,7 @@ mod tests {
         assert!(health.admit().is_ok() && health.admit().is_ok());
         assert!(health.is_away("C_Sign returned CKR_DEVICE_REMOVED"));
         assert!(matches!(health.admit(), Err(Problem::Offline { .. })));
-        health.hurry();
+        assert!(health.wait_for_try());
         assert!(health.admit().is_ok(), "one try");
         assert!(matches!(health.admit(), Err(Problem::Offline { .. })), "and no second");
         assert!(!health.is_away("C_OpenSession returned CKR_TOKEN_NOT_PRESENT"), "no news");
@@ -246,7 +236,7 @@ mod tests {
         let state = health.state();
         assert_eq!((state.offline_since, state.outages), (None, 1));
         assert_eq!(state.events[0].what, "offline: C_Sign returned CKR_DEVICE_REMOVED");
-        assert_eq!(state.events[1].what, "back after 0 s");
+        assert_eq!(state.events[1].what, "back after 1 s");
     }
 
     #[test]

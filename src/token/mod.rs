@@ -282,8 +282,7 @@ impl Token {
     /// Finds out whether it works: the key that was used last makes a signature, after all that may help.
     /// An outage ends when it does.
     pub fn try_now(&self) -> Result<(), TokenError> {
-        self.0.link.health.hurry();
-        self.ask(Priority::Operator, self.timeout(), |connection| connection.run(session::probe))
+        self.ask(Priority::Operator, self.timeout(), |connection| connection.run_now(session::probe))
     }
 
     /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it. One that
@@ -292,12 +291,11 @@ impl Token {
         let link = &self.0.link;
         let given = pin.is_some();
         let before = link.pin.give(pin);
-        link.health.hurry();
         let tried = self.ask(Priority::Operator, self.timeout(), move |connection| {
             if given {
                 connection.log_out();
             }
-            connection.run(session::probe)
+            connection.run_now(session::probe)
         });
         if tried.as_ref().is_err_and(|error| given && error.problem().is_of_pin()) {
             link.pin.give_back(before);

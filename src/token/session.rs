@@ -173,10 +173,18 @@ impl Connection {
     /// Runs `operation`, and once more after a recovery that it turned out to need.
     pub fn run<T>(
         &mut self,
+        operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.link.health.admit()?;
+        self.run_now(operation)
+    }
+
+    /// The same for an operator, who does not wait for the try that is due during an outage.
+    pub fn run_now<T>(
+        &mut self,
         mut operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let link = Arc::clone(&self.link);
-        link.health.admit()?;
         link.expire();
         let problem = match self.once(&mut operation) {
             Err(problem) if problem.is_loss() => problem,
