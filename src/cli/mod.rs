@@ -36,6 +36,7 @@ mod socket;
 mod source;
 mod startup;
 mod terminal;
+mod token_trial;
 mod tokens;
 mod trustpoints;
 mod validate;
@@ -46,7 +47,7 @@ use std::sync::{Arc, LazyLock};
 use secrecy::SecretString;
 
 use crate::config::ConfigError;
-use crate::config::grammar::{LineError, Match, Problem, Table, Token, tokens};
+use crate::config::grammar::{LineError, Match, Problem, Table, Token, tokens, without_passwords};
 use crate::node::{Node, NodeError};
 
 use audit::Operator;
@@ -224,6 +225,12 @@ pub fn find(line: &str) -> Result<Match<Command>, LineError> {
         COMMANDS.find(&words, |_| true).map_err(|problem| absent::explained(&words, problem))
     };
     tokens(line).and_then(find).map_err(|problem| problem.at(line))
+}
+
+/// Whether a line has a password, passphrase or PIN, which no history keeps.
+fn holds_secret(line: &str) -> bool {
+    let line = session::after_do(line).unwrap_or(line);
+    without_passwords(line) != line || find(line).is_ok_and(|found| found.args.redacted(line) != line)
 }
 
 /// What may stand after the words of `line`, with its help; `unfinished` is the beginning of a word.

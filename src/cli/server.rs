@@ -70,6 +70,7 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
             ServerStatus::CheckFailed => "check failed",
             // IOS calls that "check failed", too.
             ServerStatus::Waiting => "waiting for its certificate",
+            ServerStatus::WaitingForToken => "waiting for its token",
             // As IOS: it returns to its state by itself.
             ServerStatus::Suspended => "disabled, storage inaccessible",
         }
@@ -126,7 +127,10 @@ fn state(f: &mut fmt::Formatter<'_>, report: &ServerReport) -> fmt::Result {
         writeln!(f, "  HTTP server: not enabled, requests come by hand only (\"ip http server\")")?;
     }
     let last = report.last_error.as_ref().map(|error| error.replace('\n', "\n    "));
-    let what = if report.status == ServerStatus::Waiting { "Waiting" } else { "Last error" };
+    let what = match report.status {
+        ServerStatus::Waiting | ServerStatus::WaitingForToken => "Waiting",
+        _ => "Last error",
+    };
     last.iter().try_for_each(|error| writeln!(f, "  {what}: {error}"))
 }
 

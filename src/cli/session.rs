@@ -499,7 +499,7 @@ fn exec_only(line: &str) -> Option<&str> {
 }
 
 /// What follows `do`.
-fn after_do(line: &str) -> Option<&str> {
+pub(super) fn after_do(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let (first, rest) = line.split_once(char::is_whitespace)?;
     first.eq_ignore_ascii_case("do").then(|| rest.trim_start())

@@ -23,6 +23,7 @@ use rustyline::{
 };
 
 use super::client::{MAX_EVENT, answer, show};
+use super::holds_secret;
 use super::protocol::{Event, Request, Typed, receive, send};
 
 /// Runs the shell on a connection; `first` is typed before anything else. Returns what the program exits with.
@@ -146,7 +147,7 @@ struct Terminal {
 
 impl Terminal {
     fn new(link: &Rc<RefCell<Link>>) -> io::Result<Self> {
-        // Lines may hold passwords: the history is forgotten at the end.
+        // Lines may hold passwords that are not known to be some: the history is forgotten at the end.
         let config = Config::builder().completion_type(CompletionType::List).auto_add_history(false).build();
         let mut editor = Editor::with_history(config, MemHistory::new()).map_err(io_error)?;
         editor.set_helper(Some(Assistant(link.clone())));
@@ -180,7 +181,9 @@ impl Lines for Terminal {
                     continue;
                 }
                 (which, _) => {
-                    let _ = self.editor.add_history_entry(&line);
+                    if !holds_secret(&line) {
+                        let _ = self.editor.add_history_entry(&line);
+                    }
                     let end = if which == CTRL_Z { "\u{1a}" } else { "" };
                     return Ok(Some(quoted(line) + end));
                 }

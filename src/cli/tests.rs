@@ -196,3 +196,18 @@ fn every_word_has_help() {
         }
     }
 }
+
+#[test]
+fn lines_with_secrets_stay_out_of_the_history() {
+    for line in [
+        "crypto pki token usbtoken0 login 1234",
+        "do crypto pki token usbtoken0: log 1234",
+        "crypto pki export mycs pkcs12 nvram: cisco123",
+        "database archive pkcs12 password cisco123",
+    ] {
+        assert!(holds_secret(line), "{line}");
+    }
+    for line in ["crypto pki token usbtoken0 login", "show version", "configure terminal", "hostname ca1"] {
+        assert!(!holds_secret(line), "{line}");
+    }
+}

@@ -29,6 +29,10 @@ pub struct TokenSection {
     pub isolated: bool,
     /// Most sessions open at once, instead of the profile's.
     pub sessions: Option<u32>,
+    /// Refused PINs in a row after which only an operator's is tried.
+    pub max_retries: Option<u32>,
+    /// Seconds after which a token that was away waits for an operator's login.
+    pub removal_timeout: Option<u32>,
 }
 
 /// Where a PIN comes from. The configuration never holds the PIN itself.
@@ -86,7 +90,9 @@ impl fmt::Display for TokenSection {
         if self.isolated {
             writeln!(f, " module isolated")?;
         }
-        self.sessions.iter().try_for_each(|sessions| writeln!(f, " sessions {sessions}"))
+        self.sessions.iter().try_for_each(|sessions| writeln!(f, " sessions {sessions}"))?;
+        self.max_retries.iter().try_for_each(|most| writeln!(f, " max-retries {most}"))?;
+        self.removal_timeout.iter().try_for_each(|seconds| writeln!(f, " removal timeout {seconds}"))
     }
 }
 
@@ -204,6 +210,34 @@ const SHOWN: &[Line<TokenSection>] = &[
         run: |token, verb, args| {
             let count = args.number("count").and_then(|count| u32::try_from(count).ok());
             token.sessions = count.filter(|_| verb == Verb::Set);
+            Ok(())
+        },
+    },
+    Line {
+        words: "max-retries <count:1-15>",
+        no: Some("max-retries"),
+        about: "Tries no further PIN after so many were refused in a row, but one that an operator gives with \
+                `login`; a PIN that was refused is not tried again in any case",
+        help: &[("max-retries", "Most refused PINs in a row"), ("<count>", "Refused PINs")],
+        run: |token, verb, args| {
+            let count = args.number("count").and_then(|count| u32::try_from(count).ok());
+            token.max_retries = count.filter(|_| verb == Verb::Set);
+            Ok(())
+        },
+    },
+    Line {
+        words: "removal timeout <seconds:0-86400>",
+        no: Some("removal timeout"),
+        about: "Does not log in by itself to a token that is back after it was away for longer, as seen by its \
+                use: `crypto pki token NAME login` does",
+        help: &[
+            ("removal", "When the token was away"),
+            ("timeout", "For longer than this"),
+            ("<seconds>", "Seconds"),
+        ],
+        run: |token, verb, args| {
+            let seconds = args.number("seconds").and_then(|seconds| u32::try_from(seconds).ok());
+            token.removal_timeout = seconds.filter(|_| verb == Verb::Set);
             Ok(())
         },
     },

@@ -15,10 +15,12 @@ mod report;
 mod requests;
 mod rollover;
 mod server;
+mod standby;
 mod start;
 mod surroundings;
 mod takeover;
 mod tls;
+mod token_care;
 mod tokens;
 mod trustpoints;
 mod validation;
@@ -47,7 +49,7 @@ pub use import::{Held, Holdings, Import, Imported, Pair};
 pub use keys::{CertificatePlace, KeyCertificate, Usage};
 pub use report::{
     CrlReport, Decision, KeyReport, Printed, RequestRow, RevokedRow, Selection, ServerReport, ServerStatus,
-    TokenReport,
+    TokenKeyRow, TokenNote, TokenReport,
 };
 pub use rollover::{NextCertificate, RolloverReport, RolloverStatus};
 pub use server::CertServer;

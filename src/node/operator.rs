@@ -44,6 +44,7 @@ impl CertServer {
                 (Some(_), _, Some(_)) => ServerStatus::Suspended,
                 (None, true, _) => ServerStatus::Disabled,
                 (None, false, _) if status.waiting => ServerStatus::Waiting,
+                (None, false, _) if status.without_token => ServerStatus::WaitingForToken,
                 (None, false, _) => ServerStatus::CheckFailed,
             },
             last_error: trouble.or(status.last_error),

@@ -81,6 +81,8 @@ pub enum ServerStatus {
     CheckFailed,
     /// Its certificate has not come yet from the CA above; `last_error` says what it waits for.
     Waiting,
+    /// Its token is away or locked; `last_error` says which and why. What is stored is served.
+    WaitingForToken,
     /// It runs and issues nothing, because a file cannot be written; `last_error` says which.
     Suspended,
 }
@@ -246,18 +248,77 @@ pub struct TokenReport {
     pub cannot: Vec<String>,
     /// PKCS#11 module file.
     pub module: String,
+    /// Whether the module has a process of its own.
+    pub isolated: bool,
     /// State of the PIN, in words.
     pub pin: String,
+    /// Where the PIN comes from, as configured.
+    pub pin_source: String,
+    /// Whether only `login` logs in.
+    pub logged_out: bool,
+    /// Since when it does not answer.
+    #[serde(serialize_with = "text_option")]
+    pub offline_since: Option<Time>,
+    /// When it is tried next by itself.
+    #[serde(serialize_with = "text_option")]
+    pub next_try: Option<Time>,
+    /// Outages since start.
+    pub outages: u64,
+    /// What happened to it lately, oldest first.
+    pub events: Vec<TokenNote>,
     /// Logged-in sessions that serve.
     pub sessions: usize,
+    /// Sessions that the token takes; absent where it has no limit, or does not say.
+    pub max_sessions: Option<u64>,
+    /// Octets free for private objects, where it says.
+    pub free_private: Option<usize>,
+    /// Octets free for public objects, where it says.
+    pub free_public: Option<usize>,
     /// Key pairs on it.
     pub keys: usize,
+    /// Their labels, kinds and uses.
+    pub key_pairs: Vec<TokenKeyRow>,
     /// Signatures since start.
     pub signatures: u64,
     /// Decryptions since start.
     pub decryptions: u64,
     /// Operations that failed since start.
     pub errors: u64,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// Recoveries by a new session since start.
+    pub new_sessions: u64,
+    /// Recoveries by a new login since start.
+    pub new_logins: u64,
+    /// Recoveries by initialising the module again since start.
+    pub initialisations: u64,
+    /// Signatures that did not verify since start, and were thrown away.
+    pub wrong_signatures: u64,
+    /// Calls that did not return in time since start.
+    pub hangs: u64,
+}
+
+/// Something that happened to a token.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenNote {
+    /// When.
+    #[serde(serialize_with = "text")]
+    pub at: Time,
+    /// What.
+    pub what: String,
+}
+
+/// A key pair on a token.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenKeyRow {
+    /// Label.
+    pub label: String,
+    /// `RSA 2048` and the like.
+    #[serde(serialize_with = "text")]
+    pub kind: KeyKind,
+    /// What it may do, in words.
+    #[serde(serialize_with = "text")]
+    pub usage: KeyUsage,
 }
 
 /// `show crypto key mypubkey`.

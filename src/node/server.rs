@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::ca::{Ca, CaError, Gate, Meter};
 use crate::config::{FileType, SerialNumber, ServerMode, ServerSection, TrustpointSection};
 use crate::pki::archive::ios::{self, FileName};
-use crate::pki::{Certificate, PublicKey, Time, chain};
+use crate::pki::{Certificate, KeyErrorKind, PublicKey, Time, chain};
 use crate::ra::{Answer, Asked, Fetches};
 use crate::store::{Phase, Role, Store};
 use crate::token::Token;
@@ -15,6 +15,7 @@ use super::NodeError;
 use super::clock::Clock;
 use super::import;
 use super::publish::{Publisher, Settled};
+use super::standby::Standby;
 use super::start::{Acting, Notes, Start, Started};
 use super::surroundings::Surroundings;
 use super::takeover;
@@ -49,6 +50,10 @@ pub(super) struct Status {
     pub(super) last_error: Option<String>,
     /// Whether that is no error: its certificate is on the way.
     pub(super) waiting: bool,
+    /// Whether its token is away or locked, which is why it does not run.
+    pub(super) without_token: bool,
+    /// What is given meanwhile.
+    standby: Option<Arc<Standby>>,
     /// Whether it was deleted. Whoever still has it must not make it again.
     deleted: bool,
 }
@@ -82,6 +87,8 @@ impl CertServer {
                 running: None,
                 last_error: None,
                 waiting: false,
+                without_token: false,
+                standby: None,
                 deleted: false,
             }),
             starting: Mutex::default(),
@@ -124,6 +131,8 @@ impl CertServer {
                     status.running = None;
                     status.last_error = None;
                     status.waiting = false;
+                    status.without_token = false;
+                    status.standby = None;
                 });
                 // Whoever shuts a server copies its files next.
                 self.publisher.hurry();
@@ -167,15 +176,37 @@ impl CertServer {
         }
         let result = self.make(&status, now);
         let waiting = matches!(result, Err(NodeError::Waiting(_)));
+        let without_token = matches!(&result, Err(NodeError::Token(error))
+            if error.kind() == KeyErrorKind::Unavailable);
         let result = result.map_err(|error| chain(&error));
+        // Anew each time: a rollover goes on meanwhile.
+        let standby = without_token.then(|| self.standby(&status.section)).flatten();
+        if let (Err(error), true, false) = (&result, without_token, status.without_token) {
+            tracing::warn!(
+                target: "PKI-4-CS_WAITING", "Certificate server {} waits for its token: {error}", self.label
+            );
+        }
         self.change(|status| {
             status.waiting = waiting;
+            status.without_token = without_token;
+            status.standby = standby;
             status.last_error = result.as_ref().err().cloned();
             if result.is_err() {
                 status.running = None;
             }
         });
         Ok(self.run(result?, status.running.is_some()))
+    }
+
+    /// What can be given without its key.
+    fn standby(&self, section: &ServerSection) -> Option<Arc<Standby>> {
+        match Standby::of(&self.store, &self.label, section) {
+            Ok(standby) => standby.map(Arc::new),
+            Err(error) => {
+                tracing::warn!(server = self.label, error = %chain(&error), "nothing can be given meanwhile");
+                None
+            }
+        }
     }
 
     /// Has what was started act. Returns what the operator should read.
@@ -399,7 +430,10 @@ impl CertServer {
 
     /// Answers a SCEP or HTTP request.
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
-        let Some(started) = self.running() else { return Answer::busy() };
+        let Some(started) = self.running() else {
+            let standby = self.state.read().unwrap_or_else(|poisoned| poisoned.into_inner()).standby.clone();
+            return standby.map_or_else(Answer::busy, |standby| standby.answer(&asked, now));
+        };
         let may_issue = matches!(asked, Asked::PkiOperation(_));
         if may_issue && let Err(error) = self.check_clock(now) {
             tracing::warn!(server = self.label, error = %chain(&error), "a request is not answered");

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use secrecy::SecretString;
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::token::{self, Place, Selector, Token, TokenConfig, TokenKey};
+use crate::pki::Time;
+use crate::token::{self, Caution, KeyInfo, Place, Selector, Token, TokenConfig, TokenKey};
 
-use super::{NodeError, TokenReport};
+use super::{NodeError, TokenKeyRow, TokenNote, TokenReport};
 
 /// The tokens of a configuration by name. Each is opened when it is first needed, and again when that
 /// has failed.
@@ -137,7 +140,7 @@ impl Tokens {
         self.find_key(None, label)?.map(|(_, key)| key).ok_or_else(missing)
     }
 
-    fn slot(&self, name: Option<&str>) -> Result<&Slot, NodeError> {
+    pub(super) fn slot(&self, name: Option<&str>) -> Result<&Slot, NodeError> {
         match (name, self.0.len()) {
             (Some(name), _) => self.0.get(name).map(Arc::as_ref).ok_or_else(|| {
                 NodeError::NotFound(format!(
@@ -166,8 +169,19 @@ impl Slot {
         }
     }
 
+    /// Uses this PIN, or the configured one, and finds out whether the token works with it.
+    pub(super) fn log_in(&self, pin: Option<SecretString>) -> Result<(), NodeError> {
+        let mut token = self.token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*token {
+            Some(token) => token.login(pin)?,
+            None => drop(token.insert(Token::open_with(&self.config, pin)?)),
+        }
+        Ok(())
+    }
+
     fn report(&self) -> TokenReport {
-        let mut report = TokenReport { name: self.config.name.clone(), ..TokenReport::default() };
+        let pin_source = self.section.user_pin.as_ref().unwrap_or(&PinSource::Prompt).to_string();
+        let mut report = TokenReport { name: self.config.name.clone(), pin_source, ..TokenReport::default() };
         let filled = self.open().and_then(|token| Ok(fill(&mut report, &token)?));
         report.error = filled.err().map(|error| error.to_string());
         report
@@ -198,7 +212,6 @@ impl Place for Elsewhere {
 }
 
 fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError> {
-    let counters = token.counters();
     let profile = token.profile();
     report.profile = profile.name().to_owned();
     report.family = profile.about().unwrap_or_default().to_owned();
@@ -206,8 +219,24 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
     report.sources = profile.sources().to_vec();
     report.cannot = profile.cannot().to_vec();
     report.module = token.module().display().to_string();
-    (report.signatures, report.decryptions, report.errors) =
-        (counters.signatures, counters.decryptions, counters.errors);
+    report.isolated = token.is_isolated();
+    report.sessions = token.sessions();
+    let asked = ask(report, token);
+    // After that, which may have changed it.
+    let (counters, state) = (token.counters(), token.state());
+    (report.signatures, report.decryptions, report.errors, report.waiting) =
+        (counters.signatures, counters.decryptions, counters.errors, counters.waiting);
+    (report.new_sessions, report.new_logins, report.initialisations) =
+        (counters.sessions, counters.logins, counters.initialisations);
+    (report.wrong_signatures, report.hangs) = (counters.wrong_signatures, counters.hangs);
+    (report.offline_since, report.next_try) = (state.offline_since.map(time), state.next.map(time));
+    (report.outages, report.logged_out) = (state.outages, state.logged_out);
+    report.events =
+        state.events.into_iter().map(|event| TokenNote { at: time(event.at), what: event.what }).collect();
+    asked
+}
+
+fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError> {
     let info = token.info()?;
     report.label = info.label;
     report.manufacturer = info.manufacturer;
@@ -223,9 +252,17 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
         _ => "good",
     }
     .into();
-    report.sessions = token.sessions();
-    report.keys = token.keys()?.len();
+    (report.free_private, report.free_public) = (info.free_private, info.free_public);
+    report.max_sessions = info.max_sessions;
+    let row = |key: KeyInfo| TokenKeyRow { label: key.label, kind: key.kind, usage: key.usage };
+    report.key_pairs = token.keys()?.into_iter().map(row).collect();
+    report.keys = report.key_pairs.len();
     Ok(())
+}
+
+fn time(time: SystemTime) -> Time {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time::from_unix(since.as_secs())
 }
 
 fn pin_source(source: &PinSource, state: &Path) -> token::PinSource {
@@ -256,5 +293,9 @@ fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
         apart: section.isolated.then(|| "/proc/self/exe".into()),
         so_pin: section.so_pin.as_ref().map(|source| pin_source(source, state)),
         lockout: Some(state.join(format!("{name}.pin-refused"))),
+        caution: Caution {
+            max_refused: section.max_retries,
+            removal: section.removal_timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        },
     }
 }

@@ -93,6 +93,13 @@ pub struct Listed {
     pub next_update: Time,
 }
 
+impl From<store::Crl> for Listed {
+    fn from(crl: store::Crl) -> Self {
+        let store::Crl { authority, der, number, this_update, next_update, .. } = crl;
+        Self { authority, der, number, this_update, next_update }
+    }
+}
+
 impl Certifier for Ca {
     fn label(&self) -> &str {
         self.label()
@@ -178,14 +185,7 @@ impl Certifier for Ca {
             Some(key) => self.issuers().find(|issuer| issuer.key_id() == key),
         };
         let Some(issuer) = issuer else { return Ok(None) };
-        let listed = |crl: store::Crl| Listed {
-            authority: crl.authority,
-            der: crl.der,
-            number: crl.number,
-            this_update: crl.this_update,
-            next_update: crl.next_update,
-        };
-        Ok(self.crl_of(issuer)?.map(listed))
+        Ok(self.crl_of(issuer)?.map(Listed::from))
     }
 
     fn crl_for(&self, issuer: &[u8], serial: &Serial, _: Time) -> Result<Option<Bytes>, Refused> {

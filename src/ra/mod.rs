@@ -10,13 +10,12 @@ mod forward;
 mod lists;
 mod next;
 mod operation;
+mod published;
 mod replies;
 mod told;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::ca::CaError;
 use crate::pki::{Certificate, DecryptionKey, SigningKey, Time, chain};
@@ -31,6 +30,7 @@ pub use elsewhere::{Above, Elsewhere, Registrar};
 pub use enroll::ByHand;
 pub use forward::Forwarder;
 pub use next::{Fetches, NextKeys, Offer};
+pub use published::{Published, crl};
 
 use next::Next;
 use replies::Replies;
@@ -108,9 +108,7 @@ pub struct Ra {
     vouch: Option<Box<Vouch>>,
     replies: Replies,
     /// Bodies that never change while it runs.
-    ca_cert: (&'static str, Bytes),
-    ca_chain: Bytes,
-    certificate: Bytes,
+    published: Published,
 }
 
 impl Ra {
@@ -125,23 +123,10 @@ impl Ra {
     ) -> Result<Self, CaError> {
         let Keys { signer, decrypter, separate, next, fetches } = keys;
         let next = next.map(Next::new).transpose()?;
-        let certificates = certifier.certificates();
-        let cas: Vec<&[u8]> = certificates.iter().map(|certificate| certificate.der()).collect();
-        let ca_cert = match (separate, &cas[..]) {
-            // Decryption before signing: clients that take the first RA certificate encrypt with it.
-            (true, cas) => {
-                let mut all = vec![decrypter.certificate.der(), signer.certificate.der()];
-                all.dedup();
-                all.extend(cas);
-                (scep::CA_RA_CERT, scep::certs_only(&all))
-            }
-            (false, cas) if cas.len() > 1 && !manner.alone => (scep::CA_RA_CERT, scep::certs_only(cas)),
-            (false, cas) => (scep::CA_CERT, cas[0].to_vec()),
-        };
+        let scep = separate.then_some((&decrypter.certificate, &signer.certificate));
+        let published = Published::new(certifier.certificates(), scep, manner.alone);
         Ok(Self {
-            certificate: Bytes::copy_from_slice(cas[0]),
-            ca_cert: (ca_cert.0, ca_cert.1.into()),
-            ca_chain: scep::certs_only(&cas).into(),
+            published,
             certifier,
             store,
             signer,
@@ -175,10 +160,10 @@ impl Ra {
     pub fn answer(&self, asked: Asked, peer: IpAddr, now: Time) -> Answer {
         match asked {
             Asked::CaCaps => self.ca_caps(),
-            Asked::CaCert => Answer::ok(self.ca_cert.0, self.ca_cert.1.clone()),
-            Asked::CaCertChain => Answer::ok(scep::CA_CERT_CHAIN, self.ca_chain.clone()),
+            Asked::CaCert => self.published.ca_cert(),
+            Asked::CaCertChain => self.published.ca_chain(),
             Asked::NextCaCert => self.next_ca_cert(peer),
-            Asked::Certificate => self.certificate(),
+            Asked::Certificate => self.published.certificate(),
             Asked::Crl => self.crl(None, peer, now),
             Asked::CrlOf(key) => self.crl(Some(&key), peer, now),
             Asked::PkiOperation(message) => self.pki_operation(&message, peer, now),
@@ -190,38 +175,14 @@ impl Ra {
         Answer::ok("text/plain", scep::Capabilities::serving(&self.algorithms, offers).to_string())
     }
 
-    fn certificate(&self) -> Answer {
-        let certificate = &self.certifier.certificates()[0];
-        Answer::ok("application/pkix-cert", self.certificate.clone()).cached(Cache {
-            etag: format!("\"{}-{}\"", certificate.serial(), certificate.not_before().unix()),
-            modified: certificate.not_before(),
-            max_age: CERTIFICATE_MAX_AGE,
-            expires: Some(certificate.not_after()),
-        })
-    }
-
     /// The CRL of the CA as it is, or of the one of its keys with this identifier.
     fn crl(&self, key: Option<&[u8]>, peer: IpAddr, now: Time) -> Answer {
-        let crl = match self.certifier.crl(key, now) {
-            Ok(Some(crl)) => crl,
-            Ok(None) if key.is_some() => return Answer::not_found("there is no CRL of such a key"),
-            Ok(None) => return Answer::not_found("there is no CRL yet"),
+        match self.certifier.crl(key, now) {
+            Ok(listed) => crl(listed, key.is_some(), now),
             Err(error) => {
                 tracing::error!(%peer, error = %chain(&error), "the CRL could not be read");
-                return Answer::busy();
+                Answer::busy()
             }
-        };
-        Answer::ok("application/pkix-crl", crl.der).cached(Cache {
-            // The key, because each counts for itself; the time as well: a CA deleted and made anew under its
-            // label counts from 1 again.
-            etag: format!("\"{}-{}-{}\"", crl.authority, crl.number, crl.this_update.unix()),
-            modified: crl.this_update,
-            // A revocation makes a new CRL at once; a cache may hide it this long and no longer.
-            max_age: crl.next_update.since(now).min(CRL_MAX_AGE),
-            expires: Some(crl.next_update),
-        })
+        }
     }
 }
-
-const CRL_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(300);
-const CERTIFICATE_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(3600);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -31,6 +32,18 @@ pub struct TokenConfig {
     /// The file that remembers refused PINs over restarts, created with mode 0600. `None`: they are
     /// remembered while the token is open.
     pub lockout: Option<PathBuf>,
+    /// When nobody logs in by itself any more.
+    pub caution: Caution,
+}
+
+/// When only an operator's [`Token::login`](super::Token::login) logs in. By default never: each PIN that the
+/// source has is tried once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caution {
+    /// After so many refused PINs in a row.
+    pub max_refused: Option<u32>,
+    /// After the token was away for longer.
+    pub removal: Option<Duration>,
 }
 
 impl TokenConfig {
@@ -48,6 +61,7 @@ impl TokenConfig {
             apart: None,
             so_pin: None,
             lockout: None,
+            caution: Caution::default(),
         }
     }
 }

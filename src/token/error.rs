@@ -161,6 +161,15 @@ pub enum Problem {
         /// Where that is remembered.
         lockout: Option<PathBuf>,
     },
+    /// The token has refused so many PINs in a row that only an operator's is tried.
+    #[error("the PIN was not tried: the token has refused {count} in a row")]
+    PinsRefused {
+        /// How many.
+        count: usize,
+    },
+    /// A PIN with a line break, which no file can keep. It was not tried.
+    #[error("the PIN was not tried: it has a line break")]
+    PinLines,
     /// One wrong try would lock the token. The PIN was not tried.
     #[error("the PIN was not tried: one wrong try is left")]
     PinLastTry,
@@ -390,6 +399,7 @@ impl Problem {
                 format!("give another PIN; to have this one tried again, remove {}", path.display())
             }
             Self::PinRefused { lockout: None } => "give another PIN".into(),
+            Self::PinsRefused { .. } => format!("`crypto pki token {token} login PIN` (\"max-retries\")"),
             Self::PinLastTry => {
                 "log in once with the right PIN by another program; that resets the counter".into()
             }
@@ -451,6 +461,16 @@ impl Problem {
         match self {
             Self::Call(call) => call.refuses_pin() && call.rv() != Some(RvError::PinLocked),
             Self::PinLength { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the PIN is the reason.
+    pub(super) fn is_of_pin(&self) -> bool {
+        match self {
+            Self::Call(call) => call.is_pin(),
+            Self::PinLength { .. } | Self::PinRefused { .. } | Self::PinsRefused { .. } => true,
+            Self::PinLastTry | Self::PinLocked => true,
             _ => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Keys born on the token: everything is asked for, everything is read back, and the key is tried.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use cryptoki::mechanism::Mechanism;
@@ -58,6 +59,9 @@ pub(super) fn delete(link: &Link, open: &Open, label: &str) -> Result<(), Proble
     let destroyed = keys.iter().try_for_each(|key| open.session.destroy_object(*key));
     link.changes.fetch_add(1, Ordering::AcqRel);
     destroyed?;
+    // That it is gone is no sign of a token in trouble.
+    let mut last = link.last_key.lock().unwrap_or_else(PoisonError::into_inner);
+    last.take_if(|key| key.label == label);
     if keys.is_empty() { Err(Problem::NoKey { label: label.into() }) } else { Ok(()) }
 }
 
@@ -89,8 +93,16 @@ fn keys(open: &Open, label: &str) -> Result<Vec<ObjectHandle>, Problem> {
 }
 
 fn key_pair(link: &Link, open: &Open, wanted: &Wanted) -> Result<(ObjectHandle, ObjectHandle), Problem> {
-    let templates = Templates::new(wanted, link.profile.keygen())?;
-    let mechanism = match wanted.kind {
+    make_pair(open, wanted.kind, &Templates::new(wanted, link.profile.keygen())?)
+}
+
+/// `C_GenerateKeyPair`: the public key and the private one.
+pub(super) fn make_pair(
+    open: &Open,
+    kind: KeyKind,
+    templates: &Templates<'_>,
+) -> Result<(ObjectHandle, ObjectHandle), Problem> {
+    let mechanism = match kind {
         KeyKind::Rsa { .. } => Mechanism::RsaPkcsKeyPairGen,
         KeyKind::Ec(_) => Mechanism::EccKeyPairGen,
         KeyKind::MlDsa(_) => Mechanism::MlDsaKeyPairGen,

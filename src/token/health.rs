@@ -33,6 +33,8 @@ struct Outage {
     /// When the next try is due.
     next: Instant,
     delay: Duration,
+    /// It was told that it lasts too long.
+    outlasted: bool,
 }
 
 /// Something that happened to a token.
@@ -53,6 +55,11 @@ pub struct TokenState {
     pub offline_since: Option<SystemTime>,
     /// Why it does not.
     pub why: Option<String>,
+    /// When it is tried next by itself.
+    #[serde(serialize_with = "maybe_seconds")]
+    pub next: Option<SystemTime>,
+    /// Whether only an operator's [`Token::login`](super::Token::login) logs in.
+    pub logged_out: bool,
     /// Outages since it was opened.
     pub outages: u64,
     /// The last events, oldest first.
@@ -79,16 +86,6 @@ impl Health {
         Ok(())
     }
 
-    /// The next request is let through, whatever the delay: somebody says that the token is back.
-    pub fn hurry(&self) {
-        let mut state = self.lock();
-        if let Some(outage) = &mut state.outage {
-            outage.next = Instant::now();
-            outage.delay = FIRST_DELAY;
-            self.changed.notify_all();
-        }
-    }
-
     /// It does not answer, for this reason. Whether that is news.
     pub fn is_away(&self, why: &str) -> bool {
         let mut state = self.lock();
@@ -105,12 +102,21 @@ impl Health {
                 let (since, next) = (SystemTime::now(), now + FIRST_DELAY);
                 let why = why.to_owned();
                 state.note(format!("offline: {why}"));
-                state.outage = Some(Outage { since, began: now, why, next, delay: FIRST_DELAY });
+                state.outage =
+                    Some(Outage { since, began: now, why, next, delay: FIRST_DELAY, outlasted: false });
                 state.outages += 1;
                 self.changed.notify_all();
                 true
             }
         }
+    }
+
+    /// Whether it is away for longer than this; told once for each outage.
+    pub fn outlasts(&self, limit: Duration) -> bool {
+        let mut state = self.lock();
+        let Some(outage) = state.outage.as_mut().filter(|outage| !outage.outlasted) else { return false };
+        outage.outlasted = outage.began.elapsed() > limit;
+        outage.outlasted
     }
 
     /// A try came to nothing before the token was asked: the next one is later.
@@ -148,6 +154,11 @@ impl Health {
         TokenState {
             offline_since: state.outage.as_ref().map(|outage| outage.since),
             why: state.outage.as_ref().map(|outage| outage.why.clone()),
+            next: state
+                .outage
+                .as_ref()
+                .map(|outage| SystemTime::now() + outage.next.saturating_duration_since(Instant::now())),
+            logged_out: false,
             outages: state.outages,
             events: state.events.iter().cloned().collect(),
         }
@@ -220,7 +231,7 @@ mod tests {
         assert!(health.admit().is_ok() && health.admit().is_ok());
         assert!(health.is_away("C_Sign returned CKR_DEVICE_REMOVED"));
         assert!(matches!(health.admit(), Err(Problem::Offline { .. })));
-        health.hurry();
+        assert!(health.wait_for_try());
         assert!(health.admit().is_ok(), "one try");
         assert!(matches!(health.admit(), Err(Problem::Offline { .. })), "and no second");
         assert!(!health.is_away("C_OpenSession returned CKR_TOKEN_NOT_PRESENT"), "no news");
@@ -230,7 +241,19 @@ mod tests {
         let state = health.state();
         assert_eq!((state.offline_since, state.outages), (None, 1));
         assert_eq!(state.events[0].what, "offline: C_Sign returned CKR_DEVICE_REMOVED");
-        assert_eq!(state.events[1].what, "back after 0 s");
+        assert_eq!(state.events[1].what, "back after 1 s");
+    }
+
+    #[test]
+    fn an_outage_is_too_long_once() {
+        let health = Health::new();
+        assert!(!health.outlasts(Duration::ZERO));
+        health.is_away("gone");
+        assert!(!health.outlasts(Duration::from_secs(3600)));
+        assert!(health.outlasts(Duration::ZERO) && !health.outlasts(Duration::ZERO));
+        health.is_well();
+        health.is_away("gone again");
+        assert!(health.outlasts(Duration::ZERO));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use cryptoki::mechanism::MechanismType;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
@@ -24,6 +25,7 @@ use super::mechanism::{Capabilities, DecryptWith, SignWith};
 use super::object::KeyInfo;
 use super::profile::EcdsaForm;
 use super::session::{Connection, Link, Open};
+use super::sys::ObjectHandle;
 use super::{Priority, Token, TokenError};
 
 /// A private key on a token. Cheap to clone; it outlives sessions, and the token's absence.
@@ -207,7 +209,7 @@ pub(super) fn test_in(link: &Link, open: &mut Open, key: &KeyInfo) -> Result<(),
 }
 
 /// The algorithm that fits the key best.
-fn usual(kind: KeyKind) -> SignatureAlgorithm {
+pub(super) fn usual(kind: KeyKind) -> SignatureAlgorithm {
     let hash = match kind {
         KeyKind::Ec(curve) => curve.hash(),
         KeyKind::Rsa { .. } | KeyKind::MlDsa(_) => Hash::Sha256,
@@ -243,13 +245,71 @@ fn sign(
     (plan, algorithm): (SignWith, SignatureAlgorithm),
     data: &[u8],
 ) -> Result<Vec<u8>, Problem> {
-    let mechanism = plan.mechanism(algorithm.hash()).ok_or_else(|| not_offered(key.kind, algorithm))?;
     let handle = open.handle(link, key)?;
+    sign_with(link, open, key, handle, (plan, algorithm), data)
+}
+
+fn sign_with(
+    link: &Link,
+    open: &Open,
+    key: &KeyInfo,
+    handle: ObjectHandle,
+    (plan, algorithm): (SignWith, SignatureAlgorithm),
+    data: &[u8],
+) -> Result<Vec<u8>, Problem> {
+    let mechanism = plan.mechanism(algorithm.hash()).ok_or_else(|| not_offered(key.kind, algorithm))?;
     let start = Instant::now();
     let most = most_signature(key.kind);
     let signature = link.with_key(key, |pin| open.session.sign(&mechanism, handle, data, most, pin))?;
     link.counters.signatures.add_since(start);
     Ok(signature.to_vec())
+}
+
+/// The mechanism by which a key of this kind signs, when there is one.
+pub(super) fn signs_by(link: &Link, kind: KeyKind, algorithm: SignatureAlgorithm) -> Option<MechanismType> {
+    let plan = link.capabilities.signing(kind, algorithm)?;
+    plan.mechanism(algorithm.hash()).map(|mechanism| mechanism.mechanism_type())
+}
+
+/// A signature of a fixed message by the key with this handle, verified.
+pub(super) fn try_signature(
+    link: &Link,
+    open: &Open,
+    key: &KeyInfo,
+    handle: ObjectHandle,
+    algorithm: SignatureAlgorithm,
+) -> Result<(), Problem> {
+    let plan = plan(&link.capabilities, key.kind, algorithm)?;
+    let data = prepare(plan, algorithm, TEST_MESSAGE, key.kind);
+    let signature = sign_with(link, open, key, handle, (plan, algorithm), &data)?;
+    check(link, key, algorithm, TEST_MESSAGE, signature).map(drop)
+}
+
+/// A secret, and the envelope that has it for this key.
+pub(super) fn envelope(
+    key: &KeyInfo,
+    transport: KeyTransport,
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), Problem> {
+    let secret = random(16)?;
+    let wrapped = key.public_key.encrypt(transport, &secret);
+    let wrapped = wrapped.ok_or_else(|| Problem::NotOffered { what: format!("{transport:?} envelopes") })?;
+    Ok((secret, wrapped))
+}
+
+/// Opens an envelope by this mechanism with the key with this handle: what comes out. Its error is told,
+/// unlike that of an envelope that somebody has sent.
+pub(super) fn try_envelope(
+    link: &Link,
+    open: &Open,
+    key: &KeyInfo,
+    handle: ObjectHandle,
+    (plan, transport): (DecryptWith, KeyTransport),
+    wrapped: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let not_offered = || Problem::NotOffered { what: format!("{plan:?} decryption") };
+    let (mechanism, size) = (plan.mechanism().ok_or_else(not_offered)?, wrapped.len());
+    let block = link.with_key(key, |pin| open.session.decrypt(&mechanism, handle, wrapped, size, pin))?;
+    Ok(select(plan, transport, Some(block), size, true, random(16)?))
 }
 
 /// The signature in the form that others read, after it was verified: what a token gets wrong must not

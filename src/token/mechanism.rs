@@ -155,7 +155,8 @@ impl Capabilities {
         }
     }
 
-    fn offers(&self, mechanism: MechanismType) -> bool {
+    /// Whether the token lists this mechanism.
+    pub(super) fn offers(&self, mechanism: MechanismType) -> bool {
         self.offered.contains(&mechanism)
     }
 }
@@ -239,7 +240,8 @@ fn ecdsa_hashing(hash: Hash) -> Option<(Mechanism<'static>, MechanismType)> {
     Some((mechanism, kind))
 }
 
-fn way_mechanism(way: Way) -> Option<MechanismType> {
+/// The mechanism of a way of private keys; `None` where none is needed.
+pub(super) fn way_mechanism(way: Way) -> Option<MechanismType> {
     match way {
         Way::AesKeyWrapPad => Some(MechanismType::AES_KEY_WRAP_PAD),
         Way::AesKeyWrap => Some(MechanismType::AES_KEY_WRAP),

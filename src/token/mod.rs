@@ -24,10 +24,13 @@ mod mechanism;
 mod module;
 mod object;
 mod pin;
+mod pin_file;
 mod profile;
 mod session;
 mod sys;
 mod transfer;
+mod trial;
+mod trial_report;
 mod wanted;
 mod worker;
 mod wrap;
@@ -48,7 +51,7 @@ use serde::Serialize;
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
 pub use certificate::TokenCertificate;
-pub use config::{PinSource, Selector, TokenConfig};
+pub use config::{Caution, PinSource, Selector, TokenConfig};
 pub use copies::Place;
 pub use counters::Counters;
 pub use error::{CallError, Origin, Problem, TokenError};
@@ -59,6 +62,7 @@ pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
 pub use sys::{MODULE_WORD, serve_module};
+pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
 pub use worker::Priority;
 
 use health::Health;
@@ -80,6 +84,11 @@ struct Inner {
 impl Token {
     /// Loads the module unless the process has it already, finds the token and logs in.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
+        Self::open_with(config, None)
+    }
+
+    /// The same with a PIN that an operator gives instead of the source's.
+    pub fn open_with(config: &TokenConfig, pin: Option<SecretString>) -> Result<Self, TokenError> {
         let found = {
             let config = config.clone();
             within(OPENING, move || {
@@ -93,14 +102,16 @@ impl Token {
         let found = found.map_err(|problem| TokenError::new(&config.name, problem, None));
         let (module, profile, capabilities, most) = found??;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
+        let pin = PinCare::new(config, pin).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let link = Arc::new(Link {
             name: config.name.clone(),
             profile,
+            recognised: config.profile.is_none(),
             module,
             selector: config.selector.clone(),
             pin,
+            removal: config.caution.removal,
             capabilities,
             counters: Default::default(),
             health: Health::new(),
@@ -260,7 +271,12 @@ impl Token {
 
     /// Whether it answers, and what happened to it lately.
     pub fn state(&self) -> TokenState {
-        self.0.link.health.state()
+        TokenState { logged_out: self.0.link.pin.is_taken_away(), ..self.0.link.health.state() }
+    }
+
+    /// Whether the module has a process of its own.
+    pub fn is_isolated(&self) -> bool {
+        self.0.link.module.is_apart()
     }
 
     /// Whether it is known not to answer.
@@ -271,36 +287,53 @@ impl Token {
     /// Finds out whether it works: the key that was used last makes a signature, after all that may help.
     /// An outage ends when it does.
     pub fn try_now(&self) -> Result<(), TokenError> {
-        self.0.link.health.hurry();
-        self.ask(Priority::Operator, self.timeout(), |connection| connection.run(session::probe))
+        self.ask(Priority::Operator, self.timeout(), |connection| connection.run_now(session::probe))
     }
 
-    /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it.
+    /// Uses this PIN from now on, or the configured one; and finds out whether the token works with it. One that
+    /// is given is tried also where somebody is logged in, and forgotten when it is refused.
     pub fn login(&self, pin: Option<SecretString>) -> Result<(), TokenError> {
-        self.0.link.pin.give(pin);
-        self.try_now()
+        let link = &self.0.link;
+        let given = pin.is_some();
+        let before = link.pin.give(pin);
+        let tried = self.ask(Priority::Operator, self.timeout(), move |connection| {
+            if given {
+                connection.log_out();
+            }
+            connection.run_now(session::probe)
+        });
+        if tried.as_ref().is_err_and(|error| given && error.problem().is_of_pin()) {
+            link.pin.give_back(before);
+        }
+        tried
     }
 
     /// Ends the login, also that of operations under way, until [`Token::login`].
     pub fn logout(&self) -> Result<(), TokenError> {
         self.0.link.pin.take_away();
         self.0.link.health.note("logged out");
+        tracing::info!(target: "PKI-6-TOKEN_LOGOUT", "Logged out of token {}", self.name());
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.log_out();
             Ok(())
         })
     }
 
-    /// Changes the user PIN on the token. It is used from now on; the configured source is not changed.
-    pub fn change_pin(&self, new: SecretString) -> Result<(), TokenError> {
-        self.ask(Priority::Operator, self.timeout(), move |connection| {
+    /// Changes the user PIN on the token, and in the file that it comes from where that can be written. Whether
+    /// the source has it now: else the new one is used until [`Token::logout`], and somebody must bring it to
+    /// its source.
+    pub fn change_pin(&self, new: SecretString) -> Result<bool, TokenError> {
+        let kept = self.ask(Priority::Operator, self.timeout(), move |connection| {
             // What the session has become is found out before the one try.
             connection.run(session::probe)?;
             connection.once(|link, open| {
                 let slot = module::find_token(&open.context, &link.selector, &link.profile)?;
                 link.pin.change(&open.session, new, &open.context.token_info(slot)?)
             })
-        })
+        })?;
+        self.0.link.health.note("the PIN was changed");
+        tracing::info!(target: "PKI-6-TOKEN_PIN_CHANGED", "The PIN of token {} was changed", self.name());
+        Ok(kept)
     }
 
     /// Where the PIN comes from, unless an operator has given one.

@@ -22,6 +22,7 @@ pub(super) struct Module {
     pub info: LibraryInfo,
     /// What `C_Initialize` is given.
     parameters: Option<String>,
+    apart: bool,
     /// See [`Link::change_objects`](super::session::Link::change_objects).
     pub objects: RwLock<()>,
 }
@@ -82,8 +83,14 @@ impl Module {
         initialise(&context, parameters)?;
         let info = context.info().unwrap_or_default();
         let (parameters, objects) = (parameters.map(str::to_owned), RwLock::new(()));
-        let module = Self { context, gate: Gate::new(), path, info, parameters, objects };
+        let apart = config.apart.is_some();
+        let module = Self { context, gate: Gate::new(), path, info, parameters, apart, objects };
         Ok(Arc::clone(place.insert(Arc::new(module))))
+    }
+
+    /// Whether it has a process of its own.
+    pub fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// Goes inside, for calls through the context that comes with the pass.

@@ -5,10 +5,12 @@
 //! configured. The records go when another PIN succeeds.
 //!
 //! An operator may give another PIN than the configured source has, take it away again, and change it on the
-//! token. What was given is kept in memory until it is taken away.
+//! token. What was given is kept in memory until it is taken away. After so many refusals in a row as are
+//! configured only PINs that an operator gives are tried.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +22,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::config::PinSource;
+use super::config::{PinSource, TokenConfig};
 use super::error::{CallError, Problem};
+use super::pin_file::{self, PinFile};
 use super::sys::{Session, TokenInfo, User};
 
 /// The PIN of one token. Its lock is held over a login, so that workers cannot try in turn what the
@@ -30,6 +33,8 @@ pub(super) struct PinCare {
     token: String,
     source: PinSource,
     lockout: Option<PathBuf>,
+    /// Refused PINs in a row after which the source's are not tried.
+    most_refused: Option<u32>,
     state: Mutex<State>,
 }
 
@@ -45,33 +50,38 @@ struct State {
 }
 
 impl PinCare {
-    /// The PIN of the token called `token`, with what `lockout` remembers. Asks on the terminal now, so
-    /// that no worker ever waits for somebody to type.
-    pub fn new(token: &str, source: PinSource, lockout: Option<PathBuf>) -> Result<Self, Problem> {
+    /// The PIN of the token of `config`, with what its `lockout` remembers. Without a PIN that an operator has
+    /// `given` it asks on the terminal now, so that no worker ever waits for somebody to type.
+    pub fn new(config: &TokenConfig, given: Option<SecretString>) -> Result<Self, Problem> {
+        let (token, lockout) = (config.name.clone(), config.lockout.clone());
         let refused = match &lockout {
             Some(path) => {
                 read_lockout(path).map_err(|source| Problem::Lockout { path: path.clone(), source })?
             }
             None => Vec::new(),
         };
-        let source = match source {
-            PinSource::Prompt => PinSource::Given(prompt(token)?),
-            other => other,
+        let source = match &config.pin {
+            PinSource::Prompt if given.is_none() => PinSource::Given(prompt(&token)?),
+            other => other.clone(),
         };
-        let (given, serial) = (None, String::new());
+        let serial = String::new();
         let state = Mutex::new(State { refused, locked: false, given, logged_out: false, serial });
-        Ok(Self { token: token.into(), source, lockout, state })
+        Ok(Self { token, source, lockout, most_refused: config.caution.max_refused, state })
     }
 
     /// Logs `session` in as the user. Being logged in already is success.
     pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
         let mut state = self.lock();
-        let pin = self.read(&state)?;
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
+        let pin = self.read(&state)?;
         self.check(&state, &pin, info)?;
         match session.login(User::User, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
+                if let (PinSource::File(path), None) = (&self.source, &state.given) {
+                    pin_file::settle(path, &pin);
+                }
+                tracing::info!(target: "PKI-6-TOKEN_LOGIN", "Logged in to token {}", self.token);
                 Ok(())
             }
             Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
@@ -91,10 +101,17 @@ impl PinCare {
         operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
     }
 
-    /// An operator gives a PIN, or says that the source's may be used again.
-    pub fn give(&self, pin: Option<SecretString>) {
+    /// An operator gives a PIN, or says that the source's may be used again. What was before, for
+    /// [`PinCare::give_back`].
+    pub fn give(&self, pin: Option<SecretString>) -> (Option<SecretString>, bool) {
         let mut state = self.lock();
-        (state.given, state.logged_out) = (pin, false);
+        (mem::replace(&mut state.given, pin), mem::replace(&mut state.logged_out, false))
+    }
+
+    /// What was given is no good.
+    pub fn give_back(&self, before: (Option<SecretString>, bool)) {
+        let mut state = self.lock();
+        (state.given, state.logged_out) = before;
     }
 
     /// An operator takes the PIN away: nobody logs in until [`PinCare::give`].
@@ -103,16 +120,32 @@ impl PinCare {
         (state.given, state.logged_out) = (None, true);
     }
 
-    /// Changes the PIN of the logged-in user on the token. Until it is taken away the new one is used, also
-    /// if its source still has the old one.
-    pub fn change(&self, session: &Session, new: SecretString, info: &TokenInfo) -> Result<(), Problem> {
+    /// Whether an operator has taken the PIN away.
+    pub fn is_taken_away(&self) -> bool {
+        self.lock().logged_out
+    }
+
+    /// Changes the PIN of the logged-in user on the token, and in the file that it comes from. Whether the
+    /// source has it: else the new one is used until it is taken away.
+    ///
+    /// The new file is there before the token has the PIN, and takes the old one's place after: a refusal
+    /// leaves the old file, and what a crash in between leaves is sorted out by the next login.
+    pub fn change(&self, session: &Session, new: SecretString, info: &TokenInfo) -> Result<bool, Problem> {
         let mut state = self.lock();
         let old = self.read(&state)?;
         fits(&new, Some(info))?;
+        if new.expose_secret().contains(['\n', '\r']) {
+            return Err(Problem::PinLines);
+        }
+        let file = match &self.source {
+            PinSource::File(path) => PinFile::prepare(path, &new),
+            _ => None,
+        };
         session.set_pin(&old, &new).map_err(|error| self.failed(&mut state, &old, error))?;
-        state.given = Some(new);
         self.forget_refused(&mut state);
-        Ok(())
+        let kept = file.is_some_and(PinFile::commit);
+        state.given = (!kept).then_some(new);
+        Ok(kept)
     }
 
     /// Where the PIN comes from.
@@ -150,7 +183,14 @@ impl PinCare {
         }
         match &self.source {
             PinSource::Given(pin) => Ok(pin.clone()),
-            PinSource::File(path) => first_line(path),
+            PinSource::File(path) => {
+                let pin = first_line(path)?;
+                // A change of the PIN that was cut short has left both.
+                match first_line(&pin_file::beside(path)) {
+                    Ok(new) if state.refused.iter().any(|refused| refused.is(&pin, &state.serial)) => Ok(new),
+                    _ => Ok(pin),
+                }
+            }
             PinSource::Credential(name) => {
                 let folder = std::env::var("CREDENTIALS_DIRECTORY").map_err(io::Error::other);
                 let folder = folder.map_err(unreadable("$CREDENTIALS_DIRECTORY".into()))?;
@@ -172,6 +212,10 @@ impl PinCare {
         }
         if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
             return Err(Problem::PinRefused { lockout: self.lockout.clone() });
+        }
+        let in_a_row = state.refused.iter().filter(|refused| refused.serial == state.serial).count();
+        if state.given.is_none() && self.most_refused.is_some_and(|most| in_a_row >= most as usize) {
+            return Err(Problem::PinsRefused { count: in_a_row });
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
         let informed = state.refused.iter().any(|refused| refused.serial == state.serial);

@@ -18,6 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use cryptoki::object::{Attribute, ObjectClass};
 use secrecy::SecretString;
@@ -40,9 +41,13 @@ use super::sys::{Context, ObjectHandle, Session, TokenInfo};
 pub(super) struct Link {
     pub name: String,
     pub profile: Profile,
+    /// Whether the profile was chosen by what the module says of itself.
+    pub recognised: bool,
     pub module: Arc<Module>,
     pub selector: Selector,
     pub pin: PinCare,
+    /// A token that was away for longer is not logged in to by itself.
+    pub removal: Option<Duration>,
     pub capabilities: Capabilities,
     pub counters: Cells,
     pub health: Health,
@@ -61,7 +66,7 @@ impl Link {
     /// The token did not answer.
     pub fn is_away(&self, problem: &Problem) {
         if self.health.is_away(&problem.to_string()) {
-            tracing::error!(token = self.name, %problem, "the token is offline");
+            tracing::error!(target: "PKI-3-TOKEN_OFFLINE", "Token {} is offline: {problem}", self.name);
         }
     }
 
@@ -70,7 +75,23 @@ impl Link {
         if problem.is_none_or(|problem| problem.kind() == KeyErrorKind::Refused)
             && let Some(away) = self.health.is_well()
         {
-            tracing::info!(token = self.name, seconds = away.as_secs(), "the token is back");
+            tracing::info!(
+                target: "PKI-6-TOKEN_ONLINE", "Token {} is back after {} s", self.name, away.as_secs()
+            );
+        }
+    }
+
+    /// Takes the PIN away from a token that was away for too long (`removal timeout`).
+    fn expire(&self) {
+        let Some(limit) = self.removal else { return };
+        if self.health.outlasts(limit) {
+            self.pin.take_away();
+            self.health.note(format!("away for more than {} s: waits for a login", limit.as_secs()));
+            tracing::warn!(
+                target: "PKI-4-TOKEN_REMOVED",
+                "Token {0} was away for more than {1} s: \"crypto pki token {0} login\" uses it again",
+                self.name, limit.as_secs()
+            );
         }
     }
 
@@ -161,10 +182,19 @@ impl Connection {
     /// Runs `operation`, and once more after a recovery that it turned out to need.
     pub fn run<T>(
         &mut self,
+        operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        self.link.health.admit()?;
+        self.run_now(operation)
+    }
+
+    /// The same for an operator, who does not wait for the try that is due during an outage.
+    pub fn run_now<T>(
+        &mut self,
         mut operation: impl FnMut(&Link, &mut Open) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
         let link = Arc::clone(&self.link);
-        link.health.admit()?;
+        link.expire();
         let problem = match self.once(&mut operation) {
             Err(problem) if problem.is_loss() => problem,
             other => {
@@ -282,6 +312,10 @@ impl Open {
     fn new(link: &Link, context: &Context, era: (u64, u64)) -> Result<Self, Problem> {
         let changes = link.changes.load(Ordering::Acquire);
         let slot = module::find_token(context, &link.selector, &link.profile)?;
+        if link.pin.is_taken_away() {
+            // Also where the module still says that somebody is logged in.
+            return Err(Problem::LoggedOut);
+        }
         let session = context.open_session(slot)?;
         if let Err(problem) = login(link, &session, context.token_info(slot).ok().as_ref()) {
             let _ = session.close();

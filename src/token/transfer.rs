@@ -102,7 +102,7 @@ fn bring(
 }
 
 /// `None` where the key does not fit `way`.
-fn bring_by(
+pub(super) fn bring_by(
     way: Way,
     open: &Open,
     templates: &Templates<'_>,

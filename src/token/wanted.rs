@@ -34,6 +34,8 @@ pub(super) struct Templates<'a> {
     wanted: &'a Wanted,
     keygen: &'a Keygen,
     id: Vec<u8>,
+    /// Whether the key stays on the token: else it ends with its session.
+    lasting: bool,
 }
 
 impl Wanted {
@@ -91,7 +93,12 @@ impl<'a> Templates<'a> {
     pub fn new(wanted: &'a Wanted, keygen: &'a Keygen) -> Result<Self, Problem> {
         let mut id = vec![0; ID_OCTETS];
         getrandom::fill(&mut id).map_err(Problem::NoRandomness)?;
-        Ok(Self { wanted, keygen, id })
+        Ok(Self { wanted, keygen, id, lasting: true })
+    }
+
+    /// The same for objects that end with their session.
+    pub fn passing(self) -> Self {
+        Self { lasting: false, ..self }
     }
 
     /// What the profile wants said of this half, in its order.
@@ -120,7 +127,7 @@ impl<'a> Templates<'a> {
             return None;
         }
         Some(match (attribute, *kind) {
-            (KeyAttribute::Token, _) => Attribute::Token(true),
+            (KeyAttribute::Token, _) => Attribute::Token(self.lasting),
             (KeyAttribute::Private, _) => Attribute::Private(side == Side::Private),
             (KeyAttribute::Sensitive, _) => Attribute::Sensitive(true),
             (KeyAttribute::Extractable, _) => Attribute::Extractable(*exportable),

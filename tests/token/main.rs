@@ -61,6 +61,7 @@ mod everywhere;
 mod node;
 mod objects;
 mod only_softhsm;
+mod operator;
 mod profiles;
 mod subject;
 #[path = "../support/mod.rs"]

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use tokenca::pki::KeyKind;
-use tokenca::token::{PinSource, Selector, TokenConfig};
+use tokenca::token::{Caution, PinSource, Selector, TokenConfig};
 use toml::{Table, Value};
 
 use super::support::modules::TestModule;
@@ -175,6 +175,7 @@ pub fn config(_dir: &Path) -> TokenConfig {
         apart: subject.apart.then(program),
         so_pin: None,
         lockout: None,
+        caution: Caution::default(),
     }
 }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{
     Curve, DecryptionKey, Hash, KeyError, KeyErrorKind, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey,
 };
-use tokenca::token::{KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
+use tokenca::token::{Caution, KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
 
 use support::faulty::{Call, Faulty, Rule};
 use support::softhsm;
@@ -109,6 +109,7 @@ fn config(faulty: &Faulty, profile: &str) -> TokenConfig {
         apart: None,
         so_pin: None,
         lockout: None,
+        caution: Caution::default(),
     }
 }
 
