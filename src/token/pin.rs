@@ -35,6 +35,8 @@ pub(super) struct PinCare {
 
 struct State {
     refused: Vec<Refused>,
+    /// The last of them and its token's serial number, for those who ask again and again: a hash takes its time.
+    last_refused: Option<(SecretString, String)>,
     locked: bool,
     /// By an operator, and preferred to the source.
     given: Option<SecretString>,
@@ -59,7 +61,8 @@ impl PinCare {
             other => other,
         };
         let (given, serial) = (None, String::new());
-        let state = Mutex::new(State { refused, locked: false, given, logged_out: false, serial });
+        let state = State { refused, last_refused: None, locked: false, given, logged_out: false, serial };
+        let state = Mutex::new(state);
         Ok(Self { token: token.into(), source, lockout, state })
     }
 
@@ -68,7 +71,7 @@ impl PinCare {
         let mut state = self.lock();
         let pin = self.read(&state)?;
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
-        self.check(&state, &pin, info)?;
+        self.check(&mut state, &pin, info)?;
         match session.login(User::User, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
@@ -87,7 +90,7 @@ impl PinCare {
         // Held meanwhile: a PIN that is refused must not be tried by the next worker.
         let mut state = self.lock();
         let pin = self.read(&state)?;
-        self.check(&state, &pin, None)?;
+        self.check(&mut state, &pin, None)?;
         operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
     }
 
@@ -100,7 +103,7 @@ impl PinCare {
     /// An operator takes the PIN away: nobody logs in until [`PinCare::give`].
     pub fn take_away(&self) {
         let mut state = self.lock();
-        (state.given, state.logged_out) = (None, true);
+        (state.given, state.logged_out, state.last_refused) = (None, true, None);
     }
 
     /// Changes the PIN of the logged-in user on the token. Until it is taken away the new one is used, also
@@ -125,6 +128,7 @@ impl PinCare {
         let error = CallError::new(error);
         if error.refuses_pin() {
             state.locked |= error.rv() == Some(RvError::PinLocked);
+            state.last_refused = Some((pin.clone(), state.serial.clone()));
             match Refused::new(pin, &state.serial) {
                 Ok(refused) => state.refused.push(refused),
                 Err(problem) => return problem,
@@ -165,12 +169,17 @@ impl PinCare {
     }
 
     /// What must be true before a PIN is risked.
-    fn check(&self, state: &State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
+    fn check(&self, state: &mut State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
         fits(pin, info)?;
         if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
             return Err(Problem::PinLocked);
         }
-        if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
+        let last = state.last_refused.as_ref().is_some_and(|(last, serial)| {
+            let same = last.expose_secret().as_bytes().ct_eq(pin.expose_secret().as_bytes());
+            *serial == state.serial && bool::from(same)
+        });
+        if last || state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
+            state.last_refused = Some((pin.clone(), state.serial.clone()));
             return Err(Problem::PinRefused { lockout: self.lockout.clone() });
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
@@ -186,6 +195,7 @@ impl PinCare {
             return;
         }
         state.refused.clear();
+        state.last_refused = None;
         if let Some(path) = &self.lockout
             && let Err(error) = fs::remove_file(path)
         {
