@@ -99,17 +99,31 @@ impl fmt::Display for TokenSection {
 /// Its lines.
 pub static LINES: LazyLock<Lines<TokenSection>> = LazyLock::new(|| Lines::new(SHOWN, []));
 
-const PIN_HELP: &[(&str, &str)] = &[
+const USER_PIN_HELP: &[(&str, &str)] = &[
     ("user-pin", "Where the user PIN comes from"),
-    ("so-pin", "Where the security officer's PIN comes from"),
-    ("file", "First line of a file"),
-    ("<path>", "File"),
-    ("environment", "An environment variable"),
-    ("<variable>", "Name of the variable"),
-    ("credential", "A credential that systemd hands to the service"),
-    ("<name>", "Name of the credential"),
+    FILE,
+    PATH,
+    ENVIRONMENT,
+    VARIABLE,
+    CREDENTIAL,
+    NAME,
     ("prompt", "Ask at start"),
 ];
+const SO_PIN_HELP: &[(&str, &str)] = &[
+    ("so-pin", "Where the security officer's PIN comes from"),
+    FILE,
+    PATH,
+    ENVIRONMENT,
+    VARIABLE,
+    CREDENTIAL,
+    NAME,
+];
+const FILE: (&str, &str) = ("file", "First line of a file");
+const PATH: (&str, &str) = ("<path>", "File");
+const ENVIRONMENT: (&str, &str) = ("environment", "An environment variable");
+const VARIABLE: (&str, &str) = ("<variable>", "Name of the variable");
+const CREDENTIAL: (&str, &str) = ("credential", "A credential that systemd hands to the service");
+const NAME: (&str, &str) = ("<name>", "Name of the credential");
 
 const SHOWN: &[Line<TokenSection>] = &[
     Line {
@@ -166,7 +180,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         words: "user-pin {file <path...> | environment <variable> | credential <name> | prompt}",
         no: Some("user-pin"),
         about: "Says where the user PIN comes from; a relative path starts at the state directory",
-        help: PIN_HELP,
+        help: USER_PIN_HELP,
         run: |token, verb, args| {
             token.user_pin = PinSource::typed(verb, args);
             Ok(())
@@ -176,7 +190,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         words: "so-pin {file <path...> | environment <variable> | credential <name>}",
         no: Some("so-pin"),
         about: "Says where the security officer's PIN comes from, for tokens that make keys for nobody else",
-        help: PIN_HELP,
+        help: SO_PIN_HELP,
         run: |token, verb, args| {
             token.so_pin = PinSource::typed(verb, args);
             Ok(())

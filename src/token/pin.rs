@@ -40,6 +40,8 @@ pub(super) struct PinCare {
 
 struct State {
     refused: Vec<Refused>,
+    /// The last of them and its token's serial number, for those who ask again and again: a hash takes its time.
+    last_refused: Option<(SecretString, String)>,
     locked: bool,
     /// By an operator, and preferred to the source.
     given: Option<SecretString>,
@@ -65,8 +67,9 @@ impl PinCare {
             other => other.clone(),
         };
         let serial = String::new();
-        let state = Mutex::new(State { refused, locked: false, given, logged_out: false, serial });
-        Ok(Self { token, source, lockout, most_refused: config.caution.max_refused, state })
+        let state = State { refused, last_refused: None, locked: false, given, logged_out: false, serial };
+        let (most_refused, state) = (config.caution.max_refused, Mutex::new(state));
+        Ok(Self { token, source, lockout, most_refused, state })
     }
 
     /// Logs `session` in as the user. Being logged in already is success.
@@ -74,7 +77,7 @@ impl PinCare {
         let mut state = self.lock();
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
         let pin = self.read(&state)?;
-        self.check(&state, &pin, info)?;
+        self.check(&mut state, &pin, info)?;
         match session.login(User::User, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
@@ -97,7 +100,7 @@ impl PinCare {
         // Held meanwhile: a PIN that is refused must not be tried by the next worker.
         let mut state = self.lock();
         let pin = self.read(&state)?;
-        self.check(&state, &pin, None)?;
+        self.check(&mut state, &pin, None)?;
         operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
     }
 
@@ -117,7 +120,7 @@ impl PinCare {
     /// An operator takes the PIN away: nobody logs in until [`PinCare::give`].
     pub fn take_away(&self) {
         let mut state = self.lock();
-        (state.given, state.logged_out) = (None, true);
+        (state.given, state.logged_out, state.last_refused) = (None, true, None);
     }
 
     /// Whether an operator has taken the PIN away.
@@ -158,6 +161,7 @@ impl PinCare {
         let error = CallError::new(error);
         if error.refuses_pin() {
             state.locked |= error.rv() == Some(RvError::PinLocked);
+            state.last_refused = Some((pin.clone(), state.serial.clone()));
             match Refused::new(pin, &state.serial) {
                 Ok(refused) => state.refused.push(refused),
                 Err(problem) => return problem,
@@ -205,12 +209,17 @@ impl PinCare {
     }
 
     /// What must be true before a PIN is risked.
-    fn check(&self, state: &State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
+    fn check(&self, state: &mut State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
         fits(pin, info)?;
         if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
             return Err(Problem::PinLocked);
         }
-        if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
+        let last = state.last_refused.as_ref().is_some_and(|(last, serial)| {
+            let same = last.expose_secret().as_bytes().ct_eq(pin.expose_secret().as_bytes());
+            *serial == state.serial && bool::from(same)
+        });
+        if last || state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
+            state.last_refused = Some((pin.clone(), state.serial.clone()));
             return Err(Problem::PinRefused { lockout: self.lockout.clone() });
         }
         let in_a_row = state.refused.iter().filter(|refused| refused.serial == state.serial).count();
@@ -230,6 +239,7 @@ impl PinCare {
             return;
         }
         state.refused.clear();
+        state.last_refused = None;
         if let Some(path) = &self.lockout
             && let Err(error) = fs::remove_file(path)
         {
