@@ -234,6 +234,7 @@ impl Raw {
             pin: PinSource::File(dir.join("pin.txt")),
             sessions: None,
             lockout: None,
+            labels: None,
         });
         let kind = KeyKind::Rsa { bits: 2048 };
         let key =

@@ -194,5 +194,6 @@ fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
         apart: section.isolated.then(|| "/proc/self/exe".into()),
         so_pin: section.so_pin.as_ref().map(|source| pin_source(source, state)),
         lockout: Some(state.join(format!("{name}.pin-refused"))),
+        labels: Some(state.join(format!("{name}.labels"))),
     }
 }

@@ -31,6 +31,9 @@ pub struct TokenConfig {
     /// The file that remembers refused PINs over restarts, created with mode 0600. `None`: they are
     /// remembered while the token is open.
     pub lockout: Option<PathBuf>,
+    /// The file that remembers which key has which label on tokens whose keys have fixed places
+    /// (`[keygen.slots]` of the profile). `None`: until the token is closed.
+    pub labels: Option<PathBuf>,
 }
 
 /// Which of a module's tokens is meant. Everything given must match, spaces and NULs at either end

@@ -23,6 +23,7 @@ mod mechanism;
 mod module;
 mod object;
 mod pin;
+mod places;
 mod profile;
 mod session;
 mod sys;
@@ -56,12 +57,14 @@ pub use key::TokenKey;
 pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
+use sys::User;
 pub use sys::{MODULE_WORD, serve_module};
 pub use worker::Priority;
 
 use health::Health;
 use module::Module;
 use pin::PinCare;
+use places::Places;
 use session::{Connection, Link};
 use wanted::Wanted;
 use worker::Pool;
@@ -93,7 +96,14 @@ impl Token {
             .map_err(fail)?
             .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_ref()))?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let pin = PinCare::new(&config.name, config.pin.clone(), config.lockout.clone()).map_err(fail)?;
+        let pin = PinCare::new(&config.name, User::User, config.pin.clone(), config.lockout.clone());
+        let pin = pin.map_err(fail)?;
+        let officer = config.so_pin.clone().map(|source| {
+            let lockout = config.lockout.as_ref().map(|path| path.with_extension("so-pin-refused"));
+            PinCare::new(&config.name, User::SecurityOfficer, source, lockout)
+        });
+        let officer = officer.transpose().map_err(fail)?;
+        let places = Places::new(profile.keygen().slots.clone(), config.labels.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let link = Arc::new(Link {
             name: config.name.clone(),
@@ -101,6 +111,8 @@ impl Token {
             module,
             selector: config.selector.clone(),
             pin,
+            officer,
+            places,
             capabilities,
             counters: Default::default(),
             health: Health::new(),
@@ -156,10 +168,11 @@ impl Token {
             connection.run(|link, open| {
                 let _guard = link.read_objects();
                 let mut template = PRIVATE_KEYS.to_vec();
-                template.push(Attribute::Label(wanted.as_bytes().to_vec()));
+                let Some(name) = link.places.attribute(&wanted) else { return Ok(None) };
+                template.push(name);
                 match open.session.find_objects(&template)?[..] {
                     [] => Ok(None),
-                    [handle] => object::read(&open.session, handle, &link.profile),
+                    [handle] => object::read(link, &open.session, handle),
                     ref several => Err(Problem::ManyKeys { label: wanted.clone(), count: several.len() }),
                 }
             })
@@ -222,9 +235,8 @@ impl Token {
     /// Deletes the key pair with this label, for ever.
     pub fn delete(&self, label: &str) -> Result<(), TokenError> {
         let label = label.to_owned();
-        self.ask(Priority::Operator, self.timeout(), move |connection| {
-            connection.run(|link, open| generate::delete(link, open, &label))
-        })
+        let timeout = self.0.link.profile.keygen_timeout();
+        self.ask(Priority::Operator, timeout, move |connection| generate::delete(connection, &label))
     }
 
     /// The private keys that this product could use.
@@ -234,7 +246,7 @@ impl Token {
                 let _guard = link.read_objects();
                 let mut keys = Vec::new();
                 for handle in open.session.find_objects(&PRIVATE_KEYS)? {
-                    match object::read(&open.session, handle, &link.profile) {
+                    match object::read(link, &open.session, handle) {
                         Ok(key) => keys.extend(key),
                         // Somebody else's: no reason to hide the others.
                         Err(problem @ Problem::NoPublicKey { .. }) => {

@@ -1,4 +1,4 @@
-//! The user PIN: read, tried once, and never again after the token has refused it.
+//! PINs: the user's, and the security officer's where one is needed. Read, tried once, and never again after the token has refused it.
 //!
 //! A token that locks its PIN is a dead authority, so no PIN is tried that is known to be wrong, also
 //! not after a restart: what a token refused is kept as salted PBKDF2 hashes, in a file where one is
@@ -24,10 +24,11 @@ use super::config::PinSource;
 use super::error::{CallError, Problem};
 use super::sys::{Session, TokenInfo, User};
 
-/// The PIN of one token. Its lock is held over a login, so that workers cannot try in turn what the
+/// One PIN of a token. Its lock is held over a login, so that workers cannot try in turn what the
 /// first of them was refused.
 pub(super) struct PinCare {
     token: String,
+    user: User,
     source: PinSource,
     lockout: Option<PathBuf>,
     state: Mutex<State>,
@@ -45,9 +46,14 @@ struct State {
 }
 
 impl PinCare {
-    /// The PIN of the token called `token`, with what `lockout` remembers. Asks on the terminal now, so
+    /// The PIN of `user` on the token called `token`, with what `lockout` remembers. Asks on the terminal now, so
     /// that no worker ever waits for somebody to type.
-    pub fn new(token: &str, source: PinSource, lockout: Option<PathBuf>) -> Result<Self, Problem> {
+    pub fn new(
+        token: &str,
+        user: User,
+        source: PinSource,
+        lockout: Option<PathBuf>,
+    ) -> Result<Self, Problem> {
         let refused = match &lockout {
             Some(path) => {
                 read_lockout(path).map_err(|source| Problem::Lockout { path: path.clone(), source })?
@@ -60,16 +66,16 @@ impl PinCare {
         };
         let (given, serial) = (None, String::new());
         let state = Mutex::new(State { refused, locked: false, given, logged_out: false, serial });
-        Ok(Self { token: token.into(), source, lockout, state })
+        Ok(Self { token: token.into(), user, source, lockout, state })
     }
 
-    /// Logs `session` in as the user. Being logged in already is success.
+    /// Logs `session` in. Being logged in already is success.
     pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
         let mut state = self.lock();
         let pin = self.read(&state)?;
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
         self.check(&state, &pin, info)?;
-        match session.login(User::User, Some(&pin)) {
+        match session.login(self.user, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
                 Ok(())
@@ -166,8 +172,13 @@ impl PinCare {
 
     /// What must be true before a PIN is risked.
     fn check(&self, state: &State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
-        fits(pin, info)?;
-        if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
+        // The lengths are those of the user's.
+        fits(pin, info.filter(|_| self.user == User::User))?;
+        let (locked, final_try): (fn(&TokenInfo) -> bool, fn(&TokenInfo) -> bool) = match self.user {
+            User::User => (TokenInfo::user_pin_locked, TokenInfo::user_pin_final_try),
+            User::SecurityOfficer => (TokenInfo::so_pin_locked, TokenInfo::so_pin_final_try),
+        };
+        if state.locked || info.is_some_and(locked) {
             return Err(Problem::PinLocked);
         }
         if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
@@ -175,7 +186,7 @@ impl PinCare {
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
         let informed = state.refused.iter().any(|refused| refused.serial == state.serial);
-        if info.is_some_and(TokenInfo::user_pin_final_try) && !informed {
+        if info.is_some_and(final_try) && !informed {
             return Err(Problem::PinLastTry);
         }
         Ok(())
@@ -274,7 +285,14 @@ fn read_lockout(path: &Path) -> io::Result<Vec<Refused>> {
 fn write_lockout(path: &Path, refused: &[Refused]) -> io::Result<()> {
     let mut text = String::from(HEADER);
     text.extend(refused.iter().map(Refused::to_line));
-    let new = path.with_extension("new");
+    replace(path, &text)
+}
+
+/// Writes a file for nobody else's eyes. There is a whole one at any moment.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

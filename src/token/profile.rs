@@ -3,6 +3,7 @@
 //! [`ProfileFile`] is what was typed, [`Profile`] what is usable. Provider differences are read here and
 //! nowhere else.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -117,6 +118,11 @@ impl Profile {
     /// Which keys want the PIN for each operation.
     pub(super) fn context_login(&self) -> ContextLogin {
         self.file.login.context
+    }
+
+    /// Who makes and deletes keys, and stores certificates.
+    pub(super) fn keygen_login(&self) -> KeygenLogin {
+        self.file.login.keygen
     }
 
     pub(super) fn mechanisms(&self) -> &Mechanisms {
@@ -237,7 +243,17 @@ impl ProfileFile {
         // but by then the key exists.
         let said = |attribute| self.keygen.private.contains(&attribute);
         no(!said(KeyAttribute::Token), "keygen.private lacks CKA_TOKEN")?;
-        no(!said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
+        let keygen = &self.keygen;
+        let fixed = !keygen.slots.is_empty();
+        no(!fixed && !said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
+        no(fixed && !said(KeyAttribute::Id), "keygen.slots, and keygen.private lacks CKA_ID")?;
+        no(keygen.slots.keys().any(|name| name.contains(' ')), "a name of keygen.slots has a blank")?;
+        let mut ids: Vec<_> = keygen.slots.values().collect();
+        ids.sort();
+        no(ids.windows(2).any(|pair| pair[0] == pair[1]), "two of keygen.slots are the same")?;
+        let known = |names: &[String]| names.iter().all(|name| keygen.slots.contains_key(name));
+        no(!known(&keygen.slots_sign), "keygen.slots_sign names what is not in keygen.slots")?;
+        no(!known(&keygen.slots_decrypt), "keygen.slots_decrypt names what is not in keygen.slots")?;
         no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
         let named = |error: &KnownError| error.code.starts_with("CKR_") || error.code.starts_with("0x");
         no(!self.error.iter().all(named), "the code of an error is neither CKR_… nor 0x…")
@@ -263,6 +279,21 @@ enum Cores {
 struct Login {
     /// `C_Login` with `CKU_CONTEXT_SPECIFIC` for each operation with a private key.
     context: ContextLogin,
+    /// Who makes and deletes keys, and stores certificates.
+    keygen: KeygenLogin,
+}
+
+/// Who makes and deletes keys, and stores certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KeygenLogin {
+    /// The user, as for everything else.
+    #[default]
+    User,
+    /// The security officer, while the user is logged out.
+    So,
+    /// Nobody by this module.
+    Never,
 }
 
 /// Which keys want the PIN for each operation.
@@ -333,6 +364,27 @@ pub(super) struct Keygen {
     pub serialize: bool,
     /// `CKA_LOCAL` is true for generated keys.
     pub local: bool,
+    /// What the token decides by itself: not refused when it is read back otherwise.
+    pub unchecked: Vec<KeyAttribute>,
+    /// Where keys can be, as their `CKA_ID`, one octet, by a name; labels are the token's then.
+    pub slots: BTreeMap<String, u8>,
+    /// Slots for keys that only sign, most wanted first.
+    pub slots_sign: Vec<String>,
+    /// Slots for keys that decrypt, most wanted first.
+    pub slots_decrypt: Vec<String>,
+    /// How keys are deleted.
+    pub delete: Delete,
+}
+
+/// How a key is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Delete {
+    /// `C_DestroyObject` of both halves.
+    #[default]
+    Destroy,
+    /// Another key is generated in its place, and the certificate that shows it is destroyed.
+    Overwrite,
 }
 
 impl Default for Keygen {
@@ -344,6 +396,11 @@ impl Default for Keygen {
             omit_ec: Vec::new(),
             serialize: true,
             local: true,
+            unchecked: Vec::new(),
+            slots: BTreeMap::new(),
+            slots_sign: Vec::new(),
+            slots_decrypt: Vec::new(),
+            delete: Delete::Destroy,
         }
     }
 }
@@ -458,8 +515,11 @@ struct KnownError {
     hint: String,
 }
 
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: &[(&str, &str)] = &[
     ("softhsm2", include_str!("../../pkcs11-profiles/softhsm2.toml")),
+    ("ykcs11", include_str!("../../pkcs11-profiles/ykcs11.toml")),
+    ("opensc", include_str!("../../pkcs11-profiles/opensc.toml")),
+    ("opensc-piv", include_str!("../../pkcs11-profiles/opensc-piv.toml")),
     ("generic", include_str!("../../pkcs11-profiles/generic.toml")),
 ];
 
@@ -473,6 +533,8 @@ mod tests {
             Profile::named(name).unwrap();
         }
         assert_eq!(Profile::recognising("SoftHSM").name(), "softhsm2");
+        assert_eq!(Profile::recognising("Yubico (www.yubico.com)").name(), "ykcs11");
+        assert_eq!(Profile::recognising("OpenSC Project").name(), "opensc");
         assert_eq!(Profile::recognising("somebody else").name(), "generic");
     }
 
@@ -498,6 +560,11 @@ mod tests {
             ("timeout = 0", "profile p: a time-out is 0"),
             ("[mechanisms]\noaep = [\"md5\"]", "profile p: oaep has md5"),
             ("[keygen]\nprivate = [\"CKA_TOKEN\"]", "profile p: keygen.private lacks CKA_LABEL"),
+            ("[keygen.slots]\na = 1\nb = 1", "profile p: two of keygen.slots are the same"),
+            (
+                "[keygen]\nslots_sign = [\"a\"]",
+                "profile p: keygen.slots_sign names what is not in keygen.slots",
+            ),
             ("[transfer]\nexport = [\"C_CreateObject\"]", "profile p: transfer.export has C_CreateObject"),
         ] {
             assert_eq!(Profile::parse("p", text).unwrap_err().to_string(), what);

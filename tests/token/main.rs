@@ -572,6 +572,7 @@ fn config(_dir: &Path) -> TokenConfig {
         apart: None,
         so_pin: None,
         lockout: None,
+        labels: None,
     }
 }
 
