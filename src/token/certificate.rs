@@ -8,9 +8,9 @@ use crate::pki::{Certificate, asn1};
 
 use super::error::Problem;
 use super::file::room;
+use super::generate::change;
 use super::object::Attributes;
 use super::profile::Delete;
-use super::generate::change;
 use super::session::{Link, Open};
 use super::sys::ObjectHandle;
 use super::{Priority, Token, TokenError};
@@ -63,7 +63,9 @@ impl Token {
             let there = !found.is_empty();
             // Where a certificate is what shows its key, it goes with that.
             let shows = connection.link.profile.keygen().delete == Delete::Overwrite;
-            found.retain(|(_, certificate)| !(shows && connection.link.places.label(&certificate.id).is_some()));
+            found.retain(|(_, certificate)| {
+                !(shows && connection.link.places.label(&certificate.id).is_some())
+            });
             if found.is_empty() {
                 return Ok(there);
             }

@@ -325,10 +325,7 @@ impl Open {
             return Ok(*handle);
         }
         *link.last_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        let mut template = vec![
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Token(true),
-        ];
+        let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
         if !link.places.are_fixed() {
             template.push(Attribute::Label(key.label.as_bytes().to_vec()));
         }

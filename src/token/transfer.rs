@@ -9,8 +9,8 @@ use crate::pki::{Curve, KeyKind, PrivateKey};
 
 use super::error::{Origin, Problem};
 use super::generate::{destroy, free};
-use super::profile::KeygenLogin;
 use super::object::KeyInfo;
+use super::profile::KeygenLogin;
 use super::profile::{PointForm, Profile, Way};
 use super::session::{Connection, Link, Open};
 use super::sys::ObjectHandle;

@@ -1,5 +1,6 @@
 //! A server under test: `tokenca serve` on a state directory and a token of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +23,8 @@ pub struct Ca {
     clock: Option<PathBuf>,
     /// Where the server runs, when that is not where the test does.
     host: Option<Host>,
+    /// What its processes find in their environment besides.
+    environment: Vec<(String, OsString)>,
     // After the server: it must not outlive its directory.
     token: SoftHsm,
 }
@@ -64,8 +67,13 @@ impl Ca {
 
     /// The same on this host.
     pub fn at(host: Option<&Host>, text: &str) -> Self {
+        Self::seeing(Vec::new(), host, text)
+    }
+
+    /// The same with this environment, in which there may be other tokens.
+    pub fn seeing(environment: Vec<(String, OsString)>, host: Option<&Host>, text: &str) -> Self {
         let token = SoftHsm::new();
-        let mut ca = Self { server: None, clock: None, host: host.cloned(), token };
+        let mut ca = Self { server: None, clock: None, host: host.cloned(), environment, token };
         fs::DirBuilder::new().mode(0o700).create(ca.state()).expect("a state directory");
         fs::copy(ca.token.pin_file(), ca.state().join("pin.txt")).expect("the PIN");
         fs::write(ca.state().join("startup-config"), text).expect("a configuration");
@@ -125,6 +133,7 @@ impl Ca {
     fn program_as(&self, mut program: Command) -> Command {
         let (name, value) = self.token.environment();
         program.arg("--state").arg(self.state()).env(name, value).env_remove("TOKENCA_STATE");
+        program.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(clock) = &self.clock {
             program.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", clock);
             // Read at each look at the clock; timers go by the host's.
