@@ -39,6 +39,7 @@ fn links_lead_somewhere() {
         "docs/migrating-from-ios.md",
         "docs/operator-guide.md",
         "docs/takeover.md",
+        "docs/tokens.md",
     ];
     for document in documents {
         let text = read(document);

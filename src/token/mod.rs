@@ -88,13 +88,13 @@ impl Token {
                 let (module, profile) = Module::of(&config).map_err(|problem| (problem, None))?;
                 match survey(&module, &config, &profile) {
                     Ok((capabilities, most)) => Ok((module, profile, capabilities, most)),
-                    Err(problem) => Err((problem, Some(profile))),
+                    Err(problem) => Err((problem, Some(Box::new(profile)))),
                 }
             })
         };
         let (module, profile, capabilities, most) = found
             .map_err(fail)?
-            .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_ref()))?;
+            .map_err(|(problem, profile)| TokenError::new(&config.name, problem, profile.as_deref()))?;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
         let pin = PinCare::new(&config.name, User::User, config.pin.clone(), config.lockout.clone());
         let pin = pin.map_err(fail)?;

@@ -174,11 +174,11 @@ impl PinCare {
     fn check(&self, state: &State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
         // The lengths are those of the user's.
         fits(pin, info.filter(|_| self.user == User::User))?;
-        let (locked, final_try): (fn(&TokenInfo) -> bool, fn(&TokenInfo) -> bool) = match self.user {
-            User::User => (TokenInfo::user_pin_locked, TokenInfo::user_pin_final_try),
-            User::SecurityOfficer => (TokenInfo::so_pin_locked, TokenInfo::so_pin_final_try),
-        };
-        if state.locked || info.is_some_and(locked) {
+        let (locked, final_try) = info.map_or((false, false), |info| match self.user {
+            User::User => (info.user_pin_locked(), info.user_pin_final_try()),
+            User::SecurityOfficer => (info.so_pin_locked(), info.so_pin_final_try()),
+        });
+        if state.locked || locked {
             return Err(Problem::PinLocked);
         }
         if state.refused.iter().any(|refused| refused.is(pin, &state.serial)) {
@@ -186,7 +186,7 @@ impl PinCare {
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
         let informed = state.refused.iter().any(|refused| refused.serial == state.serial);
-        if info.is_some_and(final_try) && !informed {
+        if final_try && !informed {
             return Err(Problem::PinLastTry);
         }
         Ok(())
