@@ -70,7 +70,7 @@ impl Token {
                 return Ok(there);
             }
             change(connection, |link, open| {
-                let mut found = find(link, open)?;
+                let mut found = list(open)?;
                 found.retain(|(_, certificate)| certificate.der == der);
                 let deleted = found.iter().try_for_each(|(object, _)| open.session.destroy_object(*object));
                 link.changes.fetch_add(1, Ordering::AcqRel);
@@ -83,6 +83,11 @@ impl Token {
 
 fn find(link: &Link, open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let _guard = link.read_objects();
+    list(open)
+}
+
+/// The same for who keeps others out already.
+fn list(open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let mut found = Vec::new();
     for object in open.session.find_objects(&X509)? {
         let attributes = Attributes::read(
