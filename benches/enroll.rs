@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{Certificate, Hash, KeyKind, SigningKey};
 use tokenca::scep::client::{self, Parties, Style};
 use tokenca::scep::{CertRep, MessageType, PkiStatus};
-use tokenca::token::{Caution, KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
+use tokenca::token::{KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
 
 use keys::{TestKey, name};
 use softhsm::SoftHsm;

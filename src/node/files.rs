@@ -19,11 +19,15 @@ pub fn of(configuration: &Configuration, state: &Path, tokens: &Tokens, vault: &
 
     let own = [DATABASE, LOCK, VAULT_KEY].iter().map(|name| format!("{name}*"));
     // The usual names of PIN files stay reserved when no token has them any more.
-    let own = own.chain(["tokenca.sock*", "*.new", "*.pin-refused", "pin.txt", "*.pin"].map(str::to_owned));
+    let own = own.chain(
+        ["tokenca.sock*", "*.new", "*.pin-refused", "*.so-pin-refused", "*.labels", "pin.txt", "*.pin"]
+            .map(str::to_owned),
+    );
+    let pins = || configuration.tokens.values().flat_map(|token| pin_paths(token, state));
     Files::new(Places {
         nvram: state.to_owned(),
-        reserved: own.chain(configuration.tokens.values().filter_map(pin_file)).collect(),
-        secrets: configuration.tokens.values().filter_map(|token| pin_path(token, state)).collect(),
+        reserved: own.chain(pins().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))).collect(),
+        secrets: pins().collect(),
         directories: directories.collect(),
         hosts: configuration.hosts.clone(),
         ftp: ftp_login(configuration, vault),
@@ -74,13 +78,11 @@ fn ftp_login(configuration: &Configuration, vault: &Vault) -> Option<Login> {
     }
 }
 
-fn pin_file(token: &TokenSection) -> Option<String> {
-    pin_path(token, Path::new(""))?.file_name()?.to_str().map(str::to_owned)
-}
-
-fn pin_path(token: &TokenSection, state: &Path) -> Option<PathBuf> {
-    match &token.user_pin {
-        Some(PinSource::File(path)) => Some(state.join(path)),
+/// The files with the PINs of a token.
+fn pin_paths(token: &TokenSection, state: &Path) -> Vec<PathBuf> {
+    let file = |source: &PinSource| match source {
+        PinSource::File(path) => Some(state.join(path)),
         _ => None,
-    }
+    };
+    [&token.user_pin, &token.so_pin].into_iter().flatten().filter_map(file).collect()
 }

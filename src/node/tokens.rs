@@ -297,5 +297,6 @@ fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
             max_refused: section.max_retries,
             removal: section.removal_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
+        labels: Some(state.join(format!("{name}.labels"))),
     }
 }

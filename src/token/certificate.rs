@@ -8,7 +8,9 @@ use crate::pki::{Certificate, asn1};
 
 use super::error::Problem;
 use super::file::room;
+use super::generate::change;
 use super::object::Attributes;
+use super::profile::Delete;
 use super::session::{Link, Open};
 use super::sys::ObjectHandle;
 use super::{Priority, Token, TokenError};
@@ -45,8 +47,7 @@ impl Token {
             if found.iter().any(|(_, certificate)| *certificate == wanted) {
                 return Ok(());
             }
-            connection.once(|link, open| {
-                let _guard = link.change_objects();
+            change(connection, |link, open| {
                 let stored = open.session.create_object(&template);
                 stored.map(|_| ()).map_err(|error| room(link, open, &wanted.label, wanted.der.len(), error))
             })
@@ -57,21 +58,36 @@ impl Token {
     pub fn delete_certificate(&self, der: &[u8]) -> Result<bool, TokenError> {
         let der = der.to_vec();
         self.ask(Priority::Operator, self.timeout(), move |connection| {
-            connection.run(|link, open| {
-                let mut found = find(link, open)?;
+            let mut found = connection.run(|link, open| find(link, open))?;
+            found.retain(|(_, certificate)| certificate.der == der);
+            let there = !found.is_empty();
+            // Where a certificate is what shows its key, it goes with that.
+            let shows = connection.link.profile.keygen().delete == Delete::Overwrite;
+            found.retain(|(_, certificate)| {
+                !(shows && connection.link.places.label(&certificate.id).is_some())
+            });
+            if found.is_empty() {
+                return Ok(there);
+            }
+            change(connection, |link, open| {
+                let mut found = list(open)?;
                 found.retain(|(_, certificate)| certificate.der == der);
-                let _guard = link.change_objects();
                 let deleted = found.iter().try_for_each(|(object, _)| open.session.destroy_object(*object));
                 link.changes.fetch_add(1, Ordering::AcqRel);
-                deleted?;
-                Ok(!found.is_empty())
-            })
+                Ok(deleted?)
+            })?;
+            Ok(there)
         })
     }
 }
 
 fn find(link: &Link, open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let _guard = link.read_objects();
+    list(open)
+}
+
+/// The same for who keeps others out already.
+fn list(open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let mut found = Vec::new();
     for object in open.session.find_objects(&X509)? {
         let attributes = Attributes::read(

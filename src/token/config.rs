@@ -32,6 +32,9 @@ pub struct TokenConfig {
     /// The file that remembers refused PINs over restarts, created with mode 0600. `None`: they are
     /// remembered while the token is open.
     pub lockout: Option<PathBuf>,
+    /// The file that remembers which key has which label on tokens whose keys have fixed places
+    /// (`[keygen.slots]` of the profile). `None`: until the token is closed.
+    pub labels: Option<PathBuf>,
     /// When nobody logs in by itself any more.
     pub caution: Caution,
 }
@@ -61,6 +64,7 @@ impl TokenConfig {
             apart: None,
             so_pin: None,
             lockout: None,
+            labels: None,
             caution: Caution::default(),
         }
     }

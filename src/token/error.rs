@@ -184,6 +184,43 @@ pub enum Problem {
         /// Why.
         source: io::Error,
     },
+    /// The security officer could not log in.
+    #[error("as security officer: {0}")]
+    Officer(#[source] Box<Problem>),
+    /// Keys are made by the security officer, whose PIN is not configured.
+    #[error("this takes the security officer, whose PIN is not configured")]
+    NoOfficer,
+    /// An operation under way has not ended in time.
+    #[error("the token is in use and does not come to rest")]
+    NoRest,
+    /// Something is in every slot that a new key could have.
+    #[error("no slot is free for \"{label}\": {} {} in use", .taken.join(", "), if .taken.len() == 1 { "is" } else { "are" })]
+    NoSlot {
+        /// The label that was asked for.
+        label: String,
+        /// The slots that were looked at.
+        taken: Vec<String>,
+    },
+    /// Something else than a key of this product is where the key is to be.
+    #[error("slot \"{slot}\" is in use")]
+    SlotTaken {
+        /// Its name.
+        slot: String,
+    },
+    /// Not a label that a key on a token with fixed places can have.
+    #[error("\"{}\" cannot be the label of this key", .label.escape_debug())]
+    BadLabel {
+        /// As given.
+        label: String,
+    },
+    /// The file of labels cannot be read or written.
+    #[error("{} cannot be used", .path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A PKCS#11 call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -423,6 +460,11 @@ impl Problem {
             Self::Stuck { .. } => {
                 "restart the server; `module isolated` keeps such a module in a process of its own".into()
             }
+            Self::Officer(problem) => problem.hint(token)?,
+            Self::NoOfficer => "say `so-pin file PATH`".into(),
+            Self::NoSlot { .. } | Self::SlotTaken { .. } => {
+                format!("`show crypto pki token {token}` lists the keys, `crypto key zeroize` deletes one")
+            }
             Self::LoggedOut => format!("`crypto pki token {token} login`"),
             Self::Offline { .. } => {
                 format!("`crypto pki token {token} login` tries at once when it is plugged in again")
@@ -435,13 +477,17 @@ impl Problem {
 
     pub(super) fn kind(&self) -> KeyErrorKind {
         match self {
-            Self::Busy => KeyErrorKind::Busy,
+            Self::Busy | Self::NoRest => KeyErrorKind::Busy,
             Self::Call(call) if !call.is_loss() && !call.is_pin() => KeyErrorKind::Refused,
             Self::NotOffered { .. }
             | Self::MadeElsewhere { .. }
             | Self::NoKey { .. }
             | Self::ManyKeys { .. }
             | Self::KeyExists { .. }
+            | Self::NoOfficer
+            | Self::NoSlot { .. }
+            | Self::SlotTaken { .. }
+            | Self::BadLabel { .. }
             | Self::NoPublicKey { .. }
             | Self::NotExportable { .. }
             | Self::WrongUse { .. }

@@ -25,6 +25,7 @@ mod module;
 mod object;
 mod pin;
 mod pin_file;
+mod places;
 mod profile;
 mod session;
 mod sys;
@@ -68,6 +69,7 @@ pub use worker::Priority;
 use health::Health;
 use module::Module;
 use pin::PinCare;
+use places::Places;
 use session::{Connection, Link};
 use wanted::Wanted;
 use worker::Pool;
@@ -103,6 +105,9 @@ impl Token {
         let (module, profile, capabilities, most) = found??;
         let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
         let pin = PinCare::new(config, pin).map_err(fail)?;
+        let officer = config.so_pin.as_ref().map(|source| PinCare::of_officer(config, source));
+        let officer = officer.transpose().map_err(fail)?;
+        let places = Places::new(profile.keygen().slots.clone(), config.labels.clone()).map_err(fail)?;
         let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
         let link = Arc::new(Link {
             name: config.name.clone(),
@@ -112,6 +117,8 @@ impl Token {
             selector: config.selector.clone(),
             pin,
             removal: config.caution.removal,
+            officer,
+            places,
             capabilities,
             counters: Default::default(),
             health: Health::new(),
@@ -167,10 +174,11 @@ impl Token {
             connection.run(|link, open| {
                 let _guard = link.read_objects();
                 let mut template = PRIVATE_KEYS.to_vec();
-                template.push(Attribute::Label(wanted.as_bytes().to_vec()));
+                let Some(name) = link.places.attribute(&wanted) else { return Ok(None) };
+                template.push(name);
                 match open.session.find_objects(&template)?[..] {
                     [] => Ok(None),
-                    [handle] => object::read(&open.session, handle, &link.profile),
+                    [handle] => object::read(link, &open.session, handle),
                     ref several => Err(Problem::ManyKeys { label: wanted.clone(), count: several.len() }),
                 }
             })
@@ -233,9 +241,8 @@ impl Token {
     /// Deletes the key pair with this label, for ever.
     pub fn delete(&self, label: &str) -> Result<(), TokenError> {
         let label = label.to_owned();
-        self.ask(Priority::Operator, self.timeout(), move |connection| {
-            connection.run(|link, open| generate::delete(link, open, &label))
-        })
+        let timeout = self.0.link.profile.keygen_timeout();
+        self.ask(Priority::Operator, timeout, move |connection| generate::delete(connection, &label))
     }
 
     /// The private keys that this product could use.
@@ -245,7 +252,7 @@ impl Token {
                 let _guard = link.read_objects();
                 let mut keys = Vec::new();
                 for handle in open.session.find_objects(&PRIVATE_KEYS)? {
-                    match object::read(&open.session, handle, &link.profile) {
+                    match object::read(link, &open.session, handle) {
                         Ok(key) => keys.extend(key),
                         // Somebody else's: no reason to hide the others.
                         Err(problem @ Problem::NoPublicKey { .. }) => {

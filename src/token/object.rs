@@ -13,6 +13,7 @@ use crate::pki::{Curve, KeyKind, MlDsaSet, PublicKey, PublicKeyError};
 
 use super::error::Problem;
 use super::profile::{PointForm, Profile};
+use super::session::Link;
 use super::sys::{ObjectHandle, Session};
 
 /// What a private key may be used for.
@@ -51,7 +52,7 @@ impl fmt::Display for KeyUsage {
 /// A private key on a token, as its attributes describe it. `None` where the token does not say.
 #[derive(Clone, Debug)]
 pub struct KeyInfo {
-    /// `CKA_LABEL`.
+    /// `CKA_LABEL`; that of its place, where keys have fixed places.
     pub label: String,
     /// `CKA_ID`.
     pub id: Vec<u8>,
@@ -77,14 +78,15 @@ pub struct KeyInfo {
 
 /// The private key `private`; `None` when it is of a kind that this product does not use.
 pub(super) fn read(
+    link: &Link,
     session: &Session,
     private: ObjectHandle,
-    profile: &Profile,
 ) -> Result<Option<KeyInfo>, Problem> {
+    let profile = &link.profile;
     let attributes = Attributes::read(session, private, &DESCRIPTION)?;
     let Some(key_type) = attributes.key_type() else { return Ok(None) };
-    let label = attributes.text(AttributeType::Label);
     let id = attributes.octets(AttributeType::Id).unwrap_or_default().to_vec();
+    let label = attributes.text(AttributeType::Label);
     let public_key = match public_key_in(session, private, key_type, profile)? {
         Some(key) => Some(key),
         None => public_object(session, key_type, &id, &label, profile)?,
@@ -96,6 +98,7 @@ pub(super) fn read(
         None => return Err(Problem::NoPublicKey { label, source: None }),
     };
     let flag = |attribute| attributes.flag(attribute);
+    let label = link.places.label(&id).unwrap_or(label);
     Ok(Some(KeyInfo {
         label,
         id,

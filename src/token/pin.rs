@@ -1,4 +1,4 @@
-//! The user PIN: read, tried once, and never again after the token has refused it.
+//! PINs: the user's, and the security officer's where one is needed. Read, tried once, and never again after the token has refused it.
 //!
 //! A token that locks its PIN is a dead authority, so no PIN is tried that is known to be wrong, also
 //! not after a restart: what a token refused is kept as salted PBKDF2 hashes, in a file where one is
@@ -27,10 +27,11 @@ use super::error::{CallError, Problem};
 use super::pin_file::{self, PinFile};
 use super::sys::{Session, TokenInfo, User};
 
-/// The PIN of one token. Its lock is held over a login, so that workers cannot try in turn what the
+/// One PIN of a token. Its lock is held over a login, so that workers cannot try in turn what the
 /// first of them was refused.
 pub(super) struct PinCare {
     token: String,
+    user: User,
     source: PinSource,
     lockout: Option<PathBuf>,
     /// Refused PINs in a row after which the source's are not tried.
@@ -52,33 +53,49 @@ struct State {
 }
 
 impl PinCare {
-    /// The PIN of the token of `config`, with what its `lockout` remembers. Without a PIN that an operator has
-    /// `given` it asks on the terminal now, so that no worker ever waits for somebody to type.
+    /// The PIN of the user of the token of `config`, with what its `lockout` remembers. Without a PIN that an
+    /// operator has `given` it asks on the terminal now, so that no worker ever waits for somebody to type.
     pub fn new(config: &TokenConfig, given: Option<SecretString>) -> Result<Self, Problem> {
-        let (token, lockout) = (config.name.clone(), config.lockout.clone());
+        Self::of(User::User, config, &config.pin, config.lockout.clone(), given)
+    }
+
+    /// The security officer's, with a record of refusals of its own.
+    pub fn of_officer(config: &TokenConfig, source: &PinSource) -> Result<Self, Problem> {
+        let lockout = config.lockout.as_ref().map(|path| path.with_extension("so-pin-refused"));
+        Self::of(User::SecurityOfficer, config, source, lockout, None)
+    }
+
+    fn of(
+        user: User,
+        config: &TokenConfig,
+        source: &PinSource,
+        lockout: Option<PathBuf>,
+        given: Option<SecretString>,
+    ) -> Result<Self, Problem> {
+        let token = config.name.clone();
         let refused = match &lockout {
             Some(path) => {
                 read_lockout(path).map_err(|source| Problem::Lockout { path: path.clone(), source })?
             }
             None => Vec::new(),
         };
-        let source = match &config.pin {
+        let source = match source {
             PinSource::Prompt if given.is_none() => PinSource::Given(prompt(&token)?),
             other => other.clone(),
         };
         let serial = String::new();
         let state = State { refused, last_refused: None, locked: false, given, logged_out: false, serial };
         let (most_refused, state) = (config.caution.max_refused, Mutex::new(state));
-        Ok(Self { token, source, lockout, most_refused, state })
+        Ok(Self { token, user, source, lockout, most_refused, state })
     }
 
-    /// Logs `session` in as the user. Being logged in already is success.
+    /// Logs `session` in. Being logged in already is success.
     pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
         let mut state = self.lock();
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
         let pin = self.read(&state)?;
         self.check(&mut state, &pin, info)?;
-        match session.login(User::User, Some(&pin)) {
+        match session.login(self.user, Some(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
                 if let (PinSource::File(path), None) = (&self.source, &state.given) {
@@ -210,8 +227,13 @@ impl PinCare {
 
     /// What must be true before a PIN is risked.
     fn check(&self, state: &mut State, pin: &SecretString, info: Option<&TokenInfo>) -> Result<(), Problem> {
-        fits(pin, info)?;
-        if state.locked || info.is_some_and(TokenInfo::user_pin_locked) {
+        // The lengths are those of the user's.
+        fits(pin, info.filter(|_| self.user == User::User))?;
+        let (locked, final_try) = info.map_or((false, false), |info| match self.user {
+            User::User => (info.user_pin_locked(), info.user_pin_final_try()),
+            User::SecurityOfficer => (info.so_pin_locked(), info.so_pin_final_try()),
+        });
+        if state.locked || locked {
             return Err(Problem::PinLocked);
         }
         let last = state.last_refused.as_ref().is_some_and(|(last, serial)| {
@@ -228,7 +250,7 @@ impl PinCare {
         }
         // A PIN that differs from those we saw refused was given after them, by somebody who knows more.
         let informed = state.refused.iter().any(|refused| refused.serial == state.serial);
-        if info.is_some_and(TokenInfo::user_pin_final_try) && !informed {
+        if final_try && !informed {
             return Err(Problem::PinLastTry);
         }
         Ok(())
@@ -328,7 +350,14 @@ fn read_lockout(path: &Path) -> io::Result<Vec<Refused>> {
 fn write_lockout(path: &Path, refused: &[Refused]) -> io::Result<()> {
     let mut text = String::from(HEADER);
     text.extend(refused.iter().map(Refused::to_line));
-    let new = path.with_extension("new");
+    replace(path, &text)
+}
+
+/// Writes a file for nobody else's eyes. There is a whole one at any moment.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

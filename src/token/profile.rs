@@ -5,6 +5,7 @@
 
 mod check;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -176,6 +177,11 @@ impl Profile {
         self.file.login.pin.as_deref()
     }
 
+    /// Who makes and deletes keys, and stores certificates.
+    pub(super) fn keygen_login(&self) -> KeygenLogin {
+        self.file.login.keygen
+    }
+
     pub(super) fn mechanisms(&self) -> &Mechanisms {
         &self.file.mechanisms
     }
@@ -315,6 +321,21 @@ struct Login {
     context: ContextLogin,
     /// What the PIN consists of.
     pin: Option<String>,
+    /// Who makes and deletes keys, and stores certificates.
+    keygen: KeygenLogin,
+}
+
+/// Who makes and deletes keys, and stores certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KeygenLogin {
+    /// The user, as for everything else.
+    #[default]
+    User,
+    /// The security officer, while the user is logged out.
+    So,
+    /// Nobody by this module.
+    Never,
 }
 
 /// Which keys want the PIN for each operation.
@@ -387,6 +408,27 @@ pub(super) struct Keygen {
     pub local: bool,
     /// How keys are made, where this product does not make them.
     pub elsewhere: Option<String>,
+    /// What the token decides by itself: not refused when it is read back otherwise.
+    pub unchecked: Vec<KeyAttribute>,
+    /// Where keys can be, as their `CKA_ID`, one octet, by a name; labels are the token's then.
+    pub slots: BTreeMap<String, u8>,
+    /// Slots for keys that only sign, most wanted first.
+    pub slots_sign: Vec<String>,
+    /// Slots for keys that decrypt, most wanted first.
+    pub slots_decrypt: Vec<String>,
+    /// How keys are deleted.
+    pub delete: Delete,
+}
+
+/// How a key is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Delete {
+    /// `C_DestroyObject` of both halves.
+    #[default]
+    Destroy,
+    /// Another key is generated in its place, and the certificate that shows it is destroyed.
+    Overwrite,
 }
 
 impl Default for Keygen {
@@ -410,6 +452,11 @@ impl Default for Keygen {
             serialize: true,
             local: true,
             elsewhere: None,
+            unchecked: Vec::new(),
+            slots: BTreeMap::new(),
+            slots_sign: Vec::new(),
+            slots_decrypt: Vec::new(),
+            delete: Delete::Destroy,
         }
     }
 }
@@ -561,6 +608,9 @@ const SHIPPED: &[(&str, &str)] = &[
     ("opencryptoki", include_str!("../../pkcs11-profiles/opencryptoki.toml")),
     ("tpm2-pkcs11", include_str!("../../pkcs11-profiles/tpm2-pkcs11.toml")),
     ("p11-kit-client", include_str!("../../pkcs11-profiles/p11-kit-client.toml")),
+    ("ykcs11", include_str!("../../pkcs11-profiles/ykcs11.toml")),
+    ("opensc", include_str!("../../pkcs11-profiles/opensc.toml")),
+    ("opensc-piv", include_str!("../../pkcs11-profiles/opensc-piv.toml")),
     ("generic", include_str!("../../pkcs11-profiles/generic.toml")),
 ];
 
@@ -574,6 +624,8 @@ mod tests {
             Profile::named(name).unwrap();
         }
         assert_eq!(Profile::recognising("SoftHSM").name(), "softhsm2");
+        assert_eq!(Profile::recognising("Yubico (www.yubico.com)").name(), "ykcs11");
+        assert_eq!(Profile::recognising("OpenSC Project").name(), "opensc");
         assert_eq!(Profile::recognising("somebody else").name(), "generic");
     }
 

@@ -34,6 +34,7 @@ use super::mechanism::Capabilities;
 use super::module::{self, Module};
 use super::object::{self, KeyInfo};
 use super::pin::PinCare;
+use super::places::Places;
 use super::profile::{ContextLogin, Profile};
 use super::sys::{Context, ObjectHandle, Session, TokenInfo};
 
@@ -48,6 +49,9 @@ pub(super) struct Link {
     pub pin: PinCare,
     /// A token that was away for longer is not logged in to by itself.
     pub removal: Option<Duration>,
+    /// The security officer's, where it is configured.
+    pub officer: Option<PinCare>,
+    pub places: Places,
     pub capabilities: Capabilities,
     pub counters: Cells,
     pub health: Health,
@@ -140,6 +144,12 @@ impl Link {
             Ok::<_, Problem>(context.close_all_sessions(slot)?)
         });
         matches!(quiet, Some(Ok(())))
+    }
+
+    /// The key with this label is gone: that it does not sign is no sign of a token in trouble.
+    pub fn forget(&self, label: &str) {
+        let mut last = self.last_key.lock().unwrap_or_else(PoisonError::into_inner);
+        last.take_if(|key| key.label == label);
     }
 
     /// Held while a key is made or deleted: nobody else does, or looks for keys, in the whole module.
@@ -273,6 +283,34 @@ impl Connection {
         result
     }
 
+    /// Runs `operation` in a session of the security officer, with everybody outside: on tokens that let
+    /// either be logged in, the user is logged out meanwhile. All sessions are opened anew afterwards.
+    pub fn as_officer<T>(
+        &mut self,
+        operation: impl FnOnce(&Link, &Open) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let link = Arc::clone(&self.link);
+        let officer = link.officer.as_ref().ok_or(Problem::NoOfficer)?;
+        let quiet = link.module.quietly(|context| {
+            link.epoch.fetch_add(1, Ordering::AcqRel);
+            let slot = module::find_token(context, &link.selector, &link.profile)?;
+            context.close_all_sessions(slot)?;
+            let session = context.open_session(slot)?;
+            // What was opened before is of another era, and so is this.
+            let (context, era) = (context.clone(), (0, 0));
+            let open = Open { context, session, handles: HashMap::new(), changes: 0, era };
+            let login = officer.login(&open.session, open.context.token_info(slot).ok().as_ref());
+            let done = login
+                .map_err(|problem| Problem::Officer(Box::new(problem)))
+                .and_then(|()| operation(&link, &open));
+            link.changes.fetch_add(1, Ordering::AcqRel);
+            let _ = open.session.logout();
+            let _ = open.session.close();
+            done
+        });
+        quiet.unwrap_or(Err(Problem::NoRest))
+    }
+
     /// Ends the login of all sessions of the token.
     pub fn log_out(&mut self) {
         let link = Arc::clone(&self.link);
@@ -336,17 +374,16 @@ impl Open {
             return Ok(*handle);
         }
         *link.last_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        let mut template = vec![
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Token(true),
-            Attribute::Label(key.label.as_bytes().to_vec()),
-        ];
+        let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
+        if !link.places.are_fixed() {
+            template.push(Attribute::Label(key.label.as_bytes().to_vec()));
+        }
         if !key.id.is_empty() {
             template.push(Attribute::Id(key.id.clone()));
         }
         let _guard = link.read_objects();
         for handle in self.session.find_objects(&template)? {
-            let found = object::read(&self.session, handle, &link.profile)?;
+            let found = object::read(link, &self.session, handle)?;
             if found.is_some_and(|found| found.public_key == key.public_key) {
                 self.handles.insert(fingerprint, handle);
                 return Ok(handle);

@@ -10,6 +10,7 @@ use crate::pki::{Curve, KeyKind, PrivateKey};
 use super::error::{Origin, Problem};
 use super::generate::{destroy, free};
 use super::object::KeyInfo;
+use super::profile::KeygenLogin;
 use super::profile::{PointForm, Profile, Way};
 use super::session::{Connection, Link, Open};
 use super::sys::ObjectHandle;
@@ -25,7 +26,8 @@ pub(super) fn import(
 ) -> Result<KeyInfo, Problem> {
     let kind = wanted.kind;
     let capabilities = &connection.link.capabilities;
-    if !capabilities.can_import() {
+    // What is known of tokens where it would take more is that they make their keys themselves.
+    if !is_plain(&connection.link) || !capabilities.can_import() {
         return Err(Problem::NotOffered { what: IMPORT.into() });
     }
     if !capabilities.takes(kind) {
@@ -40,11 +42,11 @@ pub(super) fn import(
     // As in generation: a lost session is replaced before the one attempt.
     connection.run(|link, open| {
         let _guard = link.read_objects();
-        free(open, &wanted.label)
+        free(link, open, &wanted.label)
     })?;
     connection.once(|link, open| {
         let _guard = link.change_objects();
-        let templates = Templates::new(wanted, link.profile.keygen())?;
+        let templates = Templates::new(wanted, link.profile.keygen(), None)?;
         let private = bring(link, open, wanted, &templates, key)?;
         let mut objects = vec![private];
         let made = public(link, open, &templates, key)
@@ -56,6 +58,11 @@ pub(super) fn import(
         }
         made
     })
+}
+
+/// Whether keys come by the user's hand and with labels.
+fn is_plain(link: &Link) -> bool {
+    link.profile.keygen_login() == KeygenLogin::User && !link.places.are_fixed()
 }
 
 /// Takes an exportable key from the token.
@@ -87,7 +94,7 @@ fn bring(
     let mut problem = Problem::NotOffered { what: IMPORT.into() };
     for way in &link.capabilities.transfer().import {
         // Also between two ways: a call that failed may have left an object.
-        free(open, &wanted.label)?;
+        free(link, open, &wanted.label)?;
         match bring_by(*way, open, templates, key) {
             Ok(Some(private)) => return Ok(private),
             Ok(None) => {}

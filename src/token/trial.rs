@@ -22,6 +22,7 @@ use super::key::{self, signs_by};
 use super::mechanism::{DecryptWith, way_mechanism};
 use super::module;
 use super::object::{self, KeyInfo, KeyUsage};
+use super::profile::KeygenLogin;
 use super::session::{Link, Open};
 use super::sys::{ObjectHandle, Session, Slot};
 use super::transfer::bring_by;
@@ -57,6 +58,14 @@ impl Token {
             left: Vec::new(),
             verdict: Vec::new(),
             configuration: Vec::new(),
+        };
+        // Where keys have fixed places, or another role makes them, making one is no trial.
+        let ours = !link.places.are_fixed() && link.profile.keygen_login() == KeygenLogin::User;
+        let keys = match keys {
+            TrialKeys::New if !ours => {
+                TrialKeys::Existing(self.keys()?.into_iter().map(|key| key.label).collect())
+            }
+            keys => keys,
         };
         match keys {
             TrialKeys::New => {
@@ -259,7 +268,7 @@ impl<'o> Bench<'o> {
         };
         tried.generation = Some(self.attempt("generation", by(lasting), Ok(())));
         tried.speed.push(Speed::once("generation", took));
-        match object::read(&self.open.session, private, &self.link.profile) {
+        match object::read(self.link, &self.open.session, private) {
             Ok(Some(info)) => {
                 self.signatures(&info, private, tried);
                 self.decryptions(&info, private, tried);
@@ -337,13 +346,13 @@ impl<'o> Bench<'o> {
         make: impl Fn(&mut Self, &Templates<'_>) -> Result<T, Problem>,
     ) -> Result<(T, bool), Problem> {
         let profile = &self.link.profile;
-        let passing = Templates::new(wanted, profile.keygen())?.passing();
+        let passing = Templates::new(wanted, profile.keygen(), None)?.passing();
         match make(self, &passing) {
             Ok(made) => return Ok((made, false)),
             Err(problem) => tracing::debug!(%problem, "not as a session object"),
         }
         self.leave_session();
-        make(self, &Templates::new(wanted, profile.keygen())?).map(|made| (made, true))
+        make(self, &Templates::new(wanted, profile.keygen(), None)?).map(|made| (made, true))
     }
 
     /// Whether these objects could be destroyed.

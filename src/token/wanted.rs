@@ -50,7 +50,7 @@ impl Wanted {
         self.must("CKA_TOKEN", extra.flag(AttributeType::Token), true)?;
         self.must("CKA_PRIVATE", extra.flag(AttributeType::Private), true)?;
         let no_key = || Problem::NoPublicKey { label: self.label.clone(), source: None };
-        let key = object::read(&open.session, private, &link.profile)?.ok_or_else(no_key)?;
+        let key = object::read(link, &open.session, private)?.ok_or_else(no_key)?;
         self.must("CKA_SENSITIVE", key.sensitive, true)?;
         if self.exportable && key.extractable == Some(false) {
             return Err(Problem::NotOffered { what: EXPORTABLE.into() });
@@ -65,10 +65,16 @@ impl Wanted {
                 self.must("CKA_LOCAL", key.local, true)?;
             }
         }
-        self.must("CKA_SIGN", Some(key.usage.sign), self.usage.sign)?;
+        let unchecked = &link.profile.keygen().unchecked;
+        let checked = |attribute| !unchecked.contains(&attribute);
+        if checked(KeyAttribute::Sign) {
+            self.must("CKA_SIGN", Some(key.usage.sign), self.usage.sign)?;
+        }
         // Absent or false where it was left out of the template, and of no consequence for EC keys.
-        if let KeyKind::Rsa { .. } = self.kind {
+        if matches!(self.kind, KeyKind::Rsa { .. }) && checked(KeyAttribute::Decrypt) {
             self.must("CKA_DECRYPT", Some(key.usage.decrypt), self.usage.decrypt)?;
+        }
+        if matches!(self.kind, KeyKind::Rsa { .. }) && checked(KeyAttribute::Unwrap) {
             self.must("CKA_UNWRAP", Some(extra.flag(AttributeType::Unwrap).unwrap_or(false)), false)?;
         }
         if key.kind != self.kind || key.label != self.label {
@@ -89,10 +95,16 @@ impl Wanted {
 }
 
 impl<'a> Templates<'a> {
-    /// Templates with a new identifier.
-    pub fn new(wanted: &'a Wanted, keygen: &'a Keygen) -> Result<Self, Problem> {
-        let mut id = vec![0; ID_OCTETS];
-        getrandom::fill(&mut id).map_err(Problem::NoRandomness)?;
+    /// Templates with the identifier of this place, or a new one.
+    pub fn new(wanted: &'a Wanted, keygen: &'a Keygen, place: Option<u8>) -> Result<Self, Problem> {
+        let id = match place {
+            Some(id) => vec![id],
+            None => {
+                let mut id = vec![0; ID_OCTETS];
+                getrandom::fill(&mut id).map_err(Problem::NoRandomness)?;
+                id
+            }
+        };
         Ok(Self { wanted, keygen, id, lasting: true })
     }
 

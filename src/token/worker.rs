@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::error::Problem;
@@ -34,6 +34,7 @@ pub(super) struct Pool<C> {
     shared: Arc<Shared<C>>,
     name: String,
     make: Make<C>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared<C> {
@@ -96,7 +97,7 @@ impl<C: 'static> Pool<C> {
             wanted: workers,
             capacity,
         });
-        let pool = Self { shared, name: name.into(), make: Arc::new(make) };
+        let pool = Self { shared, name: name.into(), make: Arc::new(make), threads: Mutex::default() };
         (0..workers).for_each(|_| pool.hire());
         pool
     }
@@ -120,8 +121,9 @@ impl<C: 'static> Pool<C> {
                 }
             }
         });
-        if thread.is_err() {
-            self.shared.lock().workers -= 1;
+        match thread {
+            Ok(thread) => self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
+            Err(_) => self.shared.lock().workers -= 1,
         }
     }
 
@@ -190,7 +192,19 @@ impl<C> Drop for Pool<C> {
         let mut queue = self.shared.lock();
         queue.closed = true;
         self.shared.changed.notify_all();
-        let _ = self.shared.ended.wait_timeout_while(queue, STUCK, |queue| queue.workers > 0);
+        let waited = self.shared.ended.wait_timeout_while(queue, STUCK, |queue| queue.workers > 0);
+        let all = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let all = all.workers == 0 && all.stuck == 0;
+        // To the very end of the threads: modules have something to do there, which a process that exits
+        // meanwhile does not survive.
+        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let mine = thread.thread().id() == thread::current().id();
+            if !mine && (all || thread.is_finished()) {
+                // A panic there was shown when it happened.
+                let _ = thread.join();
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A server under test: `tokenca serve` on a state directory and a token of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +26,8 @@ pub struct Ca {
     host: Option<Host>,
     /// What is between it and its token.
     faulty: Option<Faulty>,
+    /// What its processes find in their environment besides.
+    environment: Vec<(String, OsString)>,
     // After the server: it must not outlive its directory.
     token: SoftHsm,
 }
@@ -67,7 +70,12 @@ impl Ca {
 
     /// The same on this host.
     pub fn at(host: Option<&Host>, text: &str) -> Self {
-        Self::of(SoftHsm::new(), None, host, text)
+        Self::of(SoftHsm::new(), None, Vec::new(), host, text)
+    }
+
+    /// The same with this environment, in which there may be other tokens.
+    pub fn seeing(environment: Vec<(String, OsString)>, host: Option<&Host>, text: &str) -> Self {
+        Self::of(SoftHsm::new(), None, environment, host, text)
     }
 
     /// With the module of `tests/faulty` and lines in the token section, which may say `profile`.
@@ -78,11 +86,17 @@ impl Ca {
         let lines = format!(" library {}\n{lines}", faulty.library.display());
         let text = Self::configuration("rsakeypair mycs 2048", server);
         let text = text.replace(" profile softhsm2\n", &lines);
-        Self::of(token, Some(faulty), None, &text)
+        Self::of(token, Some(faulty), Vec::new(), None, &text)
     }
 
-    fn of(token: SoftHsm, faulty: Option<Faulty>, host: Option<&Host>, text: &str) -> Self {
-        let mut ca = Self { server: None, clock: None, host: host.cloned(), faulty, token };
+    fn of(
+        token: SoftHsm,
+        faulty: Option<Faulty>,
+        environment: Vec<(String, OsString)>,
+        host: Option<&Host>,
+        text: &str,
+    ) -> Self {
+        let mut ca = Self { server: None, clock: None, host: host.cloned(), faulty, environment, token };
         fs::DirBuilder::new().mode(0o700).create(ca.state()).expect("a state directory");
         fs::copy(ca.token.pin_file(), ca.state().join("pin.txt")).expect("the PIN");
         fs::write(ca.state().join("startup-config"), text).expect("a configuration");
@@ -148,6 +162,7 @@ impl Ca {
         let (name, value) = self.token.environment();
         program.arg("--state").arg(self.state()).env(name, value).env_remove("TOKENCA_STATE");
         program.envs(self.faulty.iter().flat_map(|faulty| faulty.environment()));
+        program.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(clock) = &self.clock {
             program.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", clock);
             // Read at each look at the clock; timers go by the host's.

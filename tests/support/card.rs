@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -60,6 +61,21 @@ impl Card {
     /// Puts it in again.
     pub fn plug(&mut self) {
         assert!(self.inserted.is_none(), "the card is not plugged in");
+        let mut since = Instant::now();
+        self.inserted = Some(self.vcard());
+        until("pcscd sees the card", || {
+            // The reader loses a card for good that comes while a module still talks to the one before. Then
+            // a hand puts it in once more.
+            if since.elapsed() > SEEN {
+                end(self.inserted.as_mut().expect("it was put in"));
+                since = Instant::now();
+                self.inserted = Some(self.vcard());
+            }
+            self.present().then_some(())
+        });
+    }
+
+    fn vcard(&self) -> Child {
         let mut vcard = Command::new("nsenter");
         vcard.arg(format!("--target={}", self.pcscd.id())).arg("--net");
         if !root() {
@@ -67,8 +83,7 @@ impl Card {
         }
         vcard.arg(&self.vcard).arg(PORT).arg(self.dir.path().join("store"));
         let vcard = vcard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log(self.dir.path()));
-        self.inserted = Some(vcard.spawn().expect("nsenter is installed; see scripts/install-deps"));
-        until("pcscd sees the card", || self.present().then_some(()));
+        vcard.spawn().expect("nsenter is installed; see scripts/install-deps")
     }
 
     /// pcscd crashes and is started again; the card stays where it was.
@@ -256,6 +271,8 @@ DEVICENAME /dev/null:0x8C7B
 LIBPATH /usr/lib/pcsc/drivers/serial/libifdvpcd.so
 CHANNELID 0x8C7B
 ";
+/// How long pcscd may take to see a card.
+const SEEN: Duration = Duration::from_secs(3);
 const PORT: &str = "35963";
 
 const PROGRAMS: &str = "PATH=$PATH:/usr/sbin:/sbin

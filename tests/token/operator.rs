@@ -18,17 +18,17 @@ fn only_an_operator_is_believed_after_many_refusals(dir: &Path) {
     for wrong in ["11111", "22222"] {
         assert!(matches!(Token::open(&with(wrong)).unwrap_err().problem(), Problem::Call(_)));
     }
-    let error = Token::open(&with("97531")).unwrap_err();
+    let error = Token::open(&with(pin())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "token \"usbtoken0\": the PIN was not tried: the token has refused 2 in a row\n\
          hint: `crypto pki token usbtoken0 login PIN` (\"max-retries\")"
     );
     // One that was refused is not tried for an operator either.
-    let error = Token::open_with(&with("97531"), Some("11111".into())).unwrap_err();
+    let error = Token::open_with(&with(pin()), Some("11111".into())).unwrap_err();
     assert!(matches!(error.problem(), Problem::PinRefused { .. }), "{error}");
-    Token::open_with(&with("97531"), Some("97531".into())).unwrap();
-    Token::open(&with("97531")).unwrap();
+    Token::open_with(&with(pin()), Some(pin().to_owned().into())).unwrap();
+    Token::open(&with(pin())).unwrap();
 }
 
 /// The PIN is changed on the token and in its file; what a crash leaves in between is found out.

@@ -36,8 +36,11 @@ fn the_line_that_is_wrong_is_said(dir: &Path) {
         ("sessions = 1\n\nthread = 2\n", "line 3: unknown field `thread`"),
         ("[keygen]\nprivate = [\"CKA_TOKEN\"]\n", "line 2: keygen.private lacks CKA_LABEL"),
     ] {
-        let error = Token::open(&with_profile(dir, text)).map(drop).unwrap_err().to_string();
-        let start = format!("token \"usbtoken0\": profile {}, {what}", dir.join("profile.toml").display());
+        let path = dir.join("own.toml");
+        fs::write(&path, text).unwrap();
+        let own = TokenConfig { profile: Some(path.to_str().unwrap().into()), ..config(dir) };
+        let error = Token::open(&own).map(drop).unwrap_err().to_string();
+        let start = format!("token \"usbtoken0\": profile {}, {what}", path.display());
         assert!(error.starts_with(&start), "{error}");
     }
 }

@@ -175,6 +175,7 @@ pub fn config(_dir: &Path) -> TokenConfig {
         apart: subject.apart.then(program),
         so_pin: None,
         lockout: None,
+        labels: None,
         caution: Caution::default(),
     }
 }

@@ -108,6 +108,7 @@ fn config(faulty: &Faulty, profile: &str) -> TokenConfig {
         apart: None,
         so_pin: None,
         lockout: None,
+        labels: None,
         caution: Caution::default(),
     }
 }

@@ -21,7 +21,17 @@ impl ProfileFile {
         // but by then the key exists.
         let said = |attribute| self.keygen.private.contains(&attribute);
         no(!said(KeyAttribute::Token), "keygen.private lacks CKA_TOKEN")?;
-        no(!said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
+        let keygen = &self.keygen;
+        let fixed = !keygen.slots.is_empty();
+        no(!fixed && !said(KeyAttribute::Label), "keygen.private lacks CKA_LABEL")?;
+        no(fixed && !said(KeyAttribute::Id), "keygen.slots, and keygen.private lacks CKA_ID")?;
+        no(keygen.slots.keys().any(|name| name.contains(' ')), "keygen.slots has a name with a blank")?;
+        let mut ids: Vec<_> = keygen.slots.values().collect();
+        ids.sort();
+        no(ids.windows(2).any(|pair| pair[0] == pair[1]), "keygen.slots has the same slot twice")?;
+        let known = |names: &[String]| names.iter().all(|name| keygen.slots.contains_key(name));
+        no(!known(&keygen.slots_sign), "keygen.slots_sign names what is not in keygen.slots")?;
+        no(!known(&keygen.slots_decrypt), "keygen.slots_decrypt names what is not in keygen.slots")?;
         no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
         let any = |error: &KnownError| error.call.is_none() && error.code.is_none();
         no(self.error.iter().any(any), "one error has neither call nor code")
@@ -103,6 +113,11 @@ mod tests {
             (
                 "[keygen]\nserialize = true\nprivate = [\"CKA_TOKEN\"]",
                 "profile p, line 3: keygen.private lacks CKA_LABEL",
+            ),
+            ("\n[keygen.slots]\na = 1\nb = 1", "profile p, line 2: keygen.slots has the same slot twice"),
+            (
+                "[keygen]\nslots_sign = [\"a\"]",
+                "profile p, line 2: keygen.slots_sign names what is not in keygen.slots",
             ),
             (
                 "[transfer]\nexport = [\"C_CreateObject\"]",

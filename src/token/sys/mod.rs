@@ -23,9 +23,10 @@ use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::object::{Attribute, AttributeType};
 use cryptoki_sys::{
     CK_EFFECTIVELY_INFINITE, CK_MECHANISM_INFO, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG,
-    CK_UNAVAILABLE_INFORMATION, CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY,
-    CKF_USER_PIN_INITIALIZED, CKF_USER_PIN_LOCKED, CKF_USER_PIN_TO_BE_CHANGED, CKR_GENERAL_ERROR,
-    CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS, CKU_SO, CKU_USER,
+    CK_UNAVAILABLE_INFORMATION, CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED, CKF_TOKEN_INITIALIZED,
+    CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_INITIALIZED, CKF_USER_PIN_LOCKED,
+    CKF_USER_PIN_TO_BE_CHANGED, CKR_GENERAL_ERROR, CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS, CKU_SO,
+    CKU_USER,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -372,6 +373,16 @@ impl TokenInfo {
     /// Whether the user PIN is locked.
     pub fn user_pin_locked(&self) -> bool {
         self.has(CKF_USER_PIN_LOCKED)
+    }
+
+    /// Whether one more wrong PIN of the security officer locks it.
+    pub fn so_pin_final_try(&self) -> bool {
+        self.has(CKF_SO_PIN_FINAL_TRY)
+    }
+
+    /// Whether the PIN of the security officer is locked.
+    pub fn so_pin_locked(&self) -> bool {
+        self.has(CKF_SO_PIN_LOCKED)
     }
 
     /// Octets free for private objects, where the token says.
