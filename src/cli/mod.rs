@@ -230,7 +230,14 @@ pub fn find(line: &str) -> Result<Match<Command>, LineError> {
 /// Whether a line has a password, passphrase or PIN, which no history keeps.
 fn holds_secret(line: &str) -> bool {
     let line = session::after_do(line).unwrap_or(line);
-    without_passwords(line) != line || find(line).is_ok_and(|found| found.args.redacted(line) != line)
+    if without_passwords(line) != line {
+        return true;
+    }
+    match find(line) {
+        Ok(found) => found.args.redacted(line) != line,
+        // No command, but it may have meant one with a PIN: `crypto pki token usbtoken0 log 1234`.
+        Err(_) => line.split_whitespace().nth(2).is_some_and(|word| "token".starts_with(word)),
+    }
 }
 
 /// What may stand after the words of `line`, with its help; `unfinished` is the beginning of a word.
