@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use support::modules::TestModule;
+use support::modules::kryoptic::verifier;
 use support::opinion::{belong_together, openssl, serial_of};
 use support::strongswan::Strongswan;
 use support::{http, run, skipped};
@@ -46,6 +47,50 @@ fn tpm2_pkcs11() {
 #[test]
 fn p11_kit_client() {
     story("p11_kit_client", "p11-kit-client", "", &[RSA, EC]);
+}
+
+/// CAs with ML-DSA keys, with RSA keys for SCEP beside them. The request is OpenSSL's and comes by hand, since
+/// the SCEP clients here read no such CA certificate; the opinion is that of an OpenSSL that does.
+#[test]
+fn kryoptic_with_ml_dsa() {
+    let (module, verifier) = match (TestModule::start("kryoptic"), verifier()) {
+        (Ok(module), Ok(verifier)) => (module, verifier),
+        (Err(why), _) | (_, Err(why)) => return skipped("kryoptic_with_ml_dsa", &why),
+    };
+    let server = Server::start(&module, "", &[]);
+    for set in [44, 65, 87] {
+        let label = format!("pq{set}");
+        server.json(&format!("crypto key generate mldsa {set} label {label} on usbtoken0:"));
+        let text = format!(
+            "crypto pki trustpoint {label}\n mldsakeypair {label}\n on usbtoken0:\n\
+             crypto pki server {label}\n issuer-name CN={label}\n no shutdown\n"
+        );
+        server.configure(&text);
+
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let request = server.state.join(format!("{label}.req")).display().to_string();
+        let new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=sw1.example.com"];
+        openssl(&[&new[..], &["-keyout", &path("device.key"), "-out", &request]].concat()).success();
+        server.exec(&format!("crypto pki server {label} request pkcs10 url nvram:{label}.req pem"));
+        let granted = server.exec(&format!("crypto pki server {label} grant all"));
+        let pem = granted.find("-----BEGIN").unwrap_or_else(|| panic!("no certificate in {granted}"));
+        fs::write(path("device.pem"), &granted[pem..]).expect("a file");
+        for (what, kind) in [("cer", "application/pkix-cert"), ("crl", "application/pkix-crl")] {
+            let got = http::get(server.address(), &format!("/{label}.{what}"), &[]).is(200, kind);
+            fs::write(path(what), got.body).expect("a file");
+        }
+        openssl(&["x509", "-in", &path("cer"), "-out", &path("issuer.pem")]).success();
+        openssl(&["crl", "-in", &path("crl"), "-inform", "DER", "-out", &path("crl.pem")]).success();
+        for (kind, signed) in
+            [("certificate", "device.pem"), ("certificate", "issuer.pem"), ("crl", "crl.pem")]
+        {
+            run(Command::new(&verifier).args([kind, &path(signed), &path("issuer.pem")])).success();
+        }
+        let issuer = fs::read(path("cer")).expect("the CA certificate");
+        let issuer = tokenca::pki::Certificate::parse(&issuer).expect("a certificate");
+        assert_eq!(issuer.public_key().kind().to_string(), format!("ML-DSA-{set}"));
+    }
 }
 
 /// One server with a CA for each of these kinds of key, which grants; these lines are the token's.
@@ -135,6 +180,20 @@ impl Server {
 
     fn address(&self) -> &str {
         self.url.strip_prefix("http://").expect("an http URL")
+    }
+
+    /// Configures it with these lines.
+    fn configure(&self, text: &str) {
+        let file = self.state.join("lines");
+        fs::write(&file, text).expect("a file");
+        run(Command::new(PROGRAM).arg("--state").arg(&self.state).arg("--yes").arg("configure").arg(&file))
+            .success();
+    }
+
+    /// What an exec command prints.
+    fn exec(&self, line: &str) -> String {
+        let mut program = Command::new(PROGRAM);
+        run(program.arg("--state").arg(&self.state).args(line.split(' '))).success().stdout
     }
 
     /// What an exec command shows.
