@@ -66,10 +66,10 @@ fn main() {
 
 fn measure(module: &str, full: bool) {
     let fields: Vec<&str> = module.split('\n').collect();
-    let [name, library, label, pin, slot] = fields[..] else { panic!("five lines") };
+    let [name, library, token, pin, slot] = fields[..] else { panic!("five lines") };
     let slot = slot.parse().ok();
     let config = |sessions, apart: Option<PathBuf>| {
-        let selector = Selector { label: Some(label.into()), serial: None, slot };
+        let selector = Selector { label: Some(token.into()), serial: None, slot };
         // Another name is another process.
         let token_name = format!("bench-{sessions}");
         TokenConfig {
@@ -96,7 +96,7 @@ fn measure(module: &str, full: bool) {
             let here = Token::open(&config(threads, None)).expect("the token");
             let apart = Token::open(&config(threads, Some(program.clone()))).expect("the token, apart");
             let (here, apart) = (here.key(&label).expect("the key"), apart.key(&label).expect("the key"));
-            let bare = Bare::open(library, slot, &label, pin, kind);
+            let bare = Bare::open(library, slot, token, pin, kind);
             let mut rows = Vec::new();
             for _ in 0..turns {
                 rows.push([

@@ -233,11 +233,13 @@ impl PublicKey {
         good.then_some(()).ok_or(VerifyError::BadSignature)
     }
 
-    /// What `ring` does three times as fast, it does: RSASSA-PKCS1-v1_5 in the sizes and digests that nearly
-    /// everybody uses. Its "no" is not the last word: it knows fewer keys than there are.
+    /// What `ring` does several times as fast, it does: RSASSA-PKCS1-v1_5 in the sizes and digests that nearly
+    /// everybody uses, and ECDSA on P-256 and P-384 with their own digests. Its "no" is not the last word: it knows fewer keys than there are.
     fn verifies_fast(&self, algorithm: SignatureAlgorithm, message: &[u8], signature: &[u8]) -> bool {
         use ring::signature as fast;
-        let parameters = match (&self.key, algorithm) {
+        let parameters: &dyn fast::VerificationAlgorithm = match (&self.key, algorithm) {
+            (Key::P256(_), SignatureAlgorithm::Ecdsa(Hash::Sha256)) => &fast::ECDSA_P256_SHA256_ASN1,
+            (Key::P384(_), SignatureAlgorithm::Ecdsa(Hash::Sha384)) => &fast::ECDSA_P384_SHA384_ASN1,
             (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha256)) => &fast::RSA_PKCS1_2048_8192_SHA256,
             (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha384)) => &fast::RSA_PKCS1_2048_8192_SHA384,
             (Key::Rsa(_), SignatureAlgorithm::RsaPkcs1(Hash::Sha512)) => &fast::RSA_PKCS1_2048_8192_SHA512,
