@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{ServerMode, ServerSection};
-use crate::pki::{Certificate, KeyKind, Time, chain};
+use crate::pki::{Certificate, Time, chain};
 use crate::ra::{Answer, Asked, Listed, Published, crl};
 use crate::scep::AlgorithmPolicy;
 use crate::store::{Phase, Role, Store, StoreError};
@@ -94,5 +94,5 @@ impl Standby {
 /// Whether SCEP has keys of its own beside that of this CA.
 fn is_separate(ca: &Certificate, section: &ServerSection) -> bool {
     let enciphers = ca.extensions().key_usage().is_none_or(|usage| usage.key_encipherment());
-    section.scep.separate_key.is_some() || !enciphers || matches!(ca.public_key().kind(), KeyKind::Ec(_))
+    section.scep.separate_key.is_some() || !enciphers || !ca.public_key().kind().encrypts()
 }

@@ -207,7 +207,7 @@ impl Start<'_> {
                 key
             }
             None => {
-                let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
+                let decrypt = kind.encrypts() && self.section.scep.separate_key.is_none();
                 tracing::debug!(target: "CRYPTO_CS", "key '{label}' does not exist; generated automatically");
                 self.generate(&token, label, kind, KeyUsage { sign: true, decrypt })?
             }

@@ -68,6 +68,13 @@ pub enum KeyKind {
     MlDsa(MlDsaSet),
 }
 
+impl KeyKind {
+    /// Whether content keys are encrypted to it, which SCEP needs: RSA alone (RFC 8894, 3.1).
+    pub const fn encrypts(self) -> bool {
+        matches!(self, Self::Rsa { .. })
+    }
+}
+
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -115,7 +115,7 @@ impl Requested {
             Some(asked) => Purpose::Authority {
                 path_len: path_len_below(issuer.path_len, asked).unwrap_or(Some(0)),
                 // Its key serves SCEP, too, where it says so and can.
-                scep: matches!(self.key.kind(), KeyKind::Rsa { .. })
+                scep: self.key.kind().encrypts()
                     && self.usages.is_some_and(|usages| usages.contains(KeyUsages::KeyEncipherment)),
             },
             None => Purpose::Device,

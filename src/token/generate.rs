@@ -26,7 +26,7 @@ pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<K
     if never || !capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
     }
-    if wanted.usage.decrypt && !matches!(kind, KeyKind::Rsa { .. }) {
+    if wanted.usage.decrypt && !kind.encrypts() {
         return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
     }
     // No form of an ML-DSA key travels here.

@@ -79,9 +79,7 @@ impl TokenKey {
 
     /// Whether it opens RSAES-PKCS1-v1_5 envelopes: an RSA key with `CKA_DECRYPT` on a token that can.
     pub fn can_decrypt(&self) -> bool {
-        matches!(self.info.kind, KeyKind::Rsa { .. })
-            && self.info.usage.decrypt
-            && self.token.capabilities().can_decrypt()
+        self.info.kind.encrypts() && self.info.usage.decrypt && self.token.capabilities().can_decrypt()
     }
 
     /// Signs a fixed message and verifies that in software: the only health check that means something.

@@ -33,7 +33,7 @@ impl KeyUsage {
 
     /// Everything that keys of this kind do: EC keys only sign.
     pub const fn general(kind: KeyKind) -> Self {
-        Self { sign: true, decrypt: matches!(kind, KeyKind::Rsa { .. }) }
+        Self { sign: true, decrypt: kind.encrypts() }
     }
 }
 

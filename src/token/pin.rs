@@ -1,4 +1,5 @@
-//! PINs: the user's, and the security officer's where one is needed. Read, tried once, and never again after the token has refused it.
+//! PINs: the user's, and the security officer's where one is needed. Read, tried once, and never again
+//! after the token has refused it.
 //!
 //! A token that locks its PIN is a dead authority, so no PIN is tried that is known to be wrong, also
 //! not after a restart: what a token refused is kept as salted PBKDF2 hashes, in a file where one is

@@ -5,7 +5,7 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use der::asn1::OctetStringRef;
 use der::{Encode, Reader, SliceReader};
 
-use crate::pki::{Curve, KeyKind, PrivateKey};
+use crate::pki::{Curve, PrivateKey};
 
 use super::error::{Origin, Problem};
 use super::generate::{destroy, free};
@@ -33,7 +33,7 @@ pub(super) fn import(
     if !capabilities.takes(kind) {
         return Err(Problem::NotOffered { what: format!("{kind} keys") });
     }
-    if wanted.usage.decrypt && !matches!(kind, KeyKind::Rsa { .. }) {
+    if wanted.usage.decrypt && !kind.encrypts() {
         return Err(Problem::NotOffered { what: format!("decryption with {kind} keys") });
     }
     if wanted.exportable && !capabilities.can_export() {

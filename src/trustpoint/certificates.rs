@@ -6,7 +6,7 @@ use x509_cert::ext::pkix::KeyUsages;
 use crate::pki::archive::pem;
 use crate::pki::ber::Limits;
 use crate::pki::extension::CMC_RA;
-use crate::pki::{Certificate, KeyKind, Name, path};
+use crate::pki::{Certificate, Name, path};
 use crate::scep::{DecodeError, SignedData};
 
 use super::ClientError;
@@ -118,7 +118,7 @@ impl CaCertificates {
 
     /// What messages are encrypted to: the RA's certificate for that when there is one, else the CA's.
     pub fn recipient(&self) -> Result<&Certificate, ClientError> {
-        let decrypts = |c: &&Certificate| matches!(c.public_key().kind(), KeyKind::Rsa { .. });
+        let decrypts = |c: &&Certificate| c.public_key().kind().encrypts();
         let may = |c: &&Certificate| path::allows(c, KeyUsages::KeyEncipherment);
         let registrar = self.registrars.iter().filter(decrypts).find(may);
         // A CA certificate rarely says that its key decrypts, and its key does.

@@ -100,7 +100,7 @@ impl Making<'_> {
             return Ok(key);
         }
         let kind = self.kind();
-        let decrypt = matches!(kind, KeyKind::Rsa { .. }) && self.section.scep.separate_key.is_none();
+        let decrypt = kind.encrypts() && self.section.scep.separate_key.is_none();
         // One that may leave is archived under a passphrase, and nobody is there to type it.
         let database = &self.section.database;
         let exportable = database.archive.as_ref().is_some_and(|archive| archive.password.is_some());

@@ -247,10 +247,7 @@ impl Wanted {
         let mut all = Vec::new();
         match self.purpose {
             Purpose::Authority => {
-                let purpose = CertificatePurpose::Authority {
-                    path_len: None,
-                    scep: matches!(key, KeyKind::Rsa { .. }),
-                };
+                let purpose = CertificatePurpose::Authority { path_len: None, scep: key.encrypts() };
                 all.push(extension::basic_constraints(purpose));
                 all.push(extension::key_usage(purpose.usages(key, None)));
             }
