@@ -25,7 +25,7 @@ use super::mechanism::{Capabilities, DecryptWith, SignWith};
 use super::object::KeyInfo;
 use super::profile::EcdsaForm;
 use super::session::{Connection, Link, Open};
-use super::sys::ObjectHandle;
+use super::sys::{ObjectHandle, Use};
 use super::{Priority, Token, TokenError};
 
 /// A private key on a token. Cheap to clone; it outlives sessions, and the token's absence.
@@ -258,7 +258,9 @@ fn sign_with(
     let mechanism = plan.mechanism(algorithm.hash()).ok_or_else(|| not_offered(key.kind, algorithm))?;
     let start = Instant::now();
     let most = most_signature(key.kind);
-    let signature = link.with_key(key, |pin| open.session.sign(&mechanism, handle, data, most, pin))?;
+    let signature = link.with_key(key, |pin| {
+        open.session.sign(&Use { mechanism: &mechanism, key: handle, data, most, pin })
+    })?;
     link.counters.signatures.add_since(start);
     Ok(signature.to_vec())
 }
@@ -306,7 +308,9 @@ pub(super) fn try_envelope(
 ) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let not_offered = || Problem::NotOffered { what: format!("{plan:?} decryption") };
     let (mechanism, size) = (plan.mechanism().ok_or_else(not_offered)?, wrapped.len());
-    let block = link.with_key(key, |pin| open.session.decrypt(&mechanism, handle, wrapped, size, pin))?;
+    let block = link.with_key(key, |pin| {
+        open.session.decrypt(&Use { mechanism: &mechanism, key: handle, data: wrapped, most: size, pin })
+    })?;
     Ok(select(plan, transport, Some(block), size, true, random(16)?))
 }
 
@@ -340,8 +344,10 @@ fn decrypt(
     let mechanism = plan.mechanism().ok_or_else(not_offered)?;
     let handle = open.handle(link, key)?;
     let start = Instant::now();
-    let result =
-        link.with_key(key, |pin| open.session.decrypt(&mechanism, handle, ciphertext, ciphertext.len(), pin));
+    let most = ciphertext.len();
+    let result = link.with_key(key, |pin| {
+        open.session.decrypt(&Use { mechanism: &mechanism, key: handle, data: ciphertext, most, pin })
+    });
     link.counters.decryptions.add_since(start);
     match result {
         Ok(block) => Ok(Some(block)),

@@ -17,7 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptoki::context::Function;
 use cryptoki::error::{Error, Result, Rv};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::object::{Attribute, AttributeType};
@@ -69,6 +68,30 @@ pub enum User {
     SecurityOfficer,
 }
 
+/// Something that is done with a key of the token.
+pub struct Use<'a> {
+    /// How.
+    pub mechanism: &'a Mechanism<'a>,
+    /// The key.
+    pub key: ObjectHandle,
+    /// To what.
+    pub data: &'a [u8],
+    /// Octets of the result at most.
+    pub most: usize,
+    /// For a key that wants it each time, by `C_Login` between the two calls.
+    pub pin: Option<&'a SecretString>,
+}
+
+/// The value of this variant of a [`Reply`], if it is one.
+macro_rules! taking {
+    ($variant:ident) => {
+        |reply| match reply {
+            Reply::$variant(value) => Some(value),
+            _ => None,
+        }
+    };
+}
+
 impl Context {
     /// Loads a module into this process, for good.
     pub fn load(path: &Path) -> Result<Self> {
@@ -84,109 +107,91 @@ impl Context {
     /// `C_Initialize`, with locks of the operating system and with `reserved` in `pReserved` for modules that
     /// take their parameters there.
     pub fn initialize(&self, reserved: Option<&str>) -> Result<()> {
-        self.ask(Request::Initialize { reserved: reserved.map(str::to_owned) }).map(drop)
+        self.tell(Request::Initialize { reserved: reserved.map(str::to_owned) })
     }
 
     /// `C_Finalize`. All sessions and handles are invalid after it.
     pub fn finalize(&self) -> Result<()> {
-        self.ask(Request::Finalize).map(drop)
+        self.tell(Request::Finalize)
     }
 
     /// `C_GetInfo`.
     pub fn info(&self) -> Result<LibraryInfo> {
-        match self.ask(Request::Info)? {
-            Reply::Info(info) => Ok(info),
-            _ => Err(odd(Function::GetInfo)),
-        }
+        self.ask(Request::Info, taking!(Info))
     }
 
     /// The slots in which a token is (`C_GetSlotList`).
     pub fn slots_with_token(&self) -> Result<Vec<Slot>> {
-        let slots = self.numbers(Request::SlotsWithToken, Function::GetSlotList)?;
+        let slots = self.ask(Request::SlotsWithToken, taking!(Numbers))?;
         Ok(slots.into_iter().map(Slot).collect())
     }
 
     /// `C_GetTokenInfo`.
     pub fn token_info(&self, slot: Slot) -> Result<TokenInfo> {
-        match self.ask(Request::TokenInfo { slot: slot.0 })? {
-            Reply::Token(info) => Ok(info),
-            _ => Err(odd(Function::GetTokenInfo)),
-        }
+        self.ask(Request::TokenInfo { slot: slot.0 }, taking!(Token))
     }
 
     /// The token's mechanisms by number (`C_GetMechanismList`), also those that `cryptoki` has no name for.
     pub fn mechanisms(&self, slot: Slot) -> Result<Vec<CK_ULONG>> {
-        self.numbers(Request::Mechanisms { slot: slot.0 }, Function::GetMechanismList)
+        self.ask(Request::Mechanisms { slot: slot.0 }, taking!(Numbers))
     }
 
     /// `C_GetMechanismInfo`.
     pub fn mechanism_info(&self, slot: Slot, mechanism: MechanismType) -> Result<MechanismInfo> {
-        match self.ask(Request::MechanismInfo { slot: slot.0, kind: mechanism.into() })? {
+        let request = Request::MechanismInfo { slot: slot.0, kind: mechanism.into() };
+        self.ask(request, |reply| match reply {
             Reply::Mechanism { least, most, flags } => {
-                Ok(CK_MECHANISM_INFO { ulMinKeySize: least, ulMaxKeySize: most, flags }.into())
+                Some(CK_MECHANISM_INFO { ulMinKeySize: least, ulMaxKeySize: most, flags }.into())
             }
-            _ => Err(odd(Function::GetMechanismInfo)),
-        }
+            _ => None,
+        })
     }
 
     /// A session for reading and writing (`C_OpenSession`).
     pub fn open_session(&self, slot: Slot) -> Result<Session> {
-        let id = self.handle(Request::OpenSession { slot: slot.0 }, Function::OpenSession)?;
+        let id = self.ask(Request::OpenSession { slot: slot.0 }, taking!(Handle))?;
         Ok(Session { context: self.clone(), id })
     }
 
     /// `C_CloseAllSessions`, of this process; which logs it out, too.
     pub fn close_all_sessions(&self, slot: Slot) -> Result<()> {
-        self.ask(Request::CloseAllSessions { slot: slot.0 }).map(drop)
+        self.tell(Request::CloseAllSessions { slot: slot.0 })
     }
 
-    fn ask(&self, request: Request) -> Result<Reply> {
+    /// Asks, and takes what is wanted out of the reply.
+    fn ask<T>(&self, request: Request, take: impl FnOnce(Reply) -> Option<T>) -> Result<T> {
         let functions = request.functions();
         let done = match &*self.0 {
             Module::Here(library) => library.perform(request),
             Module::Apart(child) => child.perform(&request),
         };
-        done.map_err(|Failure { step, rv }| {
-            let function = functions.get(usize::from(step)).copied().unwrap_or(functions[0]);
-            Rv::from(rv).into_result(function).err().unwrap_or_else(|| odd(function))
-        })
+        let last = functions[functions.len() - 1];
+        // An answer to another question is the module's failure.
+        let (function, rv) = match done.map(take) {
+            Ok(Some(taken)) => return Ok(taken),
+            Ok(None) => (last, CKR_GENERAL_ERROR),
+            Err(Failure { step, rv }) => (functions.get(usize::from(step)).copied().unwrap_or(last), rv),
+        };
+        Err(Rv::from(rv).into_result(function).err().unwrap_or(Error::InvalidValue))
     }
 
-    fn handle(&self, request: Request, function: Function) -> Result<CK_ULONG> {
-        match self.ask(request)? {
-            Reply::Handle(handle) => Ok(handle),
-            _ => Err(odd(function)),
-        }
-    }
-
-    fn numbers(&self, request: Request, function: Function) -> Result<Vec<CK_ULONG>> {
-        match self.ask(request)? {
-            Reply::Numbers(numbers) => Ok(numbers),
-            _ => Err(odd(function)),
-        }
-    }
-
-    fn octets(&self, request: Request, function: Function) -> Result<Octets> {
-        match self.ask(request)? {
-            Reply::Octets(octets) => Ok(octets),
-            _ => Err(odd(function)),
-        }
+    /// Asks for something that has no result.
+    fn tell(&self, request: Request) -> Result<()> {
+        self.ask(request, |_| Some(()))
     }
 }
 
 impl Session {
     /// `C_CloseSession`.
     pub fn close(self) -> Result<()> {
-        self.context.ask(Request::CloseSession { session: self.id }).map(drop)
+        self.context.tell(Request::CloseSession { session: self.id })
     }
 
     /// Whether the module says that the user is logged in (`C_GetSessionInfo`). Many say so long after the
     /// token is gone.
     pub fn is_logged_in(&self) -> Result<bool> {
-        match self.context.ask(Request::SessionState { session: self.id })? {
-            Reply::State(state) => Ok([CKS_RW_USER_FUNCTIONS, CKS_RO_USER_FUNCTIONS].contains(&state)),
-            _ => Err(odd(Function::GetSessionInfo)),
-        }
+        let state = self.context.ask(Request::SessionState { session: self.id }, taking!(State))?;
+        Ok([CKS_RW_USER_FUNCTIONS, CKS_RO_USER_FUNCTIONS].contains(&state))
     }
 
     /// `C_Login`; without a PIN by what the token has of its own, such as a key pad.
@@ -195,24 +200,24 @@ impl Session {
             User::User => CKU_USER,
             User::SecurityOfficer => CKU_SO,
         };
-        self.context.ask(Request::Login { session: self.id, user, pin: pin.map(exposed) }).map(drop)
+        self.context.tell(Request::Login { session: self.id, user, pin: pin.map(exposed) })
     }
 
     /// `C_Logout`, of this process.
     pub fn logout(&self) -> Result<()> {
-        self.context.ask(Request::Logout { session: self.id }).map(drop)
+        self.context.tell(Request::Logout { session: self.id })
     }
 
     /// `C_SetPIN`: changes the PIN of who is logged in, or of the user when nobody is.
     pub fn set_pin(&self, old: &SecretString, new: &SecretString) -> Result<()> {
         let (old, new) = (exposed(old), exposed(new));
-        self.context.ask(Request::SetPin { session: self.id, old, new }).map(drop)
+        self.context.tell(Request::SetPin { session: self.id, old, new })
     }
 
     /// The objects that have all these attributes (`C_FindObjects`).
     pub fn find_objects(&self, template: &[Attribute]) -> Result<Vec<ObjectHandle>> {
         let request = Request::Find { session: self.id, template: raw(template) };
-        let found = self.context.numbers(request, Function::FindObjects)?;
+        let found = self.context.ask(request, taking!(Numbers))?;
         Ok(found.into_iter().map(ObjectHandle).collect())
     }
 
@@ -220,9 +225,7 @@ impl Session {
     pub fn attributes(&self, object: ObjectHandle, wanted: &[AttributeType]) -> Result<Vec<Attribute>> {
         let kinds: Vec<_> = wanted.iter().map(|kind| (*kind).into()).collect();
         let request = Request::Attributes { session: self.id, object: object.0, kinds: kinds.clone() };
-        let Reply::Values(values) = self.context.ask(request)? else {
-            return Err(odd(Function::GetAttributeValue));
-        };
+        let values = self.context.ask(request, taking!(Values))?;
         let found = kinds.into_iter().zip(values).filter_map(|(kind, value)| Some((kind, value?)));
         Ok(found.filter_map(|(kind, mut value)| library::typed(kind, &mut value)).collect())
     }
@@ -230,21 +233,18 @@ impl Session {
     /// Octets that an attribute has; `None` for one that the object lacks.
     pub fn size(&self, object: ObjectHandle, attribute: AttributeType) -> Result<Option<usize>> {
         let request = Request::Size { session: self.id, object: object.0, kind: attribute.into() };
-        match self.context.ask(request)? {
-            Reply::Size(size) => Ok(size),
-            _ => Err(odd(Function::GetAttributeValue)),
-        }
+        self.context.ask(request, taking!(Size))
     }
 
     /// `C_CreateObject`.
     pub fn create_object(&self, template: &[Attribute]) -> Result<ObjectHandle> {
         let request = Request::Create { session: self.id, template: raw(template) };
-        self.context.handle(request, Function::CreateObject).map(ObjectHandle)
+        self.context.ask(request, taking!(Handle)).map(ObjectHandle)
     }
 
     /// `C_DestroyObject`.
     pub fn destroy_object(&self, object: ObjectHandle) -> Result<()> {
-        self.context.ask(Request::Destroy { session: self.id, object: object.0 }).map(drop)
+        self.context.tell(Request::Destroy { session: self.id, object: object.0 })
     }
 
     /// `C_GenerateKeyPair`: the public key and the private one.
@@ -260,10 +260,10 @@ impl Session {
             public: raw(public),
             private: raw(private),
         };
-        match self.context.ask(request)? {
-            Reply::Pair(public, private) => Ok((ObjectHandle(public), ObjectHandle(private))),
-            _ => Err(odd(Function::GenerateKeyPair)),
-        }
+        self.context.ask(request, |reply| match reply {
+            Reply::Pair(public, private) => Some((ObjectHandle(public), ObjectHandle(private))),
+            _ => None,
+        })
     }
 
     /// `C_WrapKey`.
@@ -275,7 +275,7 @@ impl Session {
     ) -> Result<Octets> {
         let mechanism = plain(mechanism)?;
         let request = Request::Wrap { session: self.id, mechanism, with: with.0, key: key.0 };
-        self.context.octets(request, Function::WrapKey)
+        self.context.ask(request, taking!(Octets))
     }
 
     /// `C_UnwrapKey`.
@@ -293,51 +293,27 @@ impl Session {
             wrapped: wrapped.to_vec(),
             template: raw(template),
         };
-        self.context.handle(request, Function::UnwrapKey).map(ObjectHandle)
+        self.context.ask(request, taking!(Handle)).map(ObjectHandle)
     }
 
-    /// `C_SignInit` and `C_Sign` of `data` with `key`, whose signatures have `most` octets at most; between
-    /// the two `C_Login` with `pin` for a key that wants it each time.
-    pub fn sign(
-        &self,
-        mechanism: &Mechanism<'_>,
-        key: ObjectHandle,
-        data: &[u8],
-        most: usize,
-        pin: Option<&SecretString>,
-    ) -> Result<Octets> {
-        let operation = self.operation(mechanism, key, data, most, pin)?;
-        self.context.octets(Request::Sign(operation), Function::Sign)
+    /// `C_SignInit` and `C_Sign`.
+    pub fn sign(&self, what: &Use<'_>) -> Result<Octets> {
+        self.context.ask(Request::Sign(self.operation(what)?), taking!(Octets))
     }
 
-    /// `C_DecryptInit` and `C_Decrypt`, as [`Session::sign`].
-    pub fn decrypt(
-        &self,
-        mechanism: &Mechanism<'_>,
-        key: ObjectHandle,
-        data: &[u8],
-        most: usize,
-        pin: Option<&SecretString>,
-    ) -> Result<Octets> {
-        let operation = self.operation(mechanism, key, data, most, pin)?;
-        self.context.octets(Request::Decrypt(operation), Function::Decrypt)
+    /// `C_DecryptInit` and `C_Decrypt`.
+    pub fn decrypt(&self, what: &Use<'_>) -> Result<Octets> {
+        self.context.ask(Request::Decrypt(self.operation(what)?), taking!(Octets))
     }
 
-    fn operation(
-        &self,
-        mechanism: &Mechanism<'_>,
-        key: ObjectHandle,
-        data: &[u8],
-        most: usize,
-        pin: Option<&SecretString>,
-    ) -> Result<Operation> {
+    fn operation(&self, what: &Use<'_>) -> Result<Operation> {
         Ok(Operation {
             session: self.id,
-            mechanism: plain(mechanism)?,
-            key: key.0,
-            data: data.to_vec().into(),
-            most,
-            pin: pin.map(exposed),
+            mechanism: plain(what.mechanism)?,
+            key: what.key.0,
+            data: what.data.to_vec().into(),
+            most: what.most,
+            pin: what.pin.map(exposed),
         })
     }
 }
@@ -427,14 +403,6 @@ fn raw(template: &[Attribute]) -> Template {
 
 fn exposed(pin: &SecretString) -> Octets {
     pin.expose_secret().as_bytes().to_vec().into()
-}
-
-/// An answer to another question.
-fn odd(function: Function) -> Error {
-    match Rv::from(CKR_GENERAL_ERROR).into_result(function) {
-        Err(error) => error,
-        Ok(()) => Error::InvalidValue,
-    }
 }
 
 /// Without the blanks and NULs that pad the fixed fields of PKCS#11.
