@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::pki::Time;
 use crate::token::{self, Caution, KeyInfo, Place, Selector, Token, TokenConfig, TokenKey};
 
 use super::{NodeError, TokenKeyRow, TokenNote, TokenReport};
@@ -229,10 +228,10 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
     (report.new_sessions, report.new_logins, report.initialisations) =
         (counters.sessions, counters.logins, counters.initialisations);
     (report.wrong_signatures, report.hangs) = (counters.wrong_signatures, counters.hangs);
-    (report.offline_since, report.next_try) = (state.offline_since.map(time), state.next.map(time));
+    (report.offline_since, report.next_try) = (state.offline_since, state.next);
     (report.outages, report.logged_out) = (state.outages, state.logged_out);
     report.events =
-        state.events.into_iter().map(|event| TokenNote { at: time(event.at), what: event.what }).collect();
+        state.events.into_iter().map(|event| TokenNote { at: event.at, what: event.what }).collect();
     asked
 }
 
@@ -258,11 +257,6 @@ fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError>
     report.key_pairs = token.keys()?.into_iter().map(row).collect();
     report.keys = report.key_pairs.len();
     Ok(())
-}
-
-fn time(time: SystemTime) -> Time {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time::from_unix(since.as_secs())
 }
 
 fn pin_source(source: &PinSource, state: &Path) -> token::PinSource {

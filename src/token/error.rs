@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 
@@ -357,10 +357,10 @@ pub enum Problem {
         label: String,
     },
     /// The token does not answer, and was not asked.
-    #[error("offline since {}: {why}; next try in {} s", at(since), .next.as_secs() + 1)]
+    #[error("offline since {since}: {why}; next try in {} s", .next.as_secs() + 1)]
     Offline {
         /// Since when.
-        since: SystemTime,
+        since: Time,
         /// The last error.
         why: String,
         /// When it is tried again.
@@ -725,12 +725,6 @@ fn ckr(variant: &str) -> String {
         name.push(letter.to_ascii_uppercase());
     }
     name
-}
-
-/// A moment in UTC, as the log has it.
-fn at(time: &SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time::from_unix(since.as_secs()).to_string()
 }
 
 fn paths(paths: &[PathBuf]) -> String {

@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use crate::pki::Time;
 
 use super::error::Problem;
 
@@ -27,7 +27,7 @@ struct State {
 }
 
 struct Outage {
-    since: SystemTime,
+    since: Time,
     began: Instant,
     why: String,
     /// When the next try is due.
@@ -38,26 +38,23 @@ struct Outage {
 }
 
 /// Something that happened to a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEvent {
     /// When.
-    #[serde(serialize_with = "seconds")]
-    pub at: SystemTime,
+    pub at: Time,
     /// What, in a sentence without a period.
     pub what: String,
 }
 
 /// Whether a token answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenState {
     /// Since when it does not; `None` while it does.
-    #[serde(serialize_with = "maybe_seconds")]
-    pub offline_since: Option<SystemTime>,
+    pub offline_since: Option<Time>,
     /// Why it does not.
     pub why: Option<String>,
     /// When it is tried next by itself.
-    #[serde(serialize_with = "maybe_seconds")]
-    pub next: Option<SystemTime>,
+    pub next: Option<Time>,
     /// Whether only an operator's [`Token::login`](super::Token::login) logs in.
     pub logged_out: bool,
     /// Outages since it was opened.
@@ -99,7 +96,7 @@ impl Health {
                 false
             }
             None => {
-                let (since, next) = (SystemTime::now(), now + FIRST_DELAY);
+                let (since, next) = (Time::now(), now + FIRST_DELAY);
                 let why = why.to_owned();
                 state.note(format!("offline: {why}"));
                 state.outage =
@@ -151,13 +148,12 @@ impl Health {
     /// How it is.
     pub fn state(&self) -> TokenState {
         let state = self.lock();
+        let outage = state.outage.as_ref();
         TokenState {
-            offline_since: state.outage.as_ref().map(|outage| outage.since),
-            why: state.outage.as_ref().map(|outage| outage.why.clone()),
-            next: state
-                .outage
-                .as_ref()
-                .map(|outage| SystemTime::now() + outage.next.saturating_duration_since(Instant::now())),
+            offline_since: outage.map(|outage| outage.since),
+            why: outage.map(|outage| outage.why.clone()),
+            next: outage
+                .map(|outage| Time::now().plus(outage.next.saturating_duration_since(Instant::now()))),
             logged_out: false,
             outages: state.outages,
             events: state.events.iter().cloned().collect(),
@@ -199,20 +195,7 @@ impl State {
         if self.events.len() == MOST_EVENTS {
             self.events.pop_front();
         }
-        self.events.push_back(TokenEvent { at: SystemTime::now(), what });
-    }
-}
-
-/// As seconds since 1970.
-fn seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    serializer.serialize_u64(since.as_secs())
-}
-
-fn maybe_seconds<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => seconds(time, serializer),
-        None => serializer.serialize_none(),
+        self.events.push_back(TokenEvent { at: Time::now(), what });
     }
 }
 
