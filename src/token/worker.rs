@@ -89,7 +89,7 @@ impl<C: 'static> Pool<C> {
         make: impl Fn() -> C + Send + Sync + 'static,
     ) -> Self {
         let lanes = [const { VecDeque::new() }; 4];
-        let queue = Queue { lanes, workers: 0, stuck: 0, closed: false };
+        let queue = Queue { lanes, workers, stuck: 0, closed: false };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -102,9 +102,9 @@ impl<C: 'static> Pool<C> {
         pool
     }
 
+    /// Starts a thread for a worker that is counted already.
     fn hire(&self) {
         let (shared, make) = (Arc::clone(&self.shared), Arc::clone(&self.make));
-        self.shared.lock().workers += 1;
         let thread = thread::Builder::new().name(format!("token {}", self.name)).spawn(move || {
             loop {
                 let replaced = shared.work(&*make);
@@ -130,12 +130,12 @@ impl<C: 'static> Pool<C> {
     /// Replaces a worker whose caller has given up, unless too many were.
     fn replace(&self) {
         let mut queue = self.shared.lock();
-        queue.workers -= 1;
         queue.stuck += 1;
-        let hire = queue.stuck < MOST_STUCK && !queue.closed;
-        drop(queue);
-        if hire {
+        if queue.stuck < MOST_STUCK && !queue.closed {
+            drop(queue);
             self.hire();
+        } else {
+            queue.workers -= 1;
         }
     }
 
