@@ -22,8 +22,7 @@ pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<K
         return Err(Problem::MadeElsewhere { how: how.clone() });
     }
     let capabilities = &connection.link.capabilities;
-    let never = connection.link.profile.keygen_login() == KeygenLogin::Never;
-    if never || !capabilities.can_generate(kind) {
+    if !capabilities.can_generate(kind) {
         return Err(Problem::NotOffered { what: format!("generating {kind} keys") });
     }
     if wanted.usage.decrypt && !kind.encrypts() {

@@ -8,7 +8,7 @@ use cryptoki::types::Ulong;
 use crate::pki::{Hash, KeyKind, KeyTransport, SignatureAlgorithm};
 
 use super::error::Problem;
-use super::profile::{EcdsaSign, Profile, RsaSign, Transfer, Way};
+use super::profile::{EcdsaSign, KeygenLogin, Profile, RsaSign, Transfer, Way};
 use super::sys::{Context, Slot};
 
 /// The mechanisms of a token that this product uses and its profile allows.
@@ -56,7 +56,7 @@ impl Capabilities {
             rsa_sign: wanted.rsa_sign.clone(),
             ecdsa_sign: wanted.ecdsa_sign.clone(),
             transfer,
-            generates: profile.keygen().elsewhere.is_none(),
+            generates: profile.keygen().elsewhere.is_none() && profile.keygen_login() != KeygenLogin::Never,
             rsa_most,
             offered,
         })
