@@ -205,19 +205,13 @@ fn decrypts(key: &TokenKey) {
 }
 
 fn ykcs11(dir: &Path) -> TokenConfig {
+    let pin = PinSource::Given(Card::PIN.into());
     TokenConfig {
-        name: "yubikey0".into(),
-        profile: None,
         module: Some(support::card::ykcs11()),
-        selector: Selector::default(),
-        pin: PinSource::Given(Card::PIN.into()),
-        sessions: None,
-        parameters: None,
-        apart: None,
         so_pin: Some(PinSource::Given(Card::MANAGEMENT_KEY.into())),
         lockout: Some(dir.join("yubikey0.pin-refused")),
-        caution: Default::default(),
         labels: Some(dir.join("yubikey0.labels")),
+        ..TokenConfig::new("yubikey0", Selector::default(), pin)
     }
 }
 

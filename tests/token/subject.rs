@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use tokenca::pki::KeyKind;
-use tokenca::token::{Caution, PinSource, Selector, TokenConfig};
+use tokenca::token::{PinSource, Selector, TokenConfig};
 use toml::{Table, Value};
 
 use super::support::modules::TestModule;
@@ -164,19 +164,12 @@ pub fn generate(kind: KeyKind) -> String {
 
 pub fn config(_dir: &Path) -> TokenConfig {
     let subject = subject();
+    let pin = PinSource::Given(subject.pin.clone().into());
     TokenConfig {
-        name: "usbtoken0".into(),
-        profile: None,
         module: Some(subject.library.clone()),
-        selector: Selector::label(&subject.label),
-        pin: PinSource::Given(subject.pin.clone().into()),
-        sessions: None,
         parameters: subject.parameters.clone(),
         apart: subject.apart.then(program),
-        so_pin: None,
-        lockout: None,
-        labels: None,
-        caution: Caution::default(),
+        ..TokenConfig::new("usbtoken0", Selector::label(&subject.label), pin)
     }
 }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokenca::pki::{
     Curve, DecryptionKey, Hash, KeyError, KeyErrorKind, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey,
 };
-use tokenca::token::{Caution, KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
+use tokenca::token::{KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
 
 use support::faulty::{Call, Faulty, Rule};
 use support::softhsm;
@@ -97,19 +97,12 @@ fn config(faulty: &Faulty, profile: &str) -> TokenConfig {
         false => format!("keygen_timeout = 20\ntimeout = 10\n{profile}"),
     };
     fs::write(&path, format!("{text}\n[keygen]\nserialize = true\n")).expect("a file");
+    let pin = PinSource::Given(pin().into());
     TokenConfig {
-        name: "usbtoken0".into(),
         profile: Some(path.to_str().expect("it is text").into()),
         module: Some(faulty.library.clone()),
-        selector: Selector::label("tokenca"),
-        pin: PinSource::Given(pin().into()),
         sessions: Some(1),
-        parameters: None,
-        apart: None,
-        so_pin: None,
-        lockout: None,
-        labels: None,
-        caution: Caution::default(),
+        ..TokenConfig::new("usbtoken0", Selector::label("tokenca"), pin)
     }
 }
 
