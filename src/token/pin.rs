@@ -9,23 +9,21 @@
 //! token. What was given is kept in memory until it is taken away. After so many refusals in a row as are
 //! configured only PINs that an operator gives are tried.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::mem;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki::error::{Error as Cryptoki, RvError};
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::config::{PinSource, TokenConfig};
 use super::error::{CallError, Problem};
 use super::pin_file::{self, PinFile};
+use super::refused::{Refused, read_lockout, write_lockout};
 use super::sys::{Session, TokenInfo, User};
 
 /// One PIN of a token. Its lock is held over a login, so that workers cannot try in turn what the
@@ -162,7 +160,16 @@ impl PinCare {
             PinSource::File(path) => PinFile::prepare(path, &new),
             _ => None,
         };
-        session.set_pin(&old, &new).map_err(|error| self.failed(&mut state, &old, error))?;
+        if let Err(error) = session.set_pin(&old, &new) {
+            let problem = self.failed(&mut state, &old, error);
+            if problem.is_loss()
+                && let Some(file) = file
+            {
+                // The token may have it: the next login finds out which of the two files is right.
+                file.leave();
+            }
+            return Err(problem);
+        }
         self.forget_refused(&mut state);
         let kept = file.is_some_and(PinFile::commit);
         state.given = (!kept).then_some(new);
@@ -302,146 +309,4 @@ fn prompt(token: &str) -> Result<SecretString, Problem> {
 
 fn unreadable(from: String) -> impl FnOnce(io::Error) -> Problem {
     move |source| Problem::PinUnreadable { from, source }
-}
-
-/// A PIN that the token with this serial number refused.
-struct Refused {
-    serial: String,
-    rounds: u32,
-    salt: [u8; 16],
-    hash: [u8; 32],
-}
-
-impl Refused {
-    fn new(pin: &SecretString, serial: &str) -> Result<Self, Problem> {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(Problem::NoRandomness)?;
-        let hash = pbkdf2(pin.expose_secret().as_bytes(), &salt, ROUNDS);
-        Ok(Self { serial: serial.into(), rounds: ROUNDS, salt, hash })
-    }
-
-    fn is(&self, pin: &SecretString, serial: &str) -> bool {
-        self.serial == serial
-            && bool::from(pbkdf2(pin.expose_secret().as_bytes(), &self.salt, self.rounds).ct_eq(&self.hash))
-    }
-
-    fn to_line(&self) -> String {
-        format!("{} {} {} {}\n", self.rounds, hex(&self.salt), hex(&self.hash), hex(self.serial.as_bytes()))
-    }
-
-    fn from_line(line: &str) -> Option<Self> {
-        let mut fields = line.split(' ');
-        let rounds = fields.next()?.parse().ok().filter(|rounds| (1..=MOST_ROUNDS).contains(rounds))?;
-        let salt = unhex(fields.next()?)?.try_into().ok()?;
-        let hash = unhex(fields.next()?)?.try_into().ok()?;
-        let serial = String::from_utf8(unhex(fields.next()?)?).ok()?;
-        fields.next().is_none().then_some(Self { serial, rounds, salt, hash })
-    }
-}
-
-fn read_lockout(path: &Path) -> io::Result<Vec<Refused>> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| Refused::from_line(line).ok_or_else(|| io::Error::other("malformed line"))).collect()
-}
-
-fn write_lockout(path: &Path, refused: &[Refused]) -> io::Result<()> {
-    let mut text = String::from(HEADER);
-    text.extend(refused.iter().map(Refused::to_line));
-    replace(path, &text)
-}
-
-/// Writes a file for nobody else's eyes. There is a whole one at any moment.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// PBKDF2-HMAC-SHA-256 with 32 octets of output: one block (RFC 8018, 5.2).
-fn pbkdf2(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 32] {
-    let keyed = Hmac::<Sha256>::new_from_slice(password).expect("HMAC takes keys of any length");
-    let prf = |parts: &[&[u8]]| -> [u8; 32] {
-        let mut mac = keyed.clone();
-        parts.iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().into()
-    };
-    let mut block = prf(&[salt, &1u32.to_be_bytes()]);
-    let mut hash = block;
-    for _ in 1..rounds {
-        block = prf(&[&block]);
-        hash.iter_mut().zip(block).for_each(|(sum, octet)| *sum ^= octet);
-    }
-    hash
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
-}
-
-const HEADER: &str = "# PINs that the token refused, hashed. They are not tried again while this file is here.\n\
-                      # rounds, salt, PBKDF2-HMAC-SHA-256, serial number\n";
-/// Some tens of milliseconds: PINs are too short for any number to save them, so the file's mode must; but
-/// nobody reads one off the screen.
-const ROUNDS: u32 = 200_000;
-const MOST_ROUNDS: u32 = 10_000_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pbkdf2_known_answers() {
-        // RFC 7914, 11 has others; these are the usual ones for 32 octets.
-        for (rounds, expected) in [
-            (1, "120fb6cffcf8b32c43e7225256c4f837a86548c92ccc35480805987cb70be17b"),
-            (4096, "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a"),
-        ] {
-            assert_eq!(hex(&pbkdf2(b"password", b"salt", rounds)), expected);
-        }
-    }
-
-    #[test]
-    fn refused_pins_are_known_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("refused");
-        let [wrong, other] = ["1111", "2222"].map(SecretString::from);
-        write_lockout(&path, &[Refused::new(&wrong, "12 ab").unwrap()]).unwrap();
-
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("1111"));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600);
-
-        let read = read_lockout(&path).unwrap();
-        assert_eq!(read.len(), 1);
-        assert!(read[0].is(&wrong, "12 ab"));
-        assert!(!read[0].is(&other, "12 ab"));
-        assert!(!read[0].is(&wrong, "another token"));
-    }
-
-    #[test]
-    fn malformed_lockout_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("refused");
-        assert!(read_lockout(&path).unwrap().is_empty());
-        fs::write(&path, "600000 00\n").unwrap();
-        assert!(read_lockout(&path).is_err());
-    }
 }

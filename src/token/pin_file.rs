@@ -1,17 +1,19 @@
 //! The file with the PIN while the PIN is being changed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-/// A file with the new PIN beside the one with the old. Gone when it is dropped.
+use super::durable;
+
+/// A file with the new PIN beside the one with the old. Gone when it is dropped, unless it may be the right one.
 pub(super) struct PinFile {
     place: PathBuf,
     new: PathBuf,
+    /// It is not to go any more.
     committed: bool,
 }
 
@@ -35,11 +37,16 @@ impl PinFile {
     pub fn commit(mut self) -> bool {
         // What it has is the PIN now, wherever it is.
         self.committed = true;
-        let moved = fs::rename(&self.new, &self.place).and_then(|()| sync_folder(&self.place));
+        let moved = durable::rename(&self.new, &self.place);
         if let Err(error) = &moved {
             tracing::error!(path = %self.place.display(), %error, "the new PIN is in the file beside it");
         }
         moved.is_ok()
+    }
+
+    /// The new file stays beside the old one: whether the token has its PIN is not known.
+    pub fn leave(mut self) {
+        self.committed = true;
     }
 
     fn write(&self, pin: &SecretString) -> io::Result<()> {
@@ -47,11 +54,7 @@ impl PinFile {
         let rest = old.split_once('\n').map_or("", |(_, rest)| rest);
         let text = Zeroizing::new(format!("{}\n{rest}", pin.expose_secret()));
         // One that was left has an older PIN, or nobody's.
-        let _ = fs::remove_file(&self.new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        sync_folder(&self.new)
+        durable::create(&self.new, &text)
     }
 }
 
@@ -65,10 +68,7 @@ impl Drop for PinFile {
 
 /// Where the new file is meanwhile: `pin.txt.new`.
 pub(super) fn beside(path: &Path) -> PathBuf {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = path.into_os_string();
-    name.push(".new");
-    name.into()
+    durable::beside(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 /// Finishes a change that was cut short, now that the token has taken this PIN: a new file that has it takes
@@ -77,17 +77,12 @@ pub(super) fn settle(path: &Path, pin: &SecretString) {
     let new = beside(path);
     let Ok(text) = fs::read_to_string(&new).map(Zeroizing::new) else { return };
     let done = match text.lines().next() == Some(pin.expose_secret()) {
-        true => fs::canonicalize(path).and_then(|place| fs::rename(&new, &place)),
+        true => fs::canonicalize(path).and_then(|place| durable::rename(&new, &place)),
         false => fs::remove_file(&new),
     };
     if let Err(error) = done {
         tracing::warn!(path = %new.display(), %error, "a file that a change of the PIN has left is still there");
     }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -122,6 +117,14 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "1111\n");
         assert!(!beside(&path).exists());
         assert!(PinFile::prepare(Path::new("/nowhere/pin.txt"), &"2222".into()).is_none());
+    }
+
+    #[test]
+    fn a_lost_answer_leaves_both() {
+        let (_folder, path) = file("1111\n");
+        PinFile::prepare(&path, &"2222".into()).unwrap().leave();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1111\n");
+        assert_eq!(fs::read_to_string(beside(&path)).unwrap(), "2222\n");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki::object::Attribute;
 
+use super::durable::replace;
 use super::error::Problem;
-use super::pin::replace;
 
 /// The slots of one token and the labels of the keys in them.
 #[derive(Default)]
