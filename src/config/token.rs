@@ -96,6 +96,15 @@ impl fmt::Display for TokenSection {
     }
 }
 
+/// What a line sets; `None` when it is taken back.
+fn text(verb: Verb, args: &Args, word: &str) -> Option<String> {
+    args.get(word).filter(|_| verb == Verb::Set).map(str::to_owned)
+}
+
+fn number(verb: Verb, args: &Args, word: &str) -> Option<u32> {
+    args.number(word).filter(|_| verb == Verb::Set).and_then(|number| u32::try_from(number).ok())
+}
+
 /// Its lines.
 pub static LINES: LazyLock<Lines<TokenSection>> = LazyLock::new(|| Lines::new(SHOWN, []));
 
@@ -132,7 +141,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Says of which family the token is: softhsm2, yubikey and so on",
         help: &[("profile", "Family of the token"), ("<profile>", "Name of a profile")],
         run: |token, verb, args| {
-            token.profile = args.get("profile").filter(|_| verb == Verb::Set).map(str::to_owned);
+            token.profile = text(verb, args, "profile");
             Ok(())
         },
     },
@@ -142,7 +151,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Loads this PKCS#11 module instead of the profile's",
         help: &[("library", "PKCS#11 module"), ("<path>", "File, as in /usr/lib/softhsm/libsofthsm2.so")],
         run: |token, verb, args| {
-            token.library = args.get("path").filter(|_| verb == Verb::Set).map(str::to_owned);
+            token.library = text(verb, args, "path");
             Ok(())
         },
     },
@@ -152,7 +161,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Uses the token with this label",
         help: &[("label", "Label of the token"), ("<text>", "Label, as the token shows it")],
         run: |token, verb, args| {
-            token.label = args.get("text").filter(|_| verb == Verb::Set).map(str::to_owned);
+            token.label = text(verb, args, "text");
             Ok(())
         },
     },
@@ -162,7 +171,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Uses the token with this serial number",
         help: &[("serial", "Serial number of the token"), ("<text>", "Serial number, as the token shows it")],
         run: |token, verb, args| {
-            token.serial = args.get("text").filter(|_| verb == Verb::Set).map(str::to_owned);
+            token.serial = text(verb, args, "text");
             Ok(())
         },
     },
@@ -202,7 +211,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Gives this text to the module when it is initialised",
         help: &[("parameters", "What the module is initialised with"), ("<text>", "As the module wants it")],
         run: |token, verb, args| {
-            token.parameters = args.get("text").filter(|_| verb == Verb::Set).map(str::to_owned);
+            token.parameters = text(verb, args, "text");
             Ok(())
         },
     },
@@ -222,8 +231,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Opens at most so many sessions, instead of the profile's number",
         help: &[("sessions", "Most sessions at once"), ("<count>", "Sessions")],
         run: |token, verb, args| {
-            let count = args.number("count").and_then(|count| u32::try_from(count).ok());
-            token.sessions = count.filter(|_| verb == Verb::Set);
+            token.sessions = number(verb, args, "count");
             Ok(())
         },
     },
@@ -234,8 +242,7 @@ const SHOWN: &[Line<TokenSection>] = &[
                 `login`; a PIN that was refused is not tried again in any case",
         help: &[("max-retries", "Most refused PINs in a row"), ("<count>", "Refused PINs")],
         run: |token, verb, args| {
-            let count = args.number("count").and_then(|count| u32::try_from(count).ok());
-            token.max_retries = count.filter(|_| verb == Verb::Set);
+            token.max_retries = number(verb, args, "count");
             Ok(())
         },
     },
@@ -250,8 +257,7 @@ const SHOWN: &[Line<TokenSection>] = &[
             ("<seconds>", "Seconds"),
         ],
         run: |token, verb, args| {
-            let seconds = args.number("seconds").and_then(|seconds| u32::try_from(seconds).ok());
-            token.removal_timeout = seconds.filter(|_| verb == Verb::Set);
+            token.removal_timeout = number(verb, args, "seconds");
             Ok(())
         },
     },

@@ -83,9 +83,9 @@ impl Tokens {
     /// The key pair of this label and its token: this token, or whichever has it. A token that cannot be
     /// reached might have it.
     pub fn find_key(&self, token: Option<&str>, label: &str) -> Result<Option<(Token, TokenKey)>, NodeError> {
-        let slots: Vec<&Slot> = match token {
+        let slots: Vec<&Arc<Slot>> = match token {
             Some(_) => vec![self.slot(token)?],
-            None => self.0.values().map(Arc::as_ref).collect(),
+            None => self.0.values().collect(),
         };
         let mut unreachable = None;
         for slot in slots {
@@ -102,27 +102,21 @@ impl Tokens {
     /// The key pair of this label on the first of these tokens that can be reached, and its copies on the
     /// others.
     pub fn key_on(&self, names: &[&str], label: &str) -> Result<TokenKey, NodeError> {
-        let slots = names.iter().map(|name| self.shared(name)).collect::<Result<Vec<_>, _>>()?;
+        let slots = names.iter().map(|name| self.slot(Some(name))).collect::<Result<Vec<_>, _>>()?;
         let mut failure = None;
         for (at, slot) in slots.iter().enumerate() {
             match slot.open().and_then(|token| Ok(token.key(label)?)) {
                 Ok(key) => {
-                    let others = slots.iter().enumerate().filter(|(other, _)| *other != at);
-                    let others =
-                        others.map(|(_, slot)| Arc::new(Elsewhere(Arc::clone(slot))) as Arc<dyn Place>);
-                    let others = others.collect();
-                    return Ok(key.also_in(others));
+                    let mut others = slots.clone();
+                    others.remove(at);
+                    let place = |slot: &Arc<Slot>| Arc::new(Elsewhere(Arc::clone(slot))) as Arc<dyn Place>;
+                    return Ok(key.also_in(others.into_iter().map(place).collect()));
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         let none = || NodeError::NotFound(format!("no token is named for the key \"{label}\""));
         Err(failure.unwrap_or_else(none))
-    }
-
-    fn shared(&self, name: &str) -> Result<Arc<Slot>, NodeError> {
-        self.slot(Some(name))?;
-        Ok(Arc::clone(&self.0[name]))
     }
 
     /// The tokens as file systems, by name in small letters, as file URLs have it.
@@ -139,9 +133,9 @@ impl Tokens {
         self.find_key(None, label)?.map(|(_, key)| key).ok_or_else(missing)
     }
 
-    pub(super) fn slot(&self, name: Option<&str>) -> Result<&Slot, NodeError> {
+    pub(super) fn slot(&self, name: Option<&str>) -> Result<&Arc<Slot>, NodeError> {
         match (name, self.0.len()) {
-            (Some(name), _) => self.0.get(name).map(Arc::as_ref).ok_or_else(|| {
+            (Some(name), _) => self.0.get(name).ok_or_else(|| {
                 NodeError::NotFound(format!(
                     "there is no token \"{name}\"; configure it with \"crypto pki token {name}\""
                 ))
