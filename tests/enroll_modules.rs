@@ -4,15 +4,13 @@
 mod support;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::Command;
 
 use serde_json::Value;
 
+use support::ca::Running;
 use support::modules::TestModule;
 use support::modules::kryoptic::verifier;
 use support::opinion::{belong_together, openssl, serial_of};
@@ -101,7 +99,7 @@ fn story(test: &str, module: &str, lines: &str, keys: &[Kind]) {
     };
     let server = Server::start(&module, lines, keys);
     for (label, _, signature) in keys {
-        let client = Strongswan::at(&format!("{}/{label}", server.url));
+        let client = Strongswan::at(&format!("{}/{label}", server.running.url));
         client.enrol("device", &[]).success();
 
         let device = client.file("device.pem");
@@ -135,8 +133,7 @@ const EC: Kind = ("ecca", "eckeypair ecca", "ecdsa-with-SHA256");
 
 /// `tokenca serve` with a token of a module, as the module wants its processes.
 struct Server {
-    child: Child,
-    url: String,
+    running: Running,
     state: PathBuf,
 }
 
@@ -159,27 +156,14 @@ impl Server {
 
         let log = module.dir.join("server.log");
         let mut command = module.command(PROGRAM);
-        command.arg("--state").arg(&state).arg("serve").env_remove("TOKENCA_STATE");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).expect("a log"));
-        let mut child = command.spawn().expect("the server starts");
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (line_is, line) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = line_is.send(line);
-        });
-        let ready = line.recv_timeout(READY).unwrap_or_default();
-        let mut server = Self { child, url: String::new(), state };
-        match ready.strip_prefix("ready ").and_then(|urls| urls.split_whitespace().next()) {
-            Some(url) => server.url = url.to_owned(),
-            None => panic!("not ready: {ready:?}\n{}", fs::read_to_string(&log).unwrap_or_default()),
-        }
-        server
+        command.arg("--state").arg(&state).env_remove("TOKENCA_STATE");
+        command.stderr(File::create(&log).expect("a log"));
+        let running = Running::start(&mut command, || fs::read_to_string(&log).unwrap_or_default());
+        Self { running, state }
     }
 
     fn address(&self) -> &str {
-        self.url.strip_prefix("http://").expect("an http URL")
+        self.running.url.strip_prefix("http://").expect("an http URL")
     }
 
     /// Configures it with these lines.
@@ -207,11 +191,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.running.child.kill();
+        let _ = self.running.child.wait();
     }
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tokenca");
-/// How long a server may take to make its keys, beside all the other tests.
-const READY: Duration = Duration::from_secs(60);

@@ -32,9 +32,33 @@ pub struct Ca {
     token: SoftHsm,
 }
 
-struct Running {
-    child: Child,
-    url: String,
+/// A server that answers.
+pub struct Running {
+    pub child: Child,
+    pub url: String,
+}
+
+impl Running {
+    /// Has this program serve, and waits until it answers; `log` is what it says on standard error.
+    pub fn start(program: &mut Command, log: impl FnOnce() -> String) -> Self {
+        program.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = program.spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (line_is, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = line_is.send(line);
+        });
+        let ready = line.recv_timeout(READY).unwrap_or_default();
+        // HTTPS may be served as well: its URL is the second.
+        let Some(url) = ready.strip_prefix("ready ").and_then(|urls| urls.split_whitespace().next()) else {
+            let _ = child.kill();
+            let status = child.wait();
+            panic!("the server is not ready: {ready:?}, {status:?}; its log:\n{}", log());
+        };
+        Self { child, url: url.to_owned() }
+    }
 }
 
 impl Ca {
@@ -247,23 +271,7 @@ impl Ca {
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         let program = self.host.as_ref().map_or_else(|| Command::new(PROGRAM), |host| host.command(PROGRAM));
         let mut program = self.program_as(program);
-        program.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped()).stderr::<File>(log);
-        let mut child = program.spawn().expect("the server starts");
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (line_is, line) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = line_is.send(line);
-        });
-        let ready = line.recv_timeout(READY).unwrap_or_default();
-        // HTTPS may be served as well: its URL is the second.
-        let Some(url) = ready.strip_prefix("ready ").and_then(|urls| urls.split_whitespace().next()) else {
-            let _ = child.kill();
-            let status = child.wait();
-            panic!("the server is not ready: {ready:?}, {status:?}; its log:\n{}", self.log());
-        };
-        self.server = Some(Running { child, url: url.to_owned() });
+        self.server = Some(Running::start(program.stderr::<File>(log), || self.log()));
     }
 
     /// Ends the server as an operator does.
