@@ -7,9 +7,10 @@
 //! `pkcs11-profiles/*.toml`; what is tried when a token goes away, in `session.rs`.
 //!
 //! Calls block. Nobody waits without end: a full queue is refused at once, and every caller has a
-//! time-out. A call that never returns from the module keeps its worker, and the process is not forked
-//! after a module is loaded.
+//! time-out. A call that never returns from the module keeps its thread and nobody else's, and the process
+//! is not forked after a module is loaded.
 
+mod call;
 mod certificate;
 mod config;
 mod copies;
@@ -20,10 +21,12 @@ mod file;
 mod gate;
 mod generate;
 mod health;
+mod info;
 mod key;
 mod mechanism;
 mod module;
 mod object;
+mod opening;
 mod pin;
 mod pin_file;
 mod places;
@@ -41,25 +44,24 @@ mod wrap;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, ObjectClass};
 use secrecy::SecretString;
-use serde::Serialize;
 
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
+pub use call::CallError;
 pub use certificate::TokenCertificate;
 pub use config::{Caution, PinSource, Selector, TokenConfig};
 pub use copies::Place;
 pub use counters::Counters;
-pub use error::{CallError, Origin, Problem, TokenError};
+pub use error::{Origin, Problem, TokenError};
 pub use file::TokenFile;
 pub use health::{TokenEvent, TokenState};
+pub use info::{PinState, TokenInfo};
 pub use key::TokenKey;
 pub use mechanism::Capabilities;
 pub use object::{KeyInfo, KeyUsage};
@@ -68,10 +70,6 @@ pub use sys::{MODULE_WORD, serve_module};
 pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
 pub use worker::Priority;
 
-use health::Health;
-use module::Module;
-use pin::PinCare;
-use places::Places;
 use session::{Connection, Link};
 use wanted::Wanted;
 use worker::Pool;
@@ -86,59 +84,6 @@ struct Inner {
 }
 
 impl Token {
-    /// Loads the module unless the process has it already, finds the token and logs in.
-    pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
-        Self::open_with(config, None)
-    }
-
-    /// The same with a PIN that an operator gives instead of the source's.
-    pub fn open_with(config: &TokenConfig, pin: Option<SecretString>) -> Result<Self, TokenError> {
-        let found = {
-            let config = config.clone();
-            within(OPENING, move || {
-                let fail = |problem| TokenError::new(&config.name, problem, None);
-                let (module, profile) = Module::of(&config).map_err(fail)?;
-                let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-                let (capabilities, most) = survey(&module, &config, &profile).map_err(fail)?;
-                Ok((module, profile, capabilities, most))
-            })
-        };
-        let found = found.map_err(|problem| TokenError::new(&config.name, problem, None));
-        let (module, profile, capabilities, most) = found??;
-        let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-        let pin = PinCare::new(config, pin).map_err(fail)?;
-        let officer = config.so_pin.as_ref().map(|source| PinCare::of_officer(config, source));
-        let officer = officer.transpose().map_err(fail)?;
-        let places = Places::new(profile.keygen().slots.clone(), config.labels.clone()).map_err(fail)?;
-        let sessions = config.sessions.unwrap_or_else(|| profile.sessions()).max(1);
-        let link = Arc::new(Link {
-            name: config.name.clone(),
-            profile,
-            recognised: config.profile.is_none(),
-            module,
-            selector: config.selector.clone(),
-            pin,
-            removal: config.caution.removal,
-            officer,
-            places,
-            capabilities,
-            counters: Default::default(),
-            health: Health::new(),
-            epoch: AtomicU64::new(0),
-            last_key: Mutex::default(),
-            strict: Mutex::default(),
-            changes: AtomicU64::new(0),
-        });
-        let pool = Pool::start(&config.name, sessions.min(most), link.profile.queue(), {
-            let link = Arc::clone(&link);
-            move || Connection::new(Arc::clone(&link))
-        });
-        let token = Self(Arc::new(Inner { link, pool }));
-        token.ask(Priority::Operator, token.timeout(), |connection| connection.once(|_, _| Ok(())))?;
-        token.attend();
-        Ok(token)
-    }
-
     /// The operator's name for it.
     pub fn name(&self) -> &str {
         &self.0.link.name
@@ -460,118 +405,5 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Runs what a module may never come back from on a thread of its own.
-fn within<T: Send + 'static>(
-    timeout: Duration,
-    action: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let (answer, wait) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name("token opening".into()).spawn(move || {
-        // Nobody may listen any more.
-        let _ = answer.send(action());
-    });
-    thread.map_err(|_| Problem::WorkerGone)?;
-    wait.recv_timeout(timeout).map_err(|error| match error {
-        RecvTimeoutError::Timeout => Problem::Hung { after: timeout },
-        RecvTimeoutError::Disconnected => Problem::WorkerGone,
-    })
-}
-
-/// What the token can do, and how many sessions it takes. Where the token is not there, the module is
-/// initialised again if an earlier token of it left it in need of that.
-fn survey(
-    module: &Module,
-    config: &TokenConfig,
-    profile: &Profile,
-) -> Result<(Capabilities, usize), Problem> {
-    let generation = module.generation();
-    let look = || -> Result<_, Problem> {
-        let (context, _pass) = module.enter();
-        let slot = module::find_token(context, &config.selector, profile)?;
-        let capabilities = Capabilities::read(context, slot, profile)?;
-        let most = context.token_info(slot).ok().and_then(|info| info.max_sessions());
-        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1));
-        Ok((capabilities, most))
-    };
-    match look() {
-        Err(problem) if problem.is_absence() && profile.reinitialise() => {
-            match module.reinitialise(generation) {
-                Some(Ok(())) => look().inspect(|_| module.well()),
-                Some(Err(problem)) => Err(problem),
-                None => Err(problem),
-            }
-        }
-        other => other,
-    }
-}
-
-/// What a token says of itself. `None` where it does not say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TokenInfo {
-    /// Its label.
-    pub label: String,
-    /// Its model.
-    pub model: String,
-    /// Its serial number.
-    pub serial: String,
-    /// Who made it.
-    pub manufacturer: String,
-    /// Firmware, `major.minor`.
-    pub firmware: String,
-    /// The slot it is in now.
-    pub slot: u64,
-    /// What it says of its user PIN; many tokens never do.
-    pub pin: PinState,
-    /// Octets free for private objects.
-    pub free_private: Option<usize>,
-    /// Octets free for public objects.
-    pub free_public: Option<usize>,
-    /// Sessions that this process has open.
-    pub sessions: Option<u64>,
-    /// Sessions that can be open; `None` also for no limit.
-    pub max_sessions: Option<u64>,
-}
-
-/// The flags of the user PIN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct PinState {
-    /// There is one.
-    pub initialized: bool,
-    /// It was wrong at least once since the last login.
-    pub count_low: bool,
-    /// One more wrong try locks it.
-    pub final_try: bool,
-    /// It is locked.
-    pub locked: bool,
-    /// It must be changed before the token works.
-    pub to_be_changed: bool,
-}
-
-impl TokenInfo {
-    fn new(slot: u64, info: &sys::TokenInfo) -> Self {
-        Self {
-            label: info.label.clone(),
-            model: info.model.clone(),
-            serial: info.serial.clone(),
-            manufacturer: info.manufacturer.clone(),
-            firmware: format!("{}.{}", info.firmware.0, info.firmware.1),
-            slot,
-            pin: PinState {
-                initialized: info.user_pin_initialized(),
-                count_low: info.user_pin_count_low(),
-                final_try: info.user_pin_final_try(),
-                locked: info.user_pin_locked(),
-                to_be_changed: info.user_pin_to_be_changed(),
-            },
-            free_private: info.free_private(),
-            free_public: info.free_public(),
-            sessions: info.sessions(),
-            max_sessions: info.max_sessions(),
-        }
-    }
-}
-
 const PRIVATE_KEYS: [Attribute; 2] = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)];
-/// How long a module and its token may take to be there.
-const OPENING: Duration = Duration::from_secs(60);
 const TEST_KEY: &[u8; 16] = b"an AES-128 key..";

@@ -7,8 +7,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 
+use super::call::CallError;
 use super::config::{Selector, TokenConfig};
-use super::error::{CallError, Problem};
+use super::error::Problem;
 use super::gate::{Gate, Pass};
 use super::profile::Profile;
 use super::sys::{Context, LibraryInfo, Slot, TokenInfo, trim};

@@ -20,8 +20,9 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::call::CallError;
 use super::config::{PinSource, TokenConfig};
-use super::error::{CallError, Problem};
+use super::error::Problem;
 use super::pin_file::{self, PinFile};
 use super::refused::{Refused, read_lockout, write_lockout};
 use super::sys::{Session, TokenInfo, User};

@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::pki::Hash;
 
-use super::{KeyAttribute, KnownError, ProfileFile, Sessions, Way};
+use super::fields::{KeyAttribute, KnownError, ProfileFile, Sessions, Way};
 
 impl ProfileFile {
     /// Says what is wrong, with the field as it is typed (`keygen.private`): by it the line is found.
