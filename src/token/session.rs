@@ -29,13 +29,13 @@ use super::config::Selector;
 use super::counters::Cells;
 use super::error::Problem;
 use super::health::Health;
-use super::key;
 use super::mechanism::Capabilities;
 use super::module::{self, Module};
 use super::object::{self, KeyInfo};
 use super::pin::PinCare;
 use super::places::Places;
 use super::profile::{ContextLogin, Profile};
+use super::signing;
 use super::sys::{Context, ObjectHandle, Session, TokenInfo};
 
 /// What all workers of a token share.
@@ -397,7 +397,7 @@ impl Open {
 pub(super) fn probe(link: &Link, open: &mut Open) -> Result<(), Problem> {
     let last = link.last_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match last.filter(|key| key.usage.sign) {
-        Some(key) => key::test_in(link, open, &key),
+        Some(key) => signing::test_in(link, open, &key),
         // Nothing is known to be there but the token itself, which is logged in.
         None => Ok(open.session.is_logged_in().map(|_| ())?),
     }

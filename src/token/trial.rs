@@ -16,14 +16,15 @@ use crate::pki::{
     Curve, EcPrivateKey, Hash, KeyKind, KeyTransport, MlDsaSet, PrivateKey, SignatureAlgorithm,
 };
 
+use super::envelope;
 use super::error::{Origin, Problem};
 use super::generate::make_pair;
-use super::key::{self, signs_by};
 use super::mechanism::{DecryptWith, way_mechanism};
 use super::module;
 use super::object::{self, KeyInfo, KeyUsage};
 use super::profile::KeygenLogin;
 use super::session::{Link, Open};
+use super::signing::{self, signs_by};
 use super::sys::{ObjectHandle, Session, Slot};
 use super::transfer::bring_by;
 use super::trial_report::{Attempt, KeyTrial, MOST_SESSIONS, RAW, Speed, Trial, TrialKeys, V15, in_words};
@@ -291,18 +292,18 @@ impl<'o> Bench<'o> {
             let pss = matches!(algorithm, SignatureAlgorithm::RsaPss(_));
             let what = format!("{}{}", if pss { "PSS, " } else { "" }, in_words(algorithm.hash()));
             let by = signs_by(self.link, info.kind, algorithm).map(|mechanism| mechanism.to_string());
-            let done = key::try_signature(self.link, self.open, info, handle, algorithm);
+            let done = signing::try_signature(self.link, self.open, info, handle, algorithm);
             let attempt = self.attempt(&what, by, done);
             tried.signatures.push(attempt);
         }
         if tried
             .signatures
             .iter()
-            .any(|attempt| attempt.works() && attempt.what == in_words(key::usual(info.kind).hash()))
+            .any(|attempt| attempt.works() && attempt.what == in_words(signing::usual(info.kind).hash()))
         {
-            let algorithm = key::usual(info.kind);
+            let algorithm = signing::usual(info.kind);
             tried.speed.extend(Speed::of("signature, verified", || {
-                key::try_signature(self.link, self.open, info, handle, algorithm).is_ok()
+                signing::try_signature(self.link, self.open, info, handle, algorithm).is_ok()
             }));
         }
     }
@@ -319,12 +320,12 @@ impl<'o> Bench<'o> {
         for (what, plan, transport) in ways {
             let mechanism = plan.mechanism().map(|mechanism| mechanism.mechanism_type());
             let envelope = match mechanism.is_some_and(|it| self.link.capabilities.offers(it)) {
-                true => key::envelope(info, transport),
+                true => envelope::envelope(info, transport),
                 false => Err(not_offered()),
             };
             let open_it = |bench: &Self, (secret, wrapped): &(Zeroizing<Vec<u8>>, Vec<u8>)| {
                 let way = (plan, transport);
-                let opened = key::try_envelope(bench.link, bench.open, info, handle, way, wrapped)?;
+                let opened = envelope::try_envelope(bench.link, bench.open, info, handle, way, wrapped)?;
                 right(opened == *secret)
             };
             let done = envelope.as_ref().map_or_else(|_| Err(not_offered()), |it| open_it(self, it));

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::pki::{Hash, KeyKind};
 
-use super::{TokenInfo, key};
+use super::{TokenInfo, signing};
 
 /// With which keys a token is tried.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Trial {
         };
         let names = |family: fn(KeyKind) -> bool| -> Vec<String> {
             let signing = |key: &&KeyTrial| {
-                family(key.kind) && works(&key.signatures, in_words(key::usual(key.kind).hash()))
+                family(key.kind) && works(&key.signatures, in_words(signing::usual(key.kind).hash()))
             };
             self.keys.iter().filter(signing).map(|key| key.key.clone()).collect()
         };
