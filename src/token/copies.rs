@@ -5,7 +5,7 @@
 //! as soon as it is there.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::error::TokenError;
@@ -27,19 +27,14 @@ pub(super) struct Copies {
 
 struct Copy {
     place: Arc<dyn Place>,
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    info: Option<Arc<KeyInfo>>,
-    /// It was looked for in vain, and is not before then.
-    not_before: Option<Instant>,
+    info: OnceLock<Arc<KeyInfo>>,
+    /// It was looked for in vain, and is not before then. Held by who looks.
+    not_before: Mutex<Option<Instant>>,
 }
 
 impl Copies {
     pub fn new(places: Vec<Arc<dyn Place>>) -> Self {
-        let copy = |place| Copy { place, known: Mutex::default() };
+        let copy = |place| Copy { place, info: OnceLock::new(), not_before: Mutex::default() };
         Self { places: places.into_iter().map(copy).collect(), turn: AtomicUsize::new(0) }
     }
 
@@ -73,27 +68,29 @@ impl Copies {
 impl Copy {
     fn find(&self, key: &TokenKey) -> Option<TokenKey> {
         let token = self.place.token()?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(info) = &known.info {
+        if let Some(info) = self.info.get() {
             return Some(key.on(token, Arc::clone(info)));
         }
-        if token.is_offline() || known.not_before.is_some_and(|then| Instant::now() < then) {
+        // Whoever looks is not waited for: his token may not answer.
+        let mut not_before = self.not_before.try_lock().ok()?;
+        if token.is_offline() || not_before.is_some_and(|then| Instant::now() < then) {
             return None;
         }
+        *not_before = Some(Instant::now() + LOOKED_FOR);
+        let name = token.name();
         let found = match token.find(&key.info().label) {
-            Ok(found) => found.filter(|found| found.public_key() == key.public_key()),
+            Ok(found) => found,
             Err(error) => {
-                tracing::debug!(token = token.name(), %error, "no copy can be looked for");
-                None
+                tracing::debug!(token = name, %error, "no copy can be looked for");
+                return None;
             }
         };
-        if found.is_none() {
-            tracing::warn!(token = token.name(), key = key.info().label, "the token has no copy of the key");
-            known.not_before = Some(Instant::now() + LOOKED_FOR);
-        }
-        let info = Arc::new(found?.info().clone());
-        known.info = Some(Arc::clone(&info));
-        Some(key.on(token, info))
+        let Some(found) = found.filter(|found| found.public_key() == key.public_key()) else {
+            tracing::warn!(token = name, key = key.info().label, "the token has no copy of the key");
+            return None;
+        };
+        let info = self.info.get_or_init(|| Arc::new(found.info().clone()));
+        Some(key.on(token, Arc::clone(info)))
     }
 }
 
