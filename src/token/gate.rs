@@ -41,16 +41,11 @@ impl Gate {
     /// Not more often than once per delay, which doubles until [`Gate::well`]; nor when somebody stays
     /// inside too long. Then, the answer is `None`.
     pub fn alone<T>(&self, seen: u64, action: impl FnOnce() -> T) -> Option<T> {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.closing || state.generation != seen || Instant::now() < state.earliest {
             return None;
         }
-        state.closing = true;
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(state, PATIENCE, |state| state.inside > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        let _reopen = Reopen(self);
+        let (_reopen, mut state) = self.emptied(state);
         state.earliest = Instant::now() + state.delay;
         state.delay = (2 * state.delay).min(LAST_DELAY);
         if state.inside > 0 {
@@ -64,21 +59,28 @@ impl Gate {
     /// Runs `action` with nobody inside, which ends nothing. `None` when somebody else is alone, or
     /// somebody stays inside too long.
     pub fn quietly<T>(&self, action: impl FnOnce() -> T) -> Option<T> {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.closing {
             return None;
         }
-        state.closing = true;
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(state, PATIENCE, |state| state.inside > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        let _reopen = Reopen(self);
+        let (_reopen, state) = self.emptied(state);
         if state.inside > 0 {
             return None;
         }
         drop(state);
         Some(action())
+    }
+
+    /// Lets nobody in and waits until everybody is outside, or somebody stays too long.
+    //
+    // Opening takes the lock: the state must be let go first, and is, being the later of the two.
+    fn emptied<'g>(&'g self, mut state: MutexGuard<'g, State>) -> (Reopen<'g>, MutexGuard<'g, State>) {
+        state.closing = true;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| state.inside > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        (Reopen(self), state)
     }
 
     /// What is inside works: the next [`Gate::alone`] need not wait.
@@ -155,6 +157,17 @@ mod tests {
             }
         });
         assert_eq!(gate.enter().generation, 10);
+    }
+
+    #[test]
+    fn who_stays_inside_is_not_waited_for_without_end() {
+        let gate = Gate::new();
+        let pass = gate.enter();
+        assert_eq!(gate.alone(0, || 1), None);
+        assert_eq!(gate.quietly(|| 2), None);
+        assert_eq!(gate.enter().generation, 0, "others go on");
+        drop(pass);
+        assert_eq!(gate.quietly(|| 3), Some(3));
     }
 
     #[test]
