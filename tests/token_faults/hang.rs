@@ -57,6 +57,26 @@ fn all_calls_hang(faulty: &Faulty) {
     sign(&other).unwrap();
 }
 
+/// While one call hangs, another worker climbs all it can, and the token works again before the call returns.
+fn a_hanging_call_locks_nobody_out(faulty: &Faulty) {
+    let lab = Lab::with(faulty, TokenConfig { sessions: Some(2), ..config(faulty, "") });
+    let key = lab.ec("k");
+    faulty.plan(&[
+        Rule::new("C_Sign").hangs(),
+        // The operation, and the signature that should show that a new session helps.
+        Rule::new("C_Sign").after(1).times(2).returns("CKR_DEVICE_ERROR"),
+    ]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| sign(&key));
+        faulty.wait_for_hang("C_Sign");
+        unavailable(sign(&key), "");
+        lab.comes_back(&key);
+        assert!(lab.token.state().outages > 0, "{:?}", lab.token.state());
+        faulty.clear();
+    });
+    sign(&key).unwrap();
+}
+
 /// Many callers at once: none waits longer than its time, and threads are not lost without end.
 fn many_callers_are_let_go(faulty: &Faulty) {
     let lab = Lab::with(faulty, TokenConfig { sessions: Some(3), ..config(faulty, BRIEF) });
