@@ -5,11 +5,13 @@
 //! the same token signs in turns by
 //!
 //! - the bare module: the crate `cryptoki`, a session and a kept handle for each thread, a digest made before;
+//! - the bare module again, each signature verified as the token layer does it before it leaves: that is wanted,
+//!   and no overhead;
 //! - the token layer: [`TokenKey`], which hashes, queues, signs, and verifies what came;
 //! - the token layer with the module in a process of its own (`module isolated`).
 //!
-//! Printed are medians, and the medians of the quotients within a turn: the machine's other work comes and
-//! goes. Without `--bench`, as `cargo test` runs it, it only shows that it works.
+//! Printed are medians, and the medians of the quotients to the bare module and to the verified one within a
+//! turn: the machine's other work comes and goes. Without `--bench`, as `cargo test` runs it, it only shows that it works.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -26,7 +28,7 @@ use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use tokenca::pki::{Curve, Hash, KeyKind, SigningKey};
+use tokenca::pki::{Curve, Hash, KeyKind, PublicKey, SignatureAlgorithm, SigningKey};
 use tokenca::token::{KeyUsage, PinSource, Selector, Token, TokenConfig, TokenKey};
 
 use support::modules::TestModule;
@@ -100,22 +102,23 @@ fn measure(module: &str, full: bool) {
             let mut rows = Vec::new();
             for _ in 0..turns {
                 rows.push([
-                    rate(threads, span, || bare.signer()),
+                    rate(threads, span, || bare.signer(None)),
+                    rate(threads, span, || bare.signer(Some(here.public_key()))),
                     rate(threads, span, || signer(&here)),
                     rate(threads, span, || signer(&apart)),
                 ]);
             }
             let of = |at: usize| median(rows.iter().map(|row| row[at]).collect());
-            let quotient = |at: usize| median(rows.iter().map(|row| row[at] / row[0]).collect());
-            println!(
-                "{name} {kind}, {threads} thread(s): bare {:.0}/s, token layer {:.0}/s ({:.2}), isolated {:.0}/s \
-                 ({:.2})",
-                of(0),
-                of(1),
-                quotient(1),
-                of(2),
-                quotient(2)
-            );
+            let quotient = |at: usize, to: usize| median(rows.iter().map(|row| row[at] / row[to]).collect());
+            println!("{name} {kind}, {threads} thread(s): bare {:.0}/s, verified {:.0}/s", of(0), of(1));
+            for (what, at) in [("token layer", 2), ("isolated", 3)] {
+                println!(
+                    "  {what} {:.0}/s: {:.2} of bare, {:.2} of verified",
+                    of(at),
+                    quotient(at, 0),
+                    quotient(at, 1)
+                );
+            }
         }
         maker.delete(&label).expect("the key is deleted");
     }
@@ -151,7 +154,8 @@ impl Bare {
         Self { context, slot, pin: AuthPin::from(pin.to_owned()), label: format!("bench {kind}"), kind }
     }
 
-    fn signer(&self) -> impl FnMut() + Send + 'static {
+    /// With a public key, what it signs is verified.
+    fn signer(&self, verify: Option<&PublicKey>) -> impl FnMut() + Send + 'static {
         let session = self.context.open_rw_session(self.slot).expect("a session");
         // The token layer has logged in, for the whole process.
         let _ = session.login(UserType::User, Some(&self.pin));
@@ -161,9 +165,16 @@ impl Bare {
         let digest = Hash::Sha256.digest(&[MESSAGE]);
         let rsa = matches!(self.kind, KeyKind::Rsa { .. });
         let data = if rsa { Hash::Sha256.digest_info(&digest) } else { digest };
+        let (algorithm, verify) = (SignatureAlgorithm::for_key(self.kind, Hash::Sha256), verify.cloned());
         move || {
             let mechanism = if rsa { Mechanism::RsaPkcs } else { Mechanism::Ecdsa };
-            session.sign(&mechanism, key, &data).expect("a signature");
+            let mut signature = session.sign(&mechanism, key, &data).expect("a signature");
+            let Some(key) = &verify else { return };
+            if !rsa {
+                let rs = p256::ecdsa::Signature::from_slice(&signature).expect("r and s");
+                signature = rs.to_der().as_bytes().to_vec();
+            }
+            key.verify(algorithm, MESSAGE, &signature).expect("it verifies");
         }
     }
 }

@@ -28,6 +28,7 @@ mod mechanism;
 mod module;
 mod object;
 mod opening;
+mod pace;
 mod pin;
 mod pin_file;
 mod places;

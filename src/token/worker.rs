@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::error::Problem;
+use super::pace::Pace;
 
 /// Who is served first when the token has more to do than it can. Within one priority it is first
 /// come, first served.
@@ -46,6 +47,7 @@ struct Shared<C> {
     /// How many workers there should be.
     wanted: usize,
     capacity: usize,
+    pace: Pace,
 }
 
 struct Queue<C> {
@@ -96,6 +98,7 @@ impl<C: 'static> Pool<C> {
             ended: Condvar::new(),
             wanted: workers,
             capacity,
+            pace: Pace::default(),
         });
         let pool = Self { shared, name: name.into(), make: Arc::new(make), threads: Mutex::default() };
         (0..workers).for_each(|_| pool.hire());
@@ -161,6 +164,9 @@ impl<C: 'static> Pool<C> {
         let progress = Arc::new(Progress::default());
         let expires = Instant::now() + timeout;
         self.shared.push(priority, Job { run, expires, progress: Arc::clone(&progress) })?;
+        if let Some(result) = self.shared.pace.answer(|| wait.try_recv().ok()) {
+            return result;
+        }
         match wait.recv_timeout(timeout) {
             Ok(result) => result,
             Err(RecvTimeoutError::Disconnected) => Err(Problem::WorkerGone),
@@ -234,10 +240,12 @@ impl<C> Shared<C> {
                 continue;
             }
             job.progress.begin();
+            let work = self.pace.begin();
             // Whoever waits hears of a panic by the dropped sender; the state it left is not trusted.
             if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut state))).is_err() {
                 state = make();
             }
+            drop(work);
             if job.progress.end() {
                 return true;
             }
@@ -246,12 +254,15 @@ impl<C> Shared<C> {
     }
 
     fn next(&self) -> Option<Job<C>> {
+        if let Some(job) = self.pace.next_job(|| self.lock().pop()) {
+            return Some(job);
+        }
         let mut queue = self.lock();
         loop {
             if queue.closed {
                 return None;
             }
-            if let Some(job) = queue.lanes.iter_mut().find_map(VecDeque::pop_front) {
+            if let Some(job) = queue.pop() {
                 return Some(job);
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -285,6 +296,10 @@ impl Progress {
 }
 
 impl<C> Queue<C> {
+    fn pop(&mut self) -> Option<Job<C>> {
+        self.lanes.iter_mut().find_map(VecDeque::pop_front)
+    }
+
     fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
     }

@@ -1,0 +1,110 @@
+//! Waiting awake for what is due in a moment.
+//!
+//! To put a thread to sleep and to wake it takes up to 50 microseconds, and each job has two who wait: its
+//! caller for the answer, and the worker for the next job. That is a tenth of an RSA-2048 signature in
+//! software, and more than a P-256 signature. So they look again and again, and let others run in between, but
+//! only as long as it usually takes, only for jobs that are brief, and only while one job goes on at a time:
+//! with more of them the processors have better things to do.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long jobs take, and how many go on.
+#[derive(Default)]
+pub(super) struct Pace {
+    running: AtomicU64,
+    /// What a job takes of late, in nanoseconds.
+    usual: AtomicU64,
+}
+
+impl Pace {
+    /// A job begins, and ends when this is dropped.
+    pub fn begin(&self) -> Job<'_> {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Job { pace: self, start: Instant::now() }
+    }
+
+    /// For who has handed in a job: what `answer` finds, unless that takes longer than usual.
+    pub fn answer<T>(&self, answer: impl FnMut() -> Option<T>) -> Option<T> {
+        self.look(|usual| usual + usual / 2, answer)
+    }
+
+    /// For who has done a job: what `next` finds soon.
+    pub fn next_job<T>(&self, next: impl FnMut() -> Option<T>) -> Option<T> {
+        self.look(|_| MOMENT, next)
+    }
+
+    fn look<T>(
+        &self,
+        span: impl FnOnce(Duration) -> Duration,
+        mut find: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
+        let (start, span) = (Instant::now(), span(usual));
+        while usual <= BRIEF && self.running.load(Ordering::Relaxed) <= 1 {
+            if let Some(found) = find() {
+                return Some(found);
+            }
+            if start.elapsed() >= span {
+                break;
+            }
+            thread::yield_now();
+        }
+        None
+    }
+}
+
+/// A job that goes on.
+pub(super) struct Job<'p> {
+    pace: &'p Pace,
+    start: Instant,
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        let took = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let usual = self.pace.usual.load(Ordering::Relaxed);
+        // Two jobs that end at once may lose one of them, which matters little.
+        self.pace.usual.store(usual - usual / WEIGHT + took / WEIGHT, Ordering::Relaxed);
+        self.pace.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Jobs that take longer are waited for asleep: the wake-up is nothing beside them.
+const BRIEF: Duration = Duration::from_millis(2);
+/// How long the next job may take to come, from a caller who is busy with the last one's answer.
+const MOMENT: Duration = Duration::from_micros(100);
+/// A new job counts for one of so many.
+const WEIGHT: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brief_jobs_are_waited_for_one_at_a_time() {
+        let (pace, found) = (Pace::default(), || Some(()));
+        let one = pace.begin();
+        assert!(pace.answer(found).is_some());
+        let two = pace.begin();
+        assert!(pace.answer(found).is_none());
+        assert!(pace.next_job(found).is_none());
+        drop(two);
+        assert!(pace.answer(found).is_some());
+        drop(one);
+        assert!(pace.answer(found).is_some());
+    }
+
+    #[test]
+    fn nobody_waits_awake_for_long_jobs() {
+        let (pace, found) = (Pace::default(), || Some(()));
+        pace.usual.store(u64::MAX / 2, Ordering::Relaxed);
+        assert!(pace.answer(found).is_none());
+        assert!(pace.next_job(found).is_none());
+        // Not for one that takes longer than it did of late, either.
+        pace.usual.store(1000, Ordering::Relaxed);
+        assert!(pace.answer(|| None::<()>).is_none());
+        assert!(pace.next_job(|| None::<()>).is_none());
+    }
+}
