@@ -71,7 +71,7 @@ fn measure(module: &str, full: bool) {
     let [name, library, token, pin, slot] = fields[..] else { panic!("five lines") };
     let slot = slot.parse().ok();
     let config = |sessions, apart: Option<PathBuf>| {
-        let selector = Selector { label: Some(token.into()), serial: None, slot };
+        let selector = Selector { slot, ..Selector::label(token) };
         // Another name is another process.
         let token_name = format!("bench-{sessions}");
         TokenConfig {

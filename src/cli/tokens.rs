@@ -148,6 +148,7 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
         ("Model", &token.model),
         ("Serial number", &token.serial),
         ("Firmware", &token.firmware),
+        ("URI", &token.uri),
         ("Profile", &profile),
         ("Module", &token.module),
         ("User PIN", &token.pin),

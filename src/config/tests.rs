@@ -3,6 +3,7 @@
 use super::grammar::{Row, Syntax, help_of};
 use super::line::Lines;
 use super::*;
+use crate::token::Selector;
 
 const EXAMPLE: &str = "\
 hostname ca1
@@ -71,6 +72,31 @@ fn a_bad_line_is_shown_with_its_number_and_a_caret() {
     assert!(error("crypto pki server x\nhash").contains("% Incomplete command."));
     assert!(error("crypto pki server ../x").contains("a name has"));
     assert!(error("crypto pki token a\n user-pin").contains("Incomplete"));
+}
+
+#[test]
+fn a_token_may_be_named_by_its_uri() {
+    let lines =
+        "crypto pki token a\n uri pkcs11:token=my%20ca;serial=1?module-path=/m.so&pin-source=file:/pin\n";
+    let configuration = Configuration::parse(lines).unwrap();
+    let token = &configuration.tokens["a"];
+    let selector = token.selector();
+    assert_eq!((selector.label.as_deref(), selector.serial.as_deref()), (Some("my ca"), Some("1")));
+    assert_eq!(token.module(), Some("/m.so".into()));
+    assert_eq!(token.pin_source(), PinSource::File("/pin".into()));
+    assert_eq!(Configuration::parse(&configuration.to_text()).unwrap(), configuration);
+    // Lines of their own are preferred.
+    let configuration = Configuration::parse(&format!("{lines} library /n.so\n user-pin prompt")).unwrap();
+    let token = &configuration.tokens["a"];
+    assert_eq!((token.module(), token.pin_source()), (Some("/n.so".into()), PinSource::Prompt));
+
+    let error = |more: &str| Configuration::parse(&format!("{lines}{more}")).unwrap_err().to_string();
+    assert!(error(" label b").contains("% `uri` says already which token it is: `no uri` first"));
+    assert!(error(" no uri\n slot 3\n uri pkcs11:token=a").contains("`slot` says already which token"));
+    assert!(error(" uri pkcs11:token=a;object=key").contains("object names an object"));
+    assert!(error(" uri pkcs11:token=a?pin-value=1").contains("the PIN itself does not belong into a URI"));
+    let plain = Configuration::parse(&format!("{lines} no uri\n label b")).unwrap();
+    assert_eq!(plain.tokens["a"].selector(), Selector::label("b"));
 }
 
 #[test]

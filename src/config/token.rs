@@ -1,9 +1,12 @@
 //! `crypto pki token`: how a token is found and unlocked.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use super::grammar::Args;
+use crate::token::{ModuleName, Selector, TokenUri, UriError};
+
+use super::grammar::{Args, Refusal};
 use super::line::{Line, Lines, Verb};
 
 /// A section `crypto pki token NAME`. What is absent is found out from the token itself.
@@ -17,6 +20,9 @@ pub struct TokenSection {
     pub label: Option<String>,
     /// Token serial number.
     pub serial: Option<String>,
+    /// All of that as a PKCS#11 URI, instead of `label`, `serial` and `slot`; `library` and `user_pin` are
+    /// preferred to what it says.
+    pub uri: Option<TokenUri>,
     /// Where the PIN comes from.
     pub user_pin: Option<PinSource>,
     /// Slot number, for tokens whose information cannot be read.
@@ -33,6 +39,32 @@ pub struct TokenSection {
     pub max_retries: Option<u32>,
     /// Seconds after which a token that was away waits for an operator's login.
     pub removal_timeout: Option<u32>,
+}
+
+impl TokenSection {
+    /// Which of the module's tokens is meant, by its lines or by its URI.
+    pub fn selector(&self) -> Selector {
+        let lines = || Selector {
+            label: self.label.clone(),
+            serial: self.serial.clone(),
+            slot: self.slot,
+            ..Selector::default()
+        };
+        self.uri.as_ref().map_or_else(lines, |uri| uri.selector().clone())
+    }
+
+    /// The PKCS#11 module, unless that is the profile's.
+    pub fn module(&self) -> Option<PathBuf> {
+        let named = || self.uri.as_ref().and_then(TokenUri::module).map(ModuleName::file);
+        self.library.as_ref().map(Into::into).or_else(named)
+    }
+
+    /// Where the user PIN comes from.
+    pub fn pin_source(&self) -> PinSource {
+        let named = || self.uri.as_ref().and_then(TokenUri::pin_file);
+        let file = || named().map(|path| PinSource::File(path.to_owned()));
+        self.user_pin.clone().or_else(file).unwrap_or(PinSource::Prompt)
+    }
 }
 
 /// Where a PIN comes from. The configuration never holds the PIN itself.
@@ -84,6 +116,7 @@ impl fmt::Display for TokenSection {
             text.iter().try_for_each(|text| writeln!(f, " {word} {text}"))?;
         }
         self.slot.iter().try_for_each(|slot| writeln!(f, " slot {slot}"))?;
+        self.uri.iter().try_for_each(|uri| writeln!(f, " uri {uri}"))?;
         self.user_pin.iter().try_for_each(|pin| writeln!(f, " user-pin {pin}"))?;
         self.so_pin.iter().try_for_each(|pin| writeln!(f, " so-pin {pin}"))?;
         self.parameters.iter().try_for_each(|text| writeln!(f, " parameters {text}"))?;
@@ -99,6 +132,14 @@ impl fmt::Display for TokenSection {
 /// What a line sets; `None` when it is taken back.
 fn text(verb: Verb, args: &Args, word: &str) -> Option<String> {
     args.get(word).filter(|_| verb == Verb::Set).map(str::to_owned)
+}
+
+/// The same for what a URI says too.
+fn without_uri(token: &TokenSection, verb: Verb, args: &Args, word: &str) -> Result<Option<String>, Refusal> {
+    if verb == Verb::Set && token.uri.is_some() {
+        return Err(args.refuse(word, "`uri` says already which token it is: `no uri` first"));
+    }
+    Ok(text(verb, args, word))
 }
 
 fn number(verb: Verb, args: &Args, word: &str) -> Option<u32> {
@@ -134,6 +175,9 @@ const VARIABLE: (&str, &str) = ("<variable>", "Name of the variable");
 const CREDENTIAL: (&str, &str) = ("credential", "A credential that systemd hands to the service");
 const NAME: (&str, &str) = ("<name>", "Name of the credential");
 
+/// Octets of a URI.
+const MAX_URI: usize = 1024;
+
 const SHOWN: &[Line<TokenSection>] = &[
     Line {
         words: "profile <profile>",
@@ -161,7 +205,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Uses the token with this label",
         help: &[("label", "Label of the token"), ("<text>", "Label, as the token shows it")],
         run: |token, verb, args| {
-            token.label = text(verb, args, "text");
+            token.label = without_uri(token, verb, args, "text")?;
             Ok(())
         },
     },
@@ -171,7 +215,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Uses the token with this serial number",
         help: &[("serial", "Serial number of the token"), ("<text>", "Serial number, as the token shows it")],
         run: |token, verb, args| {
-            token.serial = text(verb, args, "text");
+            token.serial = without_uri(token, verb, args, "text")?;
             Ok(())
         },
     },
@@ -181,7 +225,39 @@ const SHOWN: &[Line<TokenSection>] = &[
         about: "Uses the token in this slot; slot numbers change, labels do not",
         help: &[("slot", "Slot"), ("<number>", "Number of the slot")],
         run: |token, verb, args| {
-            token.slot = args.number("number").filter(|_| verb == Verb::Set);
+            let number = without_uri(token, verb, args, "number")?;
+            token.slot = number.and(args.number("number"));
+            Ok(())
+        },
+    },
+    Line {
+        words: "uri <uri>",
+        no: Some("uri"),
+        about: "Uses the token that this PKCS#11 URI names, by the module and with the PIN file that it may name",
+        help: &[
+            ("uri", "PKCS#11 URI of the token (RFC 7512)"),
+            ("<uri>", "As pkcs11:token=ca;serial=1234; Ctrl-V before a question mark"),
+        ],
+        run: |token, verb, args| {
+            if verb != Verb::Set {
+                token.uri = None;
+                return Ok(());
+            }
+            let parts = [
+                ("label", token.label.is_some()),
+                ("serial", token.serial.is_some()),
+                ("slot", token.slot.is_some()),
+            ];
+            if let Some((word, _)) = parts.iter().find(|(_, there)| *there) {
+                let reason = format!("`{word}` says already which token it is: `no {word}` first");
+                return Err(args.refuse("uri", reason));
+            }
+            let typed = args.text("uri");
+            if typed.len() > MAX_URI {
+                return Err(args.refuse("uri", format!("a URI has at most {MAX_URI} octets")));
+            }
+            let uri = typed.parse().map_err(|error: UriError| args.refuse("uri", error.to_string()))?;
+            token.uri = Some(uri);
             Ok(())
         },
     },

@@ -226,6 +226,8 @@ pub struct TokenReport {
     pub name: String,
     /// Whether it can be used now; else why not.
     pub error: Option<String>,
+    /// Its PKCS#11 URI (RFC 7512), for other programs.
+    pub uri: String,
     /// Token label.
     pub label: String,
     /// Manufacturer.

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::token::{self, Caution, KeyInfo, Place, Selector, Token, TokenConfig, TokenKey};
+use crate::token::{self, Caution, KeyInfo, Place, Token, TokenConfig, TokenKey, TokenUri};
 
 use super::{NodeError, TokenKeyRow, TokenNote, TokenReport};
 
@@ -173,7 +173,7 @@ impl Slot {
     }
 
     fn report(&self) -> TokenReport {
-        let pin_source = self.section.user_pin.as_ref().unwrap_or(&PinSource::Prompt).to_string();
+        let pin_source = self.section.pin_source().to_string();
         let mut report = TokenReport { name: self.config.name.clone(), pin_source, ..TokenReport::default() };
         let filled = self.open().and_then(|token| Ok(fill(&mut report, &token)?));
         report.error = filled.err().map(|error| error.to_string());
@@ -231,6 +231,7 @@ fn fill(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError
 
 fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError> {
     let info = token.info()?;
+    report.uri = TokenUri::of(&info);
     report.label = info.label;
     report.manufacturer = info.manufacturer;
     report.model = info.model;
@@ -264,17 +265,12 @@ fn pin_source(source: &PinSource, state: &Path) -> token::PinSource {
 }
 
 fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
-    let pin = section.user_pin.as_ref().map_or(token::PinSource::Prompt, |pin| pin_source(pin, state));
     TokenConfig {
         name: name.to_owned(),
         profile: section.profile.clone(),
-        module: section.library.as_ref().map(Into::into),
-        selector: Selector {
-            label: section.label.clone(),
-            serial: section.serial.clone(),
-            slot: section.slot,
-        },
-        pin,
+        module: section.module(),
+        selector: section.selector(),
+        pin: pin_source(&section.pin_source(), state),
         sessions: section.sessions.map(|n| n as usize),
         parameters: section.parameters.clone(),
         // As it is, also after the file was replaced by another version.

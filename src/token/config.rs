@@ -71,7 +71,8 @@ impl TokenConfig {
 }
 
 /// Which of a module's tokens is meant. Everything given must match, spaces and NULs at either end
-/// aside; with nothing given, the module must have exactly one initialised token.
+/// aside; with nothing given, the module must have exactly one initialised token. The same as the path of a
+/// PKCS#11 URI (RFC 7512).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// The token's label.
@@ -80,6 +81,20 @@ pub struct Selector {
     pub serial: Option<String>,
     /// The slot number. For tokens whose information cannot be read; slot numbers change.
     pub slot: Option<u64>,
+    /// Who made the token.
+    pub manufacturer: Option<String>,
+    /// The token's model.
+    pub model: Option<String>,
+    /// What the slot is, as the name of a reader.
+    pub slot_description: Option<String>,
+    /// Who made the slot.
+    pub slot_manufacturer: Option<String>,
+    /// What the module is.
+    pub library_description: Option<String>,
+    /// Who made the module.
+    pub library_manufacturer: Option<String>,
+    /// The module's version, major and minor.
+    pub library_version: Option<(u8, u8)>,
 }
 
 impl Selector {
@@ -91,15 +106,20 @@ impl Selector {
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = [
-            self.label.as_ref().map(|label| format!("label \"{label}\"")),
-            self.serial.as_ref().map(|serial| format!("serial \"{serial}\"")),
-            self.slot.map(|slot| format!("slot {slot}")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        f.write_str(&parts.join(" and "))
+        let texts = [
+            ("label", &self.label),
+            ("serial", &self.serial),
+            ("manufacturer", &self.manufacturer),
+            ("model", &self.model),
+            ("slot description", &self.slot_description),
+            ("slot manufacturer", &self.slot_manufacturer),
+            ("library description", &self.library_description),
+            ("library manufacturer", &self.library_manufacturer),
+        ];
+        let texts = texts.iter().filter_map(|(name, text)| Some(format!("{name} \"{}\"", text.as_ref()?)));
+        let slot = self.slot.map(|slot| format!("slot {slot}"));
+        let version = self.library_version.map(|(major, minor)| format!("library version {major}.{minor}"));
+        f.write_str(&texts.chain(slot).chain(version).collect::<Vec<_>>().join(" and "))
     }
 }
 

@@ -40,6 +40,7 @@ mod sys;
 mod transfer;
 mod trial;
 mod trial_report;
+mod uri;
 mod wanted;
 mod worker;
 mod wrap;
@@ -71,6 +72,7 @@ pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
 pub use sys::{MODULE_WORD, serve_module};
 pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
+pub use uri::{ModuleName, TokenUri, UriError};
 pub use worker::Priority;
 
 use session::{Connection, Link};

@@ -142,7 +142,7 @@ pub(super) fn find_token(context: &Context, selector: &Selector, profile: &Profi
                 None
             }
         };
-        if matches(selector, slot, info.as_ref()) {
+        if matches(context, selector, slot, info.as_ref()) {
             matching.push((slot, describe(slot, info.as_ref())));
         }
         seen.push(describe(slot, info.as_ref()));
@@ -165,17 +165,30 @@ fn initialise(context: &Context, parameters: Option<&str>) -> Result<(), Problem
     }
 }
 
-fn matches(selector: &Selector, slot: Slot, info: Option<&TokenInfo>) -> bool {
-    let same = |wanted: &Option<String>, field: fn(&TokenInfo) -> &String| match wanted {
-        Some(wanted) => info.is_some_and(|info| *field(info) == trim(wanted)),
-        None => true,
-    };
-    let named = selector.label.is_some() || selector.serial.is_some();
-    same(&selector.label, |info| &info.label)
-        && same(&selector.serial, |info| &info.serial)
+fn matches(context: &Context, selector: &Selector, slot: Slot, token: Option<&TokenInfo>) -> bool {
+    let reader = selector.slot_description.is_some() || selector.slot_manufacturer.is_some();
+    let reader = reader.then(|| context.slot_info(slot).unwrap_or_default());
+    let library = selector.library_description.is_some()
+        || selector.library_manufacturer.is_some()
+        || selector.library_version.is_some();
+    let library = library.then(|| context.info().unwrap_or_default());
+    let (reader, library) = (reader.as_ref(), library.as_ref());
+    let texts = [
+        (&selector.label, token.map(|token| &token.label)),
+        (&selector.serial, token.map(|token| &token.serial)),
+        (&selector.manufacturer, token.map(|token| &token.manufacturer)),
+        (&selector.model, token.map(|token| &token.model)),
+        (&selector.slot_description, reader.map(|reader| &reader.description)),
+        (&selector.slot_manufacturer, reader.map(|reader| &reader.manufacturer)),
+        (&selector.library_description, library.map(|library| &library.description)),
+        (&selector.library_manufacturer, library.map(|library| &library.manufacturer)),
+    ];
+    texts.iter().all(|(wanted, found)| {
+        wanted.as_ref().is_none_or(|wanted| found.is_some_and(|found| *found == trim(wanted)))
+    }) && selector.library_version.is_none_or(|wanted| library.is_some_and(|found| found.version == wanted))
         && match selector.slot {
             Some(wanted) => slot.id() == wanted,
-            None => named || info.is_some(),
+            None => token.is_some(),
         }
 }
 

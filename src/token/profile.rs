@@ -126,6 +126,18 @@ impl Profile {
         &self.file.library
     }
 
+    /// The file that a shipped profile has for a module of this name, `softhsm2` as `libsofthsm2.so`; where several
+    /// have one, preferably one that exists.
+    pub(super) fn library_called(name: &str) -> Option<PathBuf> {
+        let shipped = SHIPPED.iter().filter_map(|(name, text)| Self::shipped(name, text).ok());
+        let called = |path: &PathBuf| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            stem.is_some_and(|stem| stem == name || stem.strip_prefix("lib") == Some(name))
+        };
+        let found: Vec<_> = shipped.flat_map(|profile| profile.file.library).filter(called).collect();
+        found.iter().find(|path| path.exists()).or(found.first()).cloned()
+    }
+
     /// What the module takes in `pReserved` of `C_Initialize`.
     pub(super) fn parameters(&self) -> Option<&str> {
         self.file.parameters.as_deref()

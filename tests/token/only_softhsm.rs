@@ -1,7 +1,11 @@
 //! What is shown by pulling at SoftHSM itself, by its habits, or by another program beside it.
 
 use tokenca::pki::{EcPrivateKey, PrivateKey, RsaPrivateKey};
+use tokenca::token::TokenUri;
 
+use super::support::modules::installed;
+use super::support::modules::service::Service;
+use super::support::run;
 use super::transfer::Given;
 use super::*;
 
@@ -44,6 +48,25 @@ fn tokens_are_told_apart(dir: &Path) {
     let serial = Some(infos[1].serial.clone());
     let by_serial = TokenConfig { selector: Selector { serial, ..Selector::default() }, ..config(dir) };
     assert_eq!(Token::open(&by_serial).unwrap().info().unwrap().label, "second");
+
+    // By its URI, which another program understands as well.
+    let uri = TokenUri::of(&infos[1]);
+    assert_eq!(tokens_of_p11_kit(dir, &uri), ["second"]);
+    let with = |uri: &str| {
+        let selector = uri.parse::<TokenUri>().unwrap().selector().clone();
+        Token::open(&TokenConfig { selector, ..config(dir) })
+    };
+    for uri in [
+        uri.as_str(),
+        "pkcs11:token=second;library-manufacturer=SoftHSM;slot-manufacturer=SoftHSM%20project",
+        "pkcs11:token=second;library-version=2.6;model=SoftHSM%20v2",
+    ] {
+        assert_eq!(with(uri).unwrap().info().unwrap().label, "second", "{uri}");
+    }
+    for part in ["library-version=1.0", "library-description=x", "slot-description=x", "model=x"] {
+        let error = with(&format!("pkcs11:token=second;{part}")).unwrap_err();
+        assert!(matches!(error.problem(), Problem::NoToken { .. }), "{error}");
+    }
 
     let any = TokenConfig { selector: Selector::default(), ..config(dir) };
     let error = Token::open(&any).unwrap_err();
@@ -221,4 +244,20 @@ fn goes_and_comes_back(dir: &Path, config: &TokenConfig) {
         signs(&key);
         assert_eq!(*key.unwrap_key(KeyTransport::Pkcs1v15, &wrapped, 16).unwrap(), [3; 16]);
     }
+}
+
+/// The labels of SoftHSM's tokens that p11-kit takes a URI for.
+fn tokens_of_p11_kit(dir: &Path, uri: &str) -> Vec<String> {
+    let (socket, softhsm) = (dir.join("p11-kit"), &subject().library);
+    let mut server = Command::new("p11-kit");
+    server.args(["server", "--foreground", "--provider"]).arg(softhsm).arg("--name").arg(&socket).arg(uri);
+    let mut server = Service::start("p11-kit-server", dir, &mut server);
+    server.listens(&socket);
+    let client = installed("pkcs11/p11-kit-client.so").unwrap();
+    let mut tool = Command::new("pkcs11-tool");
+    tool.arg("--module").arg(client).arg("--list-slots");
+    tool.env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", socket.display()));
+    let slots = run(&mut tool).success().stdout;
+    let labels = slots.lines().filter_map(|line| line.trim().strip_prefix("token label"));
+    labels.map(|label| label.trim_start_matches([' ', ':']).to_owned()).collect()
 }

@@ -20,7 +20,7 @@ use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
 use super::request::{
-    Failure, LibraryInfo, Octets, Operation, RawMechanism, Reply, Request, Template, TokenInfo,
+    Failure, LibraryInfo, Octets, Operation, RawMechanism, Reply, Request, SlotInfo, Template, TokenInfo,
 };
 use super::trim;
 
@@ -69,6 +69,12 @@ impl Library {
                     self.call(self.functions.C_GetSlotList, 0, |f| unsafe { f(CK_TRUE, out, count) })
                 };
                 Ok(Reply::Numbers(numbers(list)?))
+            }
+            Request::SlotInfo { slot } => {
+                let mut info = CK_SLOT_INFO::default();
+                self.call(self.functions.C_GetSlotInfo, 0, |f| unsafe { f(slot, &mut info) })?;
+                let (description, manufacturer) = (text(&info.slotDescription), text(&info.manufacturerID));
+                Ok(Reply::Slot(SlotInfo { description, manufacturer }))
             }
             Request::TokenInfo { slot } => self.token_info(slot),
             Request::Mechanisms { slot } => {

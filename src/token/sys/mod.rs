@@ -34,7 +34,7 @@ use library::Library;
 use request::{Failure, Octets, Operation, RawMechanism, Reply, Request, Template};
 
 pub use child::{WORD as MODULE_WORD, serve as serve_module};
-pub use request::{LibraryInfo, TokenInfo};
+pub use request::{LibraryInfo, SlotInfo, TokenInfo};
 
 /// A loaded module. Cheap to clone.
 #[derive(Clone)]
@@ -124,6 +124,11 @@ impl Context {
     pub fn slots_with_token(&self) -> Result<Vec<Slot>> {
         let slots = self.ask(Request::SlotsWithToken, taking!(Numbers))?;
         Ok(slots.into_iter().map(Slot).collect())
+    }
+
+    /// `C_GetSlotInfo`.
+    pub fn slot_info(&self, slot: Slot) -> Result<SlotInfo> {
+        self.ask(Request::SlotInfo { slot: slot.0 }, taking!(Slot))
     }
 
     /// `C_GetTokenInfo`.

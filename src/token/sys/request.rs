@@ -46,6 +46,9 @@ pub enum Request {
     Finalize,
     Info,
     SlotsWithToken,
+    SlotInfo {
+        slot: CK_SLOT_ID,
+    },
     TokenInfo {
         slot: CK_SLOT_ID,
     },
@@ -134,6 +137,7 @@ impl Request {
             Self::Finalize => &[Function::Finalize],
             Self::Info => &[Function::GetInfo],
             Self::SlotsWithToken => &[Function::GetSlotList],
+            Self::SlotInfo { .. } => &[Function::GetSlotInfo],
             Self::TokenInfo { .. } => &[Function::GetTokenInfo],
             Self::Mechanisms { .. } => &[Function::GetMechanismList],
             Self::MechanismInfo { .. } => &[Function::GetMechanismInfo],
@@ -170,6 +174,7 @@ pub enum Reply {
     Size(Option<usize>),
     State(CK_STATE),
     Info(LibraryInfo),
+    Slot(SlotInfo),
     Token(TokenInfo),
     Mechanism {
         least: CK_ULONG,
@@ -195,6 +200,13 @@ pub struct LibraryInfo {
     pub version: (u8, u8),
     /// Of the standard that it follows.
     pub cryptoki: (u8, u8),
+}
+
+/// `CK_SLOT_INFO` (PKCS#11 3.1, 3.2), as far as it tells slots apart, blanks and NULs at the ends removed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SlotInfo {
+    pub description: String,
+    pub manufacturer: String,
 }
 
 /// `CK_TOKEN_INFO` (PKCS#11 3.1, 3.2), blanks and NULs at the ends removed. The clock is left out: modules

@@ -8,7 +8,7 @@ pub mod kryoptic;
 mod nss;
 mod opencryptoki;
 mod p11kit;
-mod service;
+pub mod service;
 mod softhsm;
 mod tpm2;
 
@@ -213,7 +213,7 @@ fn known(name: &str) -> &'static str {
 }
 
 /// A file of Debian's packages, or that it is missing. A relative path begins at the libraries of this processor.
-fn installed(path: &str) -> Result<PathBuf, String> {
+pub fn installed(path: &str) -> Result<PathBuf, String> {
     let path = Path::new("/usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH)).join(path);
     if path.exists() { Ok(path) } else { Err(format!("no {}; see scripts/install-deps", path.display())) }
 }
