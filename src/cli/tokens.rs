@@ -82,6 +82,10 @@ fn log_in(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
         None if source(node, &token) == Some(PinSource::Prompt) => {
             Some(call.ask_secret(&format!("PIN of token \"{token}\": "))?)
         }
+        None if source(node, &token) == Some(PinSource::PinPad) => {
+            call.say(&format!("% Type the PIN at the PIN pad of token \"{token}\"...\n"))?;
+            None
+        }
         None => None,
     };
     node.log_in(&token, pin)?;
@@ -91,6 +95,13 @@ fn log_in(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
 fn change_pin(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
     let token = device(call)?;
     // Before anybody types two PINs in vain.
+    if source(node, &token) == Some(PinSource::PinPad) {
+        return Err(CommandError::Refused(
+            "a PIN that is typed at a PIN pad is changed with the program of \
+            the token's maker"
+                .into(),
+        ));
+    }
     if let Some(error) = node.tokens(Some(&token))?.into_iter().find_map(|token| token.error) {
         return Err(CommandError::Refused(error));
     }
@@ -113,8 +124,7 @@ fn change_pin(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> 
 
 /// Where the PIN of a configured token comes from.
 fn source(node: &Node, token: &str) -> Option<PinSource> {
-    let section = node.configuration().tokens.remove(token)?;
-    Some(section.user_pin.unwrap_or(PinSource::Prompt))
+    Some(node.configuration().tokens.remove(token)?.pin_source())
 }
 
 #[derive(Serialize)]
@@ -164,6 +174,9 @@ fn one(f: &mut fmt::Formatter<'_>, token: &TokenReport) -> fmt::Result {
     }
     if token.isolated {
         writeln!(f, "  Module process: its own")?;
+    }
+    if token.pin_pad {
+        writeln!(f, "  PIN pad: yes")?;
     }
     if token.error.is_none() {
         write!(f, "  Sessions: {}", token.sessions)?;

@@ -78,6 +78,8 @@ pub enum PinSource {
     Credential(String),
     /// The operator is asked at start.
     Prompt,
+    /// Typed at the token's own PIN pad.
+    PinPad,
 }
 
 impl PinSource {
@@ -85,6 +87,7 @@ impl PinSource {
     fn typed(verb: Verb, args: &Args) -> Option<Self> {
         match verb {
             Verb::Set if args.has("prompt") => Some(Self::Prompt),
+            Verb::Set if args.has("pin-pad") => Some(Self::PinPad),
             Verb::Set if args.has("file") => Some(Self::File(args.text("path").to_owned())),
             Verb::Set if args.has("credential") => Some(Self::Credential(args.text("name").to_owned())),
             Verb::Set => Some(Self::Environment(args.text("variable").to_owned())),
@@ -100,6 +103,7 @@ impl fmt::Display for PinSource {
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Credential(name) => write!(f, "credential {name}"),
             Self::Prompt => f.write_str("prompt"),
+            Self::PinPad => f.write_str("pin-pad"),
         }
     }
 }
@@ -158,6 +162,7 @@ const USER_PIN_HELP: &[(&str, &str)] = &[
     CREDENTIAL,
     NAME,
     ("prompt", "Ask at start"),
+    ("pin-pad", "Typed at the token, at the start and for `login`"),
 ];
 const SO_PIN_HELP: &[(&str, &str)] = &[
     ("so-pin", "Where the security officer's PIN comes from"),
@@ -262,7 +267,7 @@ const SHOWN: &[Line<TokenSection>] = &[
         },
     },
     Line {
-        words: "user-pin {file <path...> | environment <variable> | credential <name> | prompt}",
+        words: "user-pin {file <path...> | environment <variable> | credential <name> | prompt | pin-pad}",
         no: Some("user-pin"),
         about: "Says where the user PIN comes from; a relative path starts at the state directory",
         help: USER_PIN_HELP,

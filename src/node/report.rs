@@ -254,6 +254,8 @@ pub struct TokenReport {
     pub isolated: bool,
     /// State of the PIN, in words.
     pub pin: String,
+    /// Whether it can be typed at the token.
+    pub pin_pad: bool,
     /// Where the PIN comes from, as configured.
     pub pin_source: String,
     /// Whether only `login` logs in.

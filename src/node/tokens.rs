@@ -237,6 +237,7 @@ fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError>
     report.model = info.model;
     report.serial = info.serial;
     report.firmware = info.firmware;
+    report.pin_pad = info.pin.at_pad;
     report.pin = match info.pin {
         pin if pin.locked => "locked",
         pin if pin.final_try => "one try left",
@@ -261,6 +262,7 @@ fn pin_source(source: &PinSource, state: &Path) -> token::PinSource {
         PinSource::Environment(name) => token::PinSource::Env(name.clone()),
         PinSource::Credential(name) => token::PinSource::Credential(name.clone()),
         PinSource::Prompt => token::PinSource::Prompt,
+        PinSource::PinPad => token::PinSource::PinPad,
     }
 }
 
@@ -282,5 +284,6 @@ fn config(name: &str, section: &TokenSection, state: &Path) -> TokenConfig {
             removal: section.removal_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
         labels: Some(state.join(format!("{name}.labels"))),
+        asked_in_vain: Arc::default(),
     }
 }

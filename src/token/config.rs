@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -37,6 +39,9 @@ pub struct TokenConfig {
     pub labels: Option<PathBuf>,
     /// When nobody logs in by itself any more.
     pub caution: Caution,
+    /// Set when somebody was asked at the PIN pad in vain ([`PinSource::PinPad`]): opening the token once more
+    /// asks nobody then.
+    pub asked_in_vain: Arc<AtomicBool>,
 }
 
 /// When only an operator's [`Token::login`](super::Token::login) logs in. By default never: each PIN that the
@@ -66,6 +71,7 @@ impl TokenConfig {
             lockout: None,
             labels: None,
             caution: Caution::default(),
+            asked_in_vain: Arc::default(),
         }
     }
 }
@@ -135,6 +141,9 @@ pub enum PinSource {
     Credential(String),
     /// Asked on the terminal at the first login, then kept in memory.
     Prompt,
+    /// Typed at the token's own PIN pad (`CKF_PROTECTED_AUTHENTICATION_PATH`): once when the token is opened first,
+    /// and once for each [`Token::login`](super::Token::login). Nobody is asked at other times.
+    PinPad,
     /// As given.
     Given(SecretString),
 }

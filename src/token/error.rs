@@ -177,6 +177,19 @@ pub enum Problem {
     /// The token says that its PIN is locked.
     #[error("the PIN was not tried: it is locked")]
     PinLocked,
+    /// The configuration says that the PIN is typed at the token, which has no PIN pad
+    /// (`CKF_PROTECTED_AUTHENTICATION_PATH`).
+    #[error("it says that it has no PIN pad")]
+    NoPinPad,
+    /// The PIN is typed at the token's PIN pad, and nobody is asked for it by itself.
+    #[error("it waits for its PIN, which is typed at its PIN pad")]
+    PinPadWaits,
+    /// Nobody has typed the PIN at the PIN pad, or somebody has cancelled.
+    #[error("no PIN was typed at its PIN pad")]
+    NotTyped(#[source] CallError),
+    /// A PIN that is typed at a PIN pad is not changed by commands.
+    #[error("its PIN is typed at its PIN pad")]
+    PinPadChange,
     /// The file of refused PINs cannot be read or written.
     #[error("{} cannot be used", .path.display())]
     Lockout {
@@ -467,6 +480,11 @@ impl Problem {
                 format!("`show crypto pki token {token}` lists the keys, `crypto key zeroize` deletes one")
             }
             Self::LoggedOut => format!("`crypto pki token {token} login`"),
+            Self::NoPinPad => "say `user-pin file PATH`, or another place that the PIN comes from".into(),
+            Self::PinPadWaits | Self::NotTyped(_) => {
+                format!("`crypto pki token {token} login`, and type the PIN at the pad")
+            }
+            Self::PinPadChange => "change it with the program of the token's maker".into(),
             Self::Offline { .. } => {
                 format!("`crypto pki token {token} login` tries at once when it is plugged in again")
             }
@@ -517,7 +535,7 @@ impl Problem {
         match self {
             Self::Call(call) => call.is_pin(),
             Self::PinLength { .. } | Self::PinRefused { .. } | Self::PinsRefused { .. } => true,
-            Self::PinLastTry | Self::PinLocked => true,
+            Self::PinLastTry | Self::PinLocked | Self::PinPadWaits | Self::NotTyped(_) => true,
             _ => false,
         }
     }

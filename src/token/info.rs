@@ -44,6 +44,8 @@ pub struct PinState {
     pub locked: bool,
     /// It must be changed before the token works.
     pub to_be_changed: bool,
+    /// It can be typed at the token, which has a PIN pad or the like.
+    pub at_pad: bool,
 }
 
 impl TokenInfo {
@@ -61,6 +63,7 @@ impl TokenInfo {
                 final_try: info.user_pin_final_try(),
                 locked: info.user_pin_locked(),
                 to_be_changed: info.user_pin_to_be_changed(),
+                at_pad: info.has_pin_pad(),
             },
             free_private: info.free_private(),
             free_public: info.free_public(),

@@ -1,6 +1,7 @@
 //! One key on a token, as the layers above have it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -94,12 +95,18 @@ impl TokenKey {
         let plan = plan.map_err(|problem| self.token.error(problem))?;
         let data = prepare(plan, algorithm, message, self.info.kind);
         let (info, message) = (Arc::clone(&self.info), message.to_vec());
-        self.token.ask(self.priority, self.token.timeout(), move |connection| {
+        self.token.ask(self.priority, self.timeout(), move |connection| {
             connection.run(|link, open| {
                 let signature = sign(link, open, &info, (plan, algorithm), &data)?;
                 check(link, &info, algorithm, &message, signature)
             })
         })
+    }
+
+    fn timeout(&self) -> Duration {
+        let link = &self.token.0.link;
+        let typing = if link.wants_pin(&self.info) { link.pin.typing_takes() } else { Duration::ZERO };
+        self.token.timeout() + typing
     }
 
     /// Not left to the token: some refuse by a code that they also have for their own end.
@@ -147,7 +154,7 @@ impl TokenKey {
                 connection.renew();
             }
         };
-        self.token.ask_then(self.priority, self.token.timeout(), job, after)
+        self.token.ask_then(self.priority, self.timeout(), job, after)
     }
 }
 

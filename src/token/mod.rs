@@ -31,6 +31,7 @@ mod opening;
 mod pace;
 mod pin;
 mod pin_file;
+mod pin_pad;
 mod places;
 mod profile;
 mod refused;
@@ -75,6 +76,7 @@ pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
 pub use uri::{ModuleName, TokenUri, UriError};
 pub use worker::Priority;
 
+use pin_pad::Turn;
 use session::{Connection, Link};
 use wanted::Wanted;
 use worker::Pool;
@@ -230,7 +232,7 @@ impl Token {
 
     /// Whether it answers, and what happened to it lately.
     pub fn state(&self) -> TokenState {
-        TokenState { logged_out: self.0.link.pin.is_taken_away(), ..self.0.link.health.state() }
+        TokenState { logged_out: self.0.link.pin.waits_for_operator(), ..self.0.link.health.state() }
     }
 
     /// Whether the module has a process of its own.
@@ -255,11 +257,12 @@ impl Token {
         let link = &self.0.link;
         let given = pin.is_some();
         let before = link.pin.give(pin);
-        let tried = self.ask(Priority::Operator, self.timeout(), move |connection| {
+        let timeout = self.timeout() + link.pin.typing_takes();
+        let tried = self.ask(Priority::Operator, timeout, move |connection| {
             if given {
                 connection.log_out();
             }
-            connection.run_now(session::probe)
+            connection.in_turn_of(Turn::Operator, |connection| connection.run_now(session::probe))
         });
         if tried.as_ref().is_err_and(|error| given && error.problem().is_of_pin()) {
             link.pin.give_back(before);

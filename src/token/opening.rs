@@ -14,6 +14,7 @@ use super::health::Health;
 use super::mechanism::Capabilities;
 use super::module::{self, Module};
 use super::pin::PinCare;
+use super::pin_pad::Turn;
 use super::places::Places;
 use super::profile::Profile;
 use super::session::{Connection, Link};
@@ -23,11 +24,15 @@ use super::{Inner, Priority, Token};
 impl Token {
     /// Loads the module unless the process has it already, finds the token and logs in.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
-        Self::open_with(config, None)
+        Self::open_for(Turn::Start, config, None)
     }
 
-    /// The same with a PIN that an operator gives instead of the source's.
+    /// The same for an operator, who may give a PIN instead of the source's.
     pub fn open_with(config: &TokenConfig, pin: Option<SecretString>) -> Result<Self, TokenError> {
+        Self::open_for(Turn::Operator, config, pin)
+    }
+
+    fn open_for(turn: Turn, config: &TokenConfig, pin: Option<SecretString>) -> Result<Self, TokenError> {
         let found = {
             let config = config.clone();
             within(OPENING, move || {
@@ -69,7 +74,10 @@ impl Token {
             move || Connection::new(Arc::clone(&link))
         });
         let token = Self(Arc::new(Inner { link, pool }));
-        token.ask(Priority::Operator, token.timeout(), |connection| connection.once(|_, _| Ok(())))?;
+        let timeout = token.timeout() + token.0.link.pin.typing_takes();
+        token.ask(Priority::Operator, timeout, move |connection| {
+            connection.in_turn_of(turn, |connection| connection.once(|_, _| Ok(())))
+        })?;
         token.attend();
         Ok(token)
     }

@@ -14,6 +14,7 @@ use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 use secrecy::{ExposeSecret, SecretString};
@@ -24,8 +25,9 @@ use super::call::CallError;
 use super::config::{PinSource, TokenConfig};
 use super::error::Problem;
 use super::pin_file::{self, PinFile};
+use super::pin_pad::{PinPad, Turn};
 use super::refused::{Refused, read_lockout, write_lockout};
-use super::sys::{Session, TokenInfo, User};
+use super::sys::{AT_PAD, Entry, Session, TokenInfo, User};
 
 /// One PIN of a token. Its lock is held over a login, so that workers cannot try in turn what the
 /// first of them was refused.
@@ -36,6 +38,8 @@ pub(super) struct PinCare {
     lockout: Option<PathBuf>,
     /// Refused PINs in a row after which the source's are not tried.
     most_refused: Option<u32>,
+    /// Where the PIN is typed, when it is there.
+    pad: Option<PinPad>,
     state: Mutex<State>,
 }
 
@@ -86,22 +90,34 @@ impl PinCare {
         let serial = String::new();
         let state = State { refused, last_refused: None, locked: false, given, logged_out: false, serial };
         let (most_refused, state) = (config.caution.max_refused, Mutex::new(state));
-        Ok(Self { token, user, source, lockout, most_refused, state })
+        let pad = matches!(source, PinSource::PinPad).then(|| PinPad::new(config));
+        Ok(Self { token, user, source, lockout, most_refused, pad, state })
     }
 
-    /// Logs `session` in. Being logged in already is success.
-    pub fn login(&self, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
+    /// Logs `session` in. Being logged in already is success. Where the PIN is typed at a PIN pad, `turn` says who
+    /// does, and is taken by it.
+    pub fn login(
+        &self,
+        session: &Session,
+        info: Option<&TokenInfo>,
+        turn: &mut Option<Turn>,
+    ) -> Result<(), Problem> {
         let mut state = self.lock();
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
+        if let (Some(pad), None, false) = (&self.pad, &state.given, state.logged_out) {
+            // Not held while somebody types.
+            drop(state);
+            return self.login_at(pad, session, info, turn);
+        }
         let pin = self.read(&state)?;
         self.check(&mut state, &pin, info)?;
-        match session.login(self.user, Some(&pin)) {
+        match session.login(self.user, Entry::Given(&pin)) {
             Ok(()) => {
                 self.forget_refused(&mut state);
                 if let (PinSource::File(path), None) = (&self.source, &state.given) {
                     pin_file::settle(path, &pin);
                 }
-                tracing::info!(target: "PKI-6-TOKEN_LOGIN", "Logged in to token {}", self.token);
+                self.logged_in();
                 Ok(())
             }
             Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
@@ -109,23 +125,81 @@ impl PinCare {
         }
     }
 
-    /// Gives the PIN to an operation with a key that wants it each time, under the same rules.
+    /// The same with a PIN that somebody types at the token.
+    fn login_at(
+        &self,
+        pad: &PinPad,
+        session: &Session,
+        info: Option<&TokenInfo>,
+        turn: &mut Option<Turn>,
+    ) -> Result<(), Problem> {
+        // Without a pad, no PIN is an empty one, which may cost a try.
+        let info = info.filter(|info| info.has_pin_pad()).ok_or(Problem::NoPinPad)?;
+        if self.lock().locked || info.user_pin_locked() {
+            return Err(Problem::PinLocked);
+        }
+        let who = pad.take(turn)?;
+        if who == Turn::Start && info.user_pin_final_try() {
+            pad.waits_for_operator();
+            return Err(Problem::PinLastTry);
+        }
+        tracing::warn!(target: "PKI-4-TOKEN_PIN_PAD", "Token {} waits for its PIN at its PIN pad", self.token);
+        match session.login(self.user, Entry::AtPad) {
+            Ok(()) => {
+                pad.is_served();
+                self.logged_in();
+                Ok(())
+            }
+            Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                *turn = Some(who);
+                Ok(())
+            }
+            Err(error) => {
+                let problem = self.failed_at(pad, error);
+                // A token that was not there has asked nobody.
+                *turn = problem.is_loss().then_some(who);
+                Err(problem)
+            }
+        }
+    }
+
+    fn logged_in(&self) {
+        tracing::info!(target: "PKI-6-TOKEN_LOGIN", "Logged in to token {}", self.token);
+    }
+
+    /// Gives the PIN to an operation with a key that wants it each time, under the same rules. At a PIN pad
+    /// somebody types it each time, until that was in vain.
     pub fn for_operation<T>(
         &self,
-        operate: impl FnOnce(&SecretString) -> Result<T, Cryptoki>,
+        operate: impl FnOnce(Entry<'_>) -> Result<T, Cryptoki>,
     ) -> Result<T, Problem> {
         // Held meanwhile: a PIN that is refused must not be tried by the next worker.
         let mut state = self.lock();
+        if let (Some(pad), None, false) = (&self.pad, &state.given, state.logged_out) {
+            if pad.waits() {
+                return Err(Problem::PinPadWaits);
+            }
+            drop(state);
+            return operate(Entry::AtPad).map_err(|error| self.failed_at(pad, error));
+        }
         let pin = self.read(&state)?;
         self.check(&mut state, &pin, None)?;
-        operate(&pin).map_err(|error| self.failed(&mut state, &pin, error))
+        operate(Entry::Given(&pin)).map_err(|error| self.failed(&mut state, &pin, error))
     }
 
     /// An operator gives a PIN, or says that the source's may be used again. What was before, for
     /// [`PinCare::give_back`].
     pub fn give(&self, pin: Option<SecretString>) -> (Option<SecretString>, bool) {
         let mut state = self.lock();
+        if let (Some(pad), None) = (&self.pad, &pin) {
+            pad.is_served();
+        }
         (mem::replace(&mut state.given, pin), mem::replace(&mut state.logged_out, false))
+    }
+
+    /// How much longer than the token itself somebody may take who gives the PIN.
+    pub fn typing_takes(&self) -> Duration {
+        if self.pad.is_some() { AT_PAD } else { Duration::ZERO }
     }
 
     /// What was given is no good.
@@ -145,6 +219,12 @@ impl PinCare {
         self.lock().logged_out
     }
 
+    /// Whether nothing happens before an operator logs in.
+    pub fn waits_for_operator(&self) -> bool {
+        let state = self.lock();
+        state.logged_out || state.given.is_none() && self.pad.as_ref().is_some_and(PinPad::waits)
+    }
+
     /// Changes the PIN of the logged-in user on the token, and in the file that it comes from. Whether the
     /// source has it: else the new one is used until it is taken away.
     ///
@@ -152,6 +232,9 @@ impl PinCare {
     /// leaves the old file, and what a crash in between leaves is sorted out by the next login.
     pub fn change(&self, session: &Session, new: SecretString, info: &TokenInfo) -> Result<bool, Problem> {
         let mut state = self.lock();
+        if self.pad.is_some() && state.given.is_none() {
+            return Err(Problem::PinPadChange);
+        }
         let old = self.read(&state)?;
         fits(&new, Some(info))?;
         if new.expose_secret().contains(['\n', '\r']) {
@@ -200,6 +283,22 @@ impl PinCare {
         error.into()
     }
 
+    /// What has become of a PIN that somebody should have typed.
+    fn failed_at(&self, pad: &PinPad, error: Cryptoki) -> Problem {
+        let error = CallError::new(error);
+        let problem = match error.rv() {
+            Some(RvError::FunctionCanceled | RvError::Cancel) => Problem::NotTyped(error),
+            rv => {
+                self.lock().locked |= rv == Some(RvError::PinLocked);
+                Problem::Call(error)
+            }
+        };
+        if !problem.is_loss() {
+            pad.waits_for_operator();
+        }
+        problem
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,6 +330,7 @@ impl PinCare {
                 Ok(value.map_err(unreadable(format!("${name}")))?.into())
             }
             PinSource::Prompt => prompt(&self.token),
+            PinSource::PinPad => Err(Problem::PinPadWaits),
         }
     }
 

@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, ObjectClass};
-use secrecy::SecretString;
 
 use crate::pki::KeyErrorKind;
 
@@ -33,10 +32,11 @@ use super::mechanism::Capabilities;
 use super::module::{self, Module};
 use super::object::{self, KeyInfo};
 use super::pin::PinCare;
+use super::pin_pad::Turn;
 use super::places::Places;
 use super::profile::{ContextLogin, Profile};
 use super::signing;
-use super::sys::{Context, ObjectHandle, Session, TokenInfo};
+use super::sys::{Context, Entry, ObjectHandle, Session, TokenInfo};
 
 /// What all workers of a token share.
 pub(super) struct Link {
@@ -106,16 +106,11 @@ impl Link {
     pub fn with_key<T>(
         &self,
         key: &KeyInfo,
-        operate: impl Fn(Option<&SecretString>) -> cryptoki::error::Result<T>,
+        operate: impl Fn(Option<Entry<'_>>) -> cryptoki::error::Result<T>,
     ) -> Result<T, Problem> {
         let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         let fingerprint = key.public_key.fingerprint();
-        let wants = match self.profile.context_login() {
-            ContextLogin::Never => false,
-            ContextLogin::Always => true,
-            ContextLogin::Auto => key.always_authenticate || known().contains(&fingerprint),
-        };
-        if wants {
+        if self.wants_pin(key) {
             match self.pin.for_operation(|pin| operate(Some(pin))) {
                 Err(problem) if problem.takes_no_login() && known().remove(&fingerprint) => {}
                 done => return done,
@@ -129,6 +124,16 @@ impl Link {
             known().insert(fingerprint);
         }
         Err(problem)
+    }
+
+    /// Whether the PIN is given for each use of this key.
+    pub fn wants_pin(&self, key: &KeyInfo) -> bool {
+        let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.profile.context_login() {
+            ContextLogin::Never => false,
+            ContextLogin::Always => true,
+            ContextLogin::Auto => key.always_authenticate || known().contains(&key.public_key.fingerprint()),
+        }
     }
 
     /// Logs out and closes all sessions, with everybody outside. Whether that was possible.
@@ -170,6 +175,8 @@ impl Link {
 pub(super) struct Connection {
     pub link: Arc<Link>,
     open: Option<Open>,
+    /// Who stands at the token's PIN pad, if it has one.
+    turn: Option<Turn>,
 }
 
 /// An open, logged-in session, and the handles of keys found through it. Finding a key costs more than
@@ -186,7 +193,15 @@ pub(super) struct Open {
 
 impl Connection {
     pub fn new(link: Arc<Link>) -> Self {
-        Self { link, open: None }
+        Self { link, open: None, turn: None }
+    }
+
+    /// Runs `action` while somebody stands at the token's PIN pad.
+    pub fn in_turn_of<T>(&mut self, turn: Turn, action: impl FnOnce(&mut Self) -> T) -> T {
+        self.turn = Some(turn);
+        let done = action(self);
+        self.turn = None;
+        done
     }
 
     /// Runs `operation`, and once more after a recovery that it turned out to need.
@@ -271,7 +286,10 @@ impl Connection {
         self.open = self.open.take().filter(|open| open.era == (pass.generation, epoch));
         let result = match &mut self.open {
             Some(open) => operation(&link, open),
-            None => operation(&link, self.open.insert(Open::new(&link, context, (pass.generation, epoch))?)),
+            None => {
+                let open = Open::new(&link, context, (pass.generation, epoch), &mut self.turn)?;
+                operation(&link, self.open.insert(open))
+            }
         };
         if let Err(problem) = &result
             && (problem.is_loss()
@@ -299,7 +317,7 @@ impl Connection {
             // What was opened before is of another era, and so is this.
             let (context, era) = (context.clone(), (0, 0));
             let open = Open { context, session, handles: HashMap::new(), changes: 0, era };
-            let login = officer.login(&open.session, open.context.token_info(slot).ok().as_ref());
+            let login = officer.login(&open.session, open.context.token_info(slot).ok().as_ref(), &mut None);
             let done = login
                 .map_err(|problem| Problem::Officer(Box::new(problem)))
                 .and_then(|()| operation(&link, &open));
@@ -327,7 +345,7 @@ impl Connection {
         let (context, pass) = link.module.enter();
         let era = (pass.generation, link.epoch.load(Ordering::Acquire));
         let Some(old) = self.open.take().filter(|open| open.era == era) else { return };
-        self.open = Open::new(&link, context, era).ok();
+        self.open = Open::new(&link, context, era, &mut None).ok();
         let _ = old.session.close();
     }
 
@@ -347,7 +365,12 @@ impl Drop for Connection {
 }
 
 impl Open {
-    fn new(link: &Link, context: &Context, era: (u64, u64)) -> Result<Self, Problem> {
+    fn new(
+        link: &Link,
+        context: &Context,
+        era: (u64, u64),
+        turn: &mut Option<Turn>,
+    ) -> Result<Self, Problem> {
         let changes = link.changes.load(Ordering::Acquire);
         let slot = module::find_token(context, &link.selector, &link.profile)?;
         if link.pin.is_taken_away() {
@@ -355,7 +378,7 @@ impl Open {
             return Err(Problem::LoggedOut);
         }
         let session = context.open_session(slot)?;
-        if let Err(problem) = login(link, &session, context.token_info(slot).ok().as_ref()) {
+        if let Err(problem) = login(link, &session, context.token_info(slot).ok().as_ref(), turn) {
             let _ = session.close();
             return Err(problem);
         }
@@ -404,9 +427,14 @@ pub(super) fn probe(link: &Link, open: &mut Open) -> Result<(), Problem> {
 }
 
 /// The login belongs to the application: one session's is everybody's.
-fn login(link: &Link, session: &Session, info: Option<&TokenInfo>) -> Result<(), Problem> {
+fn login(
+    link: &Link,
+    session: &Session,
+    info: Option<&TokenInfo>,
+    turn: &mut Option<Turn>,
+) -> Result<(), Problem> {
     match session.is_logged_in() {
         Ok(true) => Ok(()),
-        _ => link.pin.login(session, info),
+        _ => link.pin.login(session, info, turn),
     }
 }

@@ -216,6 +216,7 @@ mod tests {
             final_try: false,
             locked: false,
             to_be_changed: false,
+            at_pad: false,
         };
         let text = String::new;
         let (label, model, serial, manufacturer, firmware) = (text(), text(), text(), text(), text());

@@ -317,6 +317,11 @@ impl Rule {
         Self::Trait(format!("pin {new} {real}"))
     }
 
+    /// The token has a PIN pad, at which somebody types this PIN whenever C_Login is given none; or cancels.
+    pub fn pad(typed: Option<&str>) -> Self {
+        Self::Trait(["pad"].into_iter().chain(typed).collect::<Vec<_>>().join(" "))
+    }
+
     /// CKF_USER_PIN_COUNT_LOW is set.
     pub fn count_low() -> Self {
         Self::Trait("count-low".to_owned())

@@ -11,6 +11,7 @@ mod enrol;
 mod hang;
 mod load;
 mod lost;
+mod pad;
 mod pin;
 mod scene;
 mod server_load;

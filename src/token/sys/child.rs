@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::AT_PAD;
 use super::library::Library;
 use super::request::{Failure, Reply, Request};
 
@@ -73,6 +74,7 @@ impl Child {
         };
         let timeout = match request {
             Request::GenerateKeyPair { .. } => self.timeouts.1,
+            request if request.waits_for_pad() => self.timeouts.0 + AT_PAD,
             _ => self.timeouts.0,
         };
         running.ask(request, timeout).unwrap_or_else(|error| {

@@ -20,7 +20,7 @@ use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
 use super::request::{
-    Failure, LibraryInfo, Octets, Operation, RawMechanism, Reply, Request, SlotInfo, Template, TokenInfo,
+    Failure, LibraryInfo, Octets, Operation, Pin, RawMechanism, Reply, Request, SlotInfo, Template, TokenInfo,
 };
 use super::trim;
 
@@ -247,10 +247,13 @@ impl Library {
         step: u8,
         session: CK_SESSION_HANDLE,
         user: CK_USER_TYPE,
-        mut pin: Option<Octets>,
+        mut pin: Pin,
     ) -> Result<(), Failure> {
-        // No PIN is a NULL pointer: the token has a key pad.
-        let pin = pin.as_mut().map_or(Buffer::NONE, |pin| Buffer::of(pin));
+        let pin = match &mut pin {
+            Pin::Given(pin) => Buffer::of(pin),
+            // A NULL pointer: `CKF_PROTECTED_AUTHENTICATION_PATH`.
+            Pin::AtPad => Buffer::NONE,
+        };
         self.call(self.functions.C_Login, step, |f| unsafe { f(session, user, pin.at, pin.len) })
     }
 
@@ -358,7 +361,7 @@ impl Library {
         let mut mechanism = mechanism.as_ck();
         self.call(init, 0, |f| unsafe { f(session, &mut mechanism, key) })?;
         if let Some(pin) = pin {
-            self.login(1, session, CKU_CONTEXT_SPECIFIC, Some(pin))?;
+            self.login(1, session, CKU_CONTEXT_SPECIFIC, pin)?;
         }
         let (mut result, mut length) = (Zeroizing::new(vec![0; most]), most as CK_ULONG);
         let data = Buffer::of(&mut data);

@@ -22,16 +22,16 @@ use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::object::{Attribute, AttributeType};
 use cryptoki_sys::{
     CK_EFFECTIVELY_INFINITE, CK_MECHANISM_INFO, CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG,
-    CK_UNAVAILABLE_INFORMATION, CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED, CKF_TOKEN_INITIALIZED,
-    CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_INITIALIZED, CKF_USER_PIN_LOCKED,
-    CKF_USER_PIN_TO_BE_CHANGED, CKR_GENERAL_ERROR, CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS, CKU_SO,
-    CKU_USER,
+    CK_UNAVAILABLE_INFORMATION, CKF_PROTECTED_AUTHENTICATION_PATH, CKF_SO_PIN_FINAL_TRY, CKF_SO_PIN_LOCKED,
+    CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_INITIALIZED,
+    CKF_USER_PIN_LOCKED, CKF_USER_PIN_TO_BE_CHANGED, CKR_GENERAL_ERROR, CKS_RO_USER_FUNCTIONS,
+    CKS_RW_USER_FUNCTIONS, CKU_SO, CKU_USER,
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use child::Child;
 use library::Library;
-use request::{Failure, Octets, Operation, RawMechanism, Reply, Request, Template};
+use request::{Failure, Octets, Operation, Pin, RawMechanism, Reply, Request, Template};
 
 pub use child::{WORD as MODULE_WORD, serve as serve_module};
 pub use request::{LibraryInfo, SlotInfo, TokenInfo};
@@ -79,8 +79,20 @@ pub struct Use<'a> {
     /// Octets of the result at most.
     pub most: usize,
     /// For a key that wants it each time, by `C_Login` between the two calls.
-    pub pin: Option<&'a SecretString>,
+    pub pin: Option<Entry<'a>>,
 }
+
+/// How a PIN gets into the token.
+#[derive(Clone, Copy)]
+pub enum Entry<'a> {
+    /// It is given by the call.
+    Given(&'a SecretString),
+    /// Somebody types it at the token's own PIN pad, while the call lasts.
+    AtPad,
+}
+
+/// How long somebody may take to type a PIN at a PIN pad; most give up earlier.
+pub const AT_PAD: Duration = Duration::from_secs(90);
 
 /// The value of this variant of a [`Reply`], if it is one.
 macro_rules! taking {
@@ -199,13 +211,13 @@ impl Session {
         Ok([CKS_RW_USER_FUNCTIONS, CKS_RO_USER_FUNCTIONS].contains(&state))
     }
 
-    /// `C_Login`; without a PIN by what the token has of its own, such as a key pad.
-    pub fn login(&self, user: User, pin: Option<&SecretString>) -> Result<()> {
+    /// `C_Login`.
+    pub fn login(&self, user: User, pin: Entry<'_>) -> Result<()> {
         let user = match user {
             User::User => CKU_USER,
             User::SecurityOfficer => CKU_SO,
         };
-        self.context.tell(Request::Login { session: self.id, user, pin: pin.map(exposed) })
+        self.context.tell(Request::Login { session: self.id, user, pin: pin.into() })
     }
 
     /// `C_Logout`, of this process.
@@ -318,8 +330,17 @@ impl Session {
             key: what.key.0,
             data: what.data.to_vec().into(),
             most: what.most,
-            pin: what.pin.map(exposed),
+            pin: what.pin.map(Into::into),
         })
+    }
+}
+
+impl From<Entry<'_>> for Pin {
+    fn from(entry: Entry<'_>) -> Self {
+        match entry {
+            Entry::Given(pin) => Self::Given(exposed(pin)),
+            Entry::AtPad => Self::AtPad,
+        }
     }
 }
 
@@ -364,6 +385,11 @@ impl TokenInfo {
     /// Whether the PIN of the security officer is locked.
     pub fn so_pin_locked(&self) -> bool {
         self.has(CKF_SO_PIN_LOCKED)
+    }
+
+    /// Whether it has a PIN pad, or another way of its own to be unlocked.
+    pub fn has_pin_pad(&self) -> bool {
+        self.has(CKF_PROTECTED_AUTHENTICATION_PATH)
     }
 
     /// Octets free for private objects, where the token says.

@@ -34,7 +34,15 @@ pub struct Operation {
     pub most: usize,
     /// For keys with `CKA_ALWAYS_AUTHENTICATE`: given by `C_Login` with `CKU_CONTEXT_SPECIFIC` after the
     /// operation is begun.
-    pub pin: Option<Octets>,
+    pub pin: Option<Pin>,
+}
+
+/// How `C_Login` gets a PIN.
+#[derive(Serialize, Deserialize)]
+pub enum Pin {
+    Given(Octets),
+    /// Typed at the token's own PIN pad, while the call lasts.
+    AtPad,
 }
 
 /// One or a few calls that belong together.
@@ -74,7 +82,7 @@ pub enum Request {
     Login {
         session: CK_SESSION_HANDLE,
         user: CK_USER_TYPE,
-        pin: Option<Octets>,
+        pin: Pin,
     },
     Logout {
         session: CK_SESSION_HANDLE,
@@ -130,6 +138,15 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether the call lasts until somebody has typed a PIN.
+    pub fn waits_for_pad(&self) -> bool {
+        match self {
+            Self::Login { pin, .. } => matches!(pin, Pin::AtPad),
+            Self::Sign(operation) | Self::Decrypt(operation) => matches!(operation.pin, Some(Pin::AtPad)),
+            _ => false,
+        }
+    }
+
     /// The functions that it calls, in their order: [`Failure::step`] counts in them.
     pub fn functions(&self) -> &'static [Function] {
         match self {

@@ -64,6 +64,8 @@ pub struct Traits {
     pub slot_offset: CK_SLOT_ID,
     /// The PIN that C_Login takes, and the real one.
     pub pin: Option<(Vec<u8>, Vec<u8>)>,
+    /// The token has a PIN pad, at which somebody types this PIN, or cancels.
+    pub pad: Option<Option<Vec<u8>>>,
     /// Flags of C_GetTokenInfo that are set in any case.
     pub token_flags: CK_FLAGS,
     /// After a failed operation the session says CKR_OPERATION_ACTIVE until it is closed.
@@ -178,6 +180,10 @@ impl Traits {
         match words {
             ["slot-offset", offset] => self.slot_offset = offset.parse().ok()?,
             ["pin", new, real] => self.pin = Some((new.as_bytes().to_vec(), real.as_bytes().to_vec())),
+            ["pad", typed @ ..] => {
+                self.token_flags |= CKF_PROTECTED_AUTHENTICATION_PATH;
+                self.pad = Some(typed.first().map(|pin| pin.as_bytes().to_vec()));
+            }
             ["count-low"] => self.token_flags |= CKF_USER_PIN_COUNT_LOW,
             ["final-try"] => self.token_flags |= CKF_USER_PIN_FINAL_TRY,
             ["locked"] => self.token_flags |= CKF_USER_PIN_LOCKED,

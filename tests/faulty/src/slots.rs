@@ -118,7 +118,12 @@ pub unsafe fn login(
         // SAFETY: the caller's PIN and its length.
         false => unsafe { std::slice::from_raw_parts(pin, len as usize) },
     };
-    let (mut pin, mut len) = (pin, len);
+    let (mut pin, mut len, mut typed) = (pin, len, typed);
+    if let (true, Some(at_pad)) = (pin.is_null(), &context.plan.traits.pad) {
+        let Some(at_pad) = at_pad else { return CKR_FUNCTION_CANCELED };
+        // The real module does not write to a PIN.
+        (pin, len, typed) = (at_pad.as_ptr().cast_mut(), at_pad.len() as CK_ULONG, at_pad);
+    }
     if let (Some((new, real)), true) = (&context.plan.traits.pin, user != CKU_SO) {
         if typed != new {
             return CKR_PIN_INCORRECT;
