@@ -395,6 +395,10 @@ pub enum Problem {
     /// An operator has logged out.
     #[error("logged out")]
     LoggedOut,
+    /// Objects are not looked for while somebody makes or deletes a key in the same module, which takes long or
+    /// hangs.
+    #[error("a key is being made or deleted; keys are not looked for meanwhile")]
+    Changing,
     /// The queue before the token is full.
     #[error("the queue is full")]
     Busy,
@@ -496,7 +500,7 @@ impl Problem {
 
     pub(super) fn kind(&self) -> KeyErrorKind {
         match self {
-            Self::Busy | Self::NoRest => KeyErrorKind::Busy,
+            Self::Busy | Self::NoRest | Self::Changing => KeyErrorKind::Busy,
             Self::Call(call) if !call.is_loss() && !call.is_pin() => KeyErrorKind::Refused,
             Self::NotOffered { .. }
             | Self::MadeElsewhere { .. }

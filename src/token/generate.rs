@@ -35,7 +35,7 @@ pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<K
     }
     // Before the one attempt at generating: a session that was lost is replaced here.
     let place = connection.run(|link, open| {
-        let _guard = link.read_objects();
+        let _guard = link.read_objects()?;
         vacancy(link, open, wanted)
     })?;
     if let Some(id) = place {
@@ -86,7 +86,7 @@ pub(super) fn delete(connection: &mut Connection, label: &str) -> Result<(), Pro
             match connection.link.profile.keygen_login() {
                 // Again after a recovery: a key that is gone by then is gone.
                 KeygenLogin::User => connection.run(|link, open| {
-                    let _guard = link.change_objects();
+                    let _guard = link.change_objects()?;
                     destroy(link, open)
                 }),
                 KeygenLogin::So | KeygenLogin::Never => change(connection, destroy),
@@ -107,7 +107,7 @@ pub(super) fn change<T>(
 ) -> Result<T, Problem> {
     match connection.link.profile.keygen_login() {
         KeygenLogin::User => connection.once(|link, open| {
-            let _guard = link.change_objects();
+            let _guard = link.change_objects()?;
             operation(link, open)
         }),
         KeygenLogin::So => connection.as_officer(operation),

@@ -126,7 +126,7 @@ impl Token {
         let wanted = label.to_owned();
         let found = self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects();
+                let _guard = link.read_objects()?;
                 let mut template = PRIVATE_KEYS.to_vec();
                 let Some(name) = link.places.attribute(&wanted) else { return Ok(None) };
                 template.push(name);
@@ -203,7 +203,7 @@ impl Token {
     pub fn keys(&self) -> Result<Vec<KeyInfo>, TokenError> {
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects();
+                let _guard = link.read_objects()?;
                 let mut keys = Vec::new();
                 for handle in open.session.find_objects(&PRIVATE_KEYS)? {
                     match object::read(link, &open.session, handle) {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cryptoki::error::{Error as Cryptoki, RvError};
+use parking_lot::RwLock;
 
 use super::call::CallError;
 use super::config::{Selector, TokenConfig};

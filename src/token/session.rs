@@ -17,10 +17,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cryptoki::object::{Attribute, ObjectClass};
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::pki::KeyErrorKind;
 
@@ -159,15 +160,19 @@ impl Link {
 
     /// Held while a key is made or deleted: nobody else does, or looks for keys, in the whole module.
     /// Keys that were found before are used all the same. `None` where the profile needs none of this.
-    pub fn change_objects(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        let wait = || self.module.objects.write().unwrap_or_else(PoisonError::into_inner);
-        self.profile.keygen().serialize.then(wait)
+    /// [`Problem::Changing`] when others take too long.
+    pub fn change_objects(&self) -> Result<Option<RwLockWriteGuard<'_, ()>>, Problem> {
+        // Keys may be made one after the other.
+        let patience = self.profile.keygen_timeout() / 2;
+        let wait = || self.module.objects.try_write_for(patience).ok_or(Problem::Changing);
+        self.profile.keygen().serialize.then(wait).transpose()
     }
 
-    /// Held while keys are looked for.
-    pub fn read_objects(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        let wait = || self.module.objects.read().unwrap_or_else(PoisonError::into_inner);
-        self.profile.keygen().serialize.then(wait)
+    /// Held while keys are looked for. [`Problem::Changing`] when somebody takes too long to make one.
+    pub fn read_objects(&self) -> Result<Option<RwLockReadGuard<'_, ()>>, Problem> {
+        let patience = self.profile.timeout() / 2;
+        let wait = || self.module.objects.try_read_for(patience).ok_or(Problem::Changing);
+        self.profile.keygen().serialize.then(wait).transpose()
     }
 }
 
@@ -404,7 +409,7 @@ impl Open {
         if !key.id.is_empty() {
             template.push(Attribute::Id(key.id.clone()));
         }
-        let _guard = link.read_objects();
+        let _guard = link.read_objects()?;
         for handle in self.session.find_objects(&template)? {
             let found = object::read(link, &self.session, handle)?;
             if found.is_some_and(|found| found.public_key == key.public_key) {

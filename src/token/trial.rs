@@ -253,7 +253,7 @@ impl<'o> Bench<'o> {
         let made = match self.link.capabilities.can_generate(kind) {
             false => Err(not_offered()),
             true => self.passing_or_lasting(&wanted(label, kind, usage), |bench, templates| {
-                let _guard = bench.link.change_objects();
+                let _guard = bench.link.change_objects()?;
                 make_pair(bench.open, kind, templates)
             }),
         };

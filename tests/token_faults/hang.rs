@@ -77,6 +77,30 @@ fn a_hanging_call_locks_nobody_out(faulty: &Faulty) {
     sign(&key).unwrap();
 }
 
+/// A key is made for ever: whoever knows his key goes on, and whoever looks for one is told so in time. No thread
+/// is lost for it but the one.
+fn a_generation_hangs(faulty: &Faulty) {
+    let lab = Lab::with(faulty, TokenConfig { sessions: Some(3), ..config(faulty, "timeout = 2\n") });
+    let key = lab.ec("k");
+    (0..9).for_each(|_| sign(&key).unwrap());
+    faulty.plan(&[Rule::new("C_GenerateKeyPair").hangs()]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| lab.token.generate("slow", P256, SIGN, false));
+        faulty.wait_for_hang("C_GenerateKeyPair");
+        let started = Instant::now();
+        for _ in 0..3 {
+            let error = lab.token.find("k").expect_err("nobody looks for keys");
+            assert!(error.to_string().contains("a key is being made or deleted"), "{error}");
+            sign(&key).unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+        assert_eq!((lab.token.counters().hangs, lab.token.state().outages), (0, 0));
+        faulty.clear();
+    });
+    assert!(lab.token.find("k").unwrap().is_some());
+    sign(&lab.token.key("slow").unwrap()).unwrap();
+}
+
 /// Many callers at once: none waits longer than its time, and threads are not lost without end.
 fn many_callers_are_let_go(faulty: &Faulty) {
     let lab = Lab::with(faulty, TokenConfig { sessions: Some(3), ..config(faulty, BRIEF) });
