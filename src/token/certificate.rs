@@ -88,8 +88,16 @@ fn find(link: &Link, open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)
 
 /// The same for who keeps others out already.
 fn list(open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
+    matching(open, &X509)
+}
+
+/// The certificates with these attributes, for who keeps others out already.
+pub(super) fn matching(
+    open: &Open,
+    template: &[Attribute],
+) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let mut found = Vec::new();
-    for object in open.session.find_objects(&X509)? {
+    for object in open.session.find_objects(template)? {
         let attributes = Attributes::read(
             &open.session,
             object,

@@ -33,6 +33,14 @@ impl ProfileFile {
         no(!known(&keygen.slots_sign), "keygen.slots_sign names what is not in keygen.slots")?;
         no(!known(&keygen.slots_decrypt), "keygen.slots_decrypt names what is not in keygen.slots")?;
         no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
+        let attested = &self.attestation;
+        let pattern = attested.certificate.as_ref().map(|pattern| pattern.0.as_str());
+        no(pattern == Some(""), "attestation.certificate is empty")?;
+        let stars = pattern.unwrap_or_default().matches('*').count();
+        no(stars > 1, "attestation.certificate has more than one *")?;
+        no(attested.issuer.as_deref() == Some(""), "attestation.issuer is empty")?;
+        let alone = attested.issuer.is_some() && pattern.is_none();
+        no(alone, "attestation.issuer without attestation.certificate")?;
         let any = |error: &KnownError| error.call.is_none() && error.code.is_none();
         no(self.error.iter().any(any), "one error has neither call nor code")
     }

@@ -177,7 +177,7 @@ const YUBICO_PIV: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.4
 /// As the applet says.
 const VERSION: [u8; 3] = [6, 6, 6];
 /// The same, an INTEGER.
-const SERIAL: [u8; 6] = [2, 4, 0x00, 0x52, 0xf7, 0x43];
+const SERIAL: [u8; 5] = [2, 3, 0x52, 0xf7, 0x43];
 /// A keychain with USB-A.
 const FORM_FACTOR: u8 = 1;
 /// 2020 and 2049.
