@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokenca::pki::archive::pem;
-use tokenca::pki::{Curve, DecryptionKey, Hash, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey};
+use tokenca::pki::{Curve, DecryptionKey, Hash, KeyKind, KeyTransport, Name, Serial, SignatureAlgorithm};
+use tokenca::pki::{SigningKey, Time, extension, tbs};
 use tokenca::token::{KeyUsage, PinSource, Problem, Selector, Token, TokenConfig, TokenKey};
 
 use support::card::{Card, Hand, own_process};
@@ -76,6 +77,70 @@ fn ykcs11_keeps_keys_in_slots() {
             decrypts(&found);
         },
     );
+}
+
+/// A certificate takes the place of the one that the module made for the key, and is found with it.
+#[test]
+fn ykcs11_keeps_certificates_beside_their_keys() {
+    own_process("ykcs11_keeps_certificates_beside_their_keys", with_keys, |hand| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        let key = token.key("piv-9d").expect("a key");
+        let certificates = |token: &Token| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let found = token.certificates().expect("a list").into_iter();
+            // The third is that of the key that attests.
+            found.filter(|found| found.id != [25]).map(|found| (found.id, found.der)).collect()
+        };
+        let before = certificates(&token);
+        assert_eq!(before.iter().map(|(id, _)| &id[..]).collect::<Vec<_>>(), [[2], [3]]);
+        let first = ca_certificate(&key, "CN=first");
+        let second = ca_certificate(&key, "CN=second");
+        for der in [&first, &first, &second] {
+            token.store_certificate("mycs", &key.info().id, der).expect("stored");
+            assert_eq!(certificates(&token), [before[0].clone(), (vec![3], der.clone())]);
+            signs(&key);
+            assert_eq!(token.key("piv-9d").expect("it is found").public_key(), key.public_key());
+        }
+        decrypts(&key);
+
+        // As the card has it, and other programs.
+        hand.pull();
+        hand.plug();
+        until("it is back", || key.sign(Hash::Sha256, b"message").ok());
+        assert_eq!(certificates(&token)[1].1, second);
+        drop((token, key));
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        assert_eq!(certificates(&token)[1].1, second);
+        let mut tool = std::process::Command::new("yubico-piv-tool");
+        let shown = run(tool.args(["--action", "read-certificate", "--slot", "9d"])).success().stdout;
+        assert_eq!(pem::certificates(&shown).expect("PEM"), [second.clone()]);
+        signs(&token.key("piv-9d").expect("it is found"));
+
+        // There is no place for the certificates of others; that of a key shows it, and goes with it.
+        let refused = token.store_certificate("above", &[], &first).unwrap_err();
+        assert!(matches!(refused.problem(), Problem::NotOffered { .. }), "{refused}");
+        assert!(token.delete_certificate(&second).expect("an answer"));
+        assert_eq!(certificates(&token)[1].1, second);
+        token.delete("piv-9d").expect("deleted");
+        assert_eq!(certificates(&token), [before[0].clone()]);
+    });
+}
+
+/// A root's certificate for this key, signed by it.
+fn ca_certificate(key: &TokenKey, subject: &str) -> Vec<u8> {
+    let purpose = extension::Purpose::Authority { path_len: None, scep: true };
+    let template = tbs::Template {
+        algorithm: SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+        issuer: Name::parse(subject).expect("a name"),
+        not_before: Time::now(),
+        not_after: Time::now().plus(Duration::from_secs(365 * 86_400)),
+        subject: Name::parse(subject).expect("a name"),
+        key: key.public_key().clone(),
+        extensions: vec![extension::basic_constraints(purpose)],
+    };
+    let body = template.finalize(&Serial::from(1)).expect("it encodes");
+    let signature = key.sign(Hash::Sha256, &body).expect("a signature");
+    tbs::assemble(&body, template.algorithm, &signature).expect("a certificate")
 }
 
 /// A key that the card has made is attested, one that was brought to it is not.
