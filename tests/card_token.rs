@@ -116,6 +116,12 @@ fn ykcs11_keeps_certificates_beside_their_keys() {
         assert_eq!(pem::certificates(&shown).expect("PEM"), [second.clone()]);
         signs(&token.key("piv-9d").expect("it is found"));
 
+        // What is there needs no security officer.
+        let poor = Token::open(&TokenConfig { so_pin: None, ..ykcs11(dir.path()) }).expect("the card");
+        poor.store_certificate("mycs", &[3], &second).expect("nothing is to be done");
+        let refused = poor.store_certificate("mycs", &[3], &first).unwrap_err();
+        assert!(matches!(refused.problem(), Problem::NoOfficer), "{refused}");
+
         // There is no place for the certificates of others; that of a key shows it, and goes with it.
         let refused = token.store_certificate("above", &[], &first).unwrap_err();
         assert!(matches!(refused.problem(), Problem::NotOffered { .. }), "{refused}");

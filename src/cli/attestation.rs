@@ -71,17 +71,24 @@ fn key(f: &mut fmt::Formatter<'_>, key: &KeyWord, attests: bool) -> fmt::Result 
 }
 
 fn module(word: &ModuleWord) -> String {
-    let said = [
-        (word.local, "made on the token", "not made on the token"),
-        (word.sensitive, "cannot be read", "can be read"),
-        (word.always_sensitive, "never could", "not always so"),
-        (word.extractable.map(|may| !may), "cannot leave", "may leave"),
-        (word.never_extractable, "never could", "not always so"),
-    ];
-    let said = said.iter().filter_map(|(is, yes, no)| Some(if (*is)? { *yes } else { *no }.to_owned()));
+    let made = word.local.map(|local| if local { "made on the token" } else { "not made on the token" });
+    // What holds now, and whether it always has.
+    let sensitive = match (word.sensitive, word.always_sensitive) {
+        (Some(false), _) => Some("can be read"),
+        (_, Some(true)) => Some("could never be read"),
+        (_, Some(false)) => Some("could be read before"),
+        (now, None) => now.map(|_| "cannot be read"),
+    };
+    let extractable = match (word.extractable, word.never_extractable) {
+        (Some(true), _) => Some("can leave"),
+        (_, Some(true)) => Some("could never leave"),
+        (_, Some(false)) => Some("could leave before"),
+        (now, None) => now.map(|_| "cannot leave"),
+    };
+    let said = [made, sensitive, extractable].into_iter().flatten().map(str::to_owned);
     let how = word.mechanism.iter().map(|mechanism| format!("by {mechanism}"));
     let all: Vec<_> = said.chain(how).collect();
-    if all.is_empty() { "nothing".into() } else { all.join(", ") }
+    if all.is_empty() { "nothing".into() } else { all.join("; ") }
 }
 
 fn device(f: &mut fmt::Formatter<'_>, word: &DeviceWord) -> fmt::Result {
@@ -146,7 +153,7 @@ mod tests {
             AttestationReport { token: "y".into(), profile: "p".into(), attests: true, keys: vec![key] };
         let shown = Shown(report).to_string();
         let expected = "Token y:\n  Key k: RSA 2048, Signature Key\n    \
-                        The module says: not made on the token, cannot be read, may leave, not always so\n    \
+                        The module says: not made on the token; cannot be read; can leave\n    \
                         The device says: nothing that holds\n      % it is about another key\n      \
                         Serial number: 7\n      Series: FIPS 140\n";
         assert!(shown.starts_with(expected), "{shown}");
