@@ -113,7 +113,7 @@ fn ykcs11_keeps_certificates_beside_their_keys() {
         assert_eq!(certificates(&token)[1].1, second);
         let mut tool = std::process::Command::new("yubico-piv-tool");
         let shown = run(tool.args(["--action", "read-certificate", "--slot", "9d"])).success().stdout;
-        assert_eq!(pem::certificates(&shown).expect("PEM"), [second.clone()]);
+        assert_eq!(pem::certificates(&shown).expect("PEM"), vec![second.clone()]);
         signs(&token.key("piv-9d").expect("it is found"));
 
         // What is there needs no security officer.
