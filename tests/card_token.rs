@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokenca::pki::{Curve, DecryptionKey, Hash, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey};
+use tokenca::pki::archive::pem;
+use tokenca::pki::{Curve, DecryptionKey, Hash, KeyKind, KeyTransport, Name, Serial, SignatureAlgorithm};
+use tokenca::pki::{SigningKey, Time, extension, tbs};
 use tokenca::token::{KeyUsage, PinSource, Problem, Selector, Token, TokenConfig, TokenKey};
 
 use support::card::{Card, Hand, own_process};
@@ -54,6 +56,10 @@ fn ykcs11_keeps_keys_in_slots() {
             assert!(next.sign(Hash::Sha256, b"m").is_err());
             let gone = token.delete("next").unwrap_err();
             assert!(matches!(gone.problem(), Problem::NoKey { .. }), "{gone}");
+            // The card attests, and so shows, what is in the slot now; nobody takes it for a key.
+            let token = Token::open(&ykcs11(dir.path())).expect("the card");
+            assert_eq!(token.keys().expect("a list").len(), 2);
+            assert!(token.find("piv-9a").expect("an answer").is_none());
             let other = token.generate("piv-9a", P256, KeyUsage::SIGNATURE, false).expect("it is free");
             assert_ne!(other.public_key(), next.public_key());
 
@@ -71,6 +77,129 @@ fn ykcs11_keeps_keys_in_slots() {
             decrypts(&found);
         },
     );
+}
+
+/// A certificate takes the place of the one that the module made for the key, and is found with it.
+#[test]
+fn ykcs11_keeps_certificates_beside_their_keys() {
+    own_process("ykcs11_keeps_certificates_beside_their_keys", with_keys, |hand| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        let key = token.key("piv-9d").expect("a key");
+        let certificates = |token: &Token| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let found = token.certificates().expect("a list").into_iter();
+            // The third is that of the key that attests.
+            found.filter(|found| found.id != [25]).map(|found| (found.id, found.der)).collect()
+        };
+        let before = certificates(&token);
+        assert_eq!(before.iter().map(|(id, _)| &id[..]).collect::<Vec<_>>(), [[2], [3]]);
+        let first = ca_certificate(&key, "CN=first");
+        let second = ca_certificate(&key, "CN=second");
+        for der in [&first, &first, &second] {
+            token.store_certificate("mycs", &key.info().id, der).expect("stored");
+            assert_eq!(certificates(&token), [before[0].clone(), (vec![3], der.clone())]);
+            signs(&key);
+            assert_eq!(token.key("piv-9d").expect("it is found").public_key(), key.public_key());
+        }
+        decrypts(&key);
+
+        // As the card has it, and other programs.
+        hand.pull();
+        hand.plug();
+        until("it is back", || key.sign(Hash::Sha256, b"message").ok());
+        assert_eq!(certificates(&token)[1].1, second);
+        drop((token, key));
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        assert_eq!(certificates(&token)[1].1, second);
+        let mut tool = std::process::Command::new("yubico-piv-tool");
+        let shown = run(tool.args(["--action", "read-certificate", "--slot", "9d"])).success().stdout;
+        assert_eq!(pem::certificates(&shown).expect("PEM"), vec![second.clone()]);
+        signs(&token.key("piv-9d").expect("it is found"));
+
+        // What is there needs no security officer.
+        let poor = Token::open(&TokenConfig { so_pin: None, ..ykcs11(dir.path()) }).expect("the card");
+        poor.store_certificate("mycs", &[3], &second).expect("nothing is to be done");
+        let refused = poor.store_certificate("mycs", &[3], &first).unwrap_err();
+        assert!(matches!(refused.problem(), Problem::NoOfficer), "{refused}");
+
+        // There is no place for the certificates of others; that of a key shows it, and goes with it.
+        let refused = token.store_certificate("above", &[], &first).unwrap_err();
+        assert!(matches!(refused.problem(), Problem::NotOffered { .. }), "{refused}");
+        assert!(token.delete_certificate(&second).expect("an answer"));
+        assert_eq!(certificates(&token)[1].1, second);
+        token.delete("piv-9d").expect("deleted");
+        assert_eq!(certificates(&token), [before[0].clone()]);
+    });
+}
+
+/// A root's certificate for this key, signed by it.
+fn ca_certificate(key: &TokenKey, subject: &str) -> Vec<u8> {
+    let purpose = extension::Purpose::Authority { path_len: None, scep: true };
+    let template = tbs::Template {
+        algorithm: SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+        issuer: Name::parse(subject).expect("a name"),
+        not_before: Time::now(),
+        not_after: Time::now().plus(Duration::from_secs(365 * 86_400)),
+        subject: Name::parse(subject).expect("a name"),
+        key: key.public_key().clone(),
+        extensions: vec![extension::basic_constraints(purpose)],
+    };
+    let body = template.finalize(&Serial::from(1)).expect("it encodes");
+    let signature = key.sign(Hash::Sha256, &body).expect("a signature");
+    tbs::assemble(&body, template.algorithm, &signature).expect("a certificate")
+}
+
+/// A key that the card has made is attested, one that was brought to it is not.
+#[test]
+fn ykcs11_shows_what_the_card_attests() {
+    own_process("ykcs11_shows_what_the_card_attests", with_brought_key, |hand| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        let brought = token.key("piv-9a").expect("the key that was brought");
+        signs(&brought);
+        assert_eq!(token.attestation("piv-9a").expect("an answer"), None);
+        assert_eq!(brought.info().local, Some(false));
+
+        for (label, kind, pin) in
+            [("piv-9c", P256, "asked for at each use"), ("my cs", RSA, "asked for once in a session")]
+        {
+            token.generate(label, kind, KeyUsage::general(kind), false).expect("a key");
+            attested(&token, label, pin, &hand.root());
+        }
+        hand.pull();
+        hand.plug();
+        until("it is back", || token.key("my cs").ok());
+        attested(&token, "my cs", "asked for once in a session", &hand.root());
+        let missing = token.attestation("another").unwrap_err();
+        assert!(matches!(missing.problem(), Problem::NoKey { .. }), "{missing}");
+        // Neither the attestations nor the key that makes them are in anybody's way.
+        let mut labels: Vec<_> = token.keys().expect("a list").into_iter().map(|key| key.label).collect();
+        labels.sort();
+        assert_eq!(labels, ["my cs", "piv-9a", "piv-9c"]);
+        let ids: Vec<_> = token.certificates().expect("a list").into_iter().map(|found| found.id).collect();
+        assert_eq!(ids, [[1], [2], [3], [25]]);
+    });
+}
+
+/// The card attests the key with this label, and OpenSSL believes it.
+fn attested(token: &Token, label: &str, pin: &str, root: &Path) {
+    let found = token.attestation(label).expect("an answer").expect("an attestation");
+    assert_eq!(found.doubts, [], "{label}");
+    let said = found.statement;
+    assert_eq!((said.firmware.as_deref(), said.serial), (Some("6.6.6"), Some(5_437_251)));
+    assert_eq!(said.pin.expect("a policy").to_string(), pin);
+    assert_eq!(said.touch.expect("a policy").to_string(), "never");
+    assert_eq!(said.form_factor.as_deref(), Some("USB-A keychain"));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = |name: &str, der: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, pem::write_certificate(der)).expect("a file");
+        path
+    };
+    let (certificate, issuer) = (file("key", &found.certificate), file("f9", &found.chain[0]));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["verify", "-CAfile"]).arg(root).arg("-untrusted").arg(issuer).arg(certificate);
+    run(&mut openssl).success();
 }
 
 #[test]
@@ -118,7 +247,10 @@ fn wrong_pins_are_tried_once() {
 fn ykcs11_signs_again_when_the_card_is_back() {
     own_process("ykcs11_signs_again_when_the_card_is_back", with_keys, |hand| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        pulled(&Token::open(&ykcs11(dir.path())).expect("the card"), hand);
+        let token = Token::open(&ykcs11(dir.path())).expect("the card");
+        let keys = ["piv-9c", "piv-9d"].map(|label| token.key(label).expect("a key"));
+        pulled(keys.each_ref(), hand);
+        decrypts(&token.key("piv-9d").expect("the same key"));
     });
 }
 
@@ -126,10 +258,7 @@ fn ykcs11_signs_again_when_the_card_is_back() {
 fn opensc_uses_the_keys_that_ykcs11_made() {
     own_process("opensc_uses_the_keys_that_ykcs11_made", with_keys, |hand| {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let apart = Some(env!("CARGO_BIN_EXE_tokenca").into());
-        let config =
-            TokenConfig { profile: Some("opensc-piv".into()), module: None, apart, ..ykcs11(dir.path()) };
-        let token = Token::open(&config).expect("the card");
+        let token = Token::open(&opensc(dir.path())).expect("the card");
         let (signer, decrypter) = (token.key("piv-9c").expect("9c"), token.key("piv-9d").expect("9d"));
         for _ in 0..3 {
             signs(&signer);
@@ -141,7 +270,7 @@ fn opensc_uses_the_keys_that_ykcs11_made() {
         assert!(matches!(refused.problem(), Problem::NotOffered { .. }), "{refused}");
         assert!(matches!(token.delete("piv-9c").unwrap_err().problem(), Problem::NotOffered { .. }));
 
-        // While no call is under way: C_Sign may never return when the card is pulled.
+        // While no call is under way.
         hand.pull();
         assert!(signer.sign(Hash::Sha256, b"message").is_err());
         hand.plug();
@@ -150,10 +279,23 @@ fn opensc_uses_the_keys_that_ykcs11_made() {
     });
 }
 
-/// Keys in 9c and 9d are used without pause; the card is pulled and plugged in; nothing is restarted.
-fn pulled(token: &Token, hand: &mut Hand) {
-    let keys = ["piv-9c", "piv-9d"].map(|label| token.key(label).expect("a key"));
-    let (stop, done) = (AtomicBool::new(false), keys.each_ref().map(|_| AtomicUsize::new(0)));
+/// OpenSC 0.23 locks itself for ever then: its `sc_unlock` returns with a lock held when there is no card to unlock.
+/// The module's process is ended, and another one finds the card that is back.
+#[test]
+fn opensc_signs_again_when_the_card_was_pulled_during_a_call() {
+    own_process("opensc_signs_again_when_the_card_was_pulled_during_a_call", with_keys, |hand| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let token = Token::open(&opensc(dir.path())).expect("the card");
+        let key = token.key("piv-9c").expect("a key");
+        for _ in 0..3 {
+            pulled([&key], hand);
+        }
+    });
+}
+
+/// These keys sign without pause; the card is pulled and plugged in; nothing is restarted.
+fn pulled<const N: usize>(keys: [&TokenKey; N], hand: &mut Hand) {
+    let (stop, done) = (AtomicBool::new(false), keys.map(|_| AtomicUsize::new(0)));
     std::thread::scope(|scope| {
         let _stop = Stop(&stop);
         for (key, done) in keys.iter().zip(&done) {
@@ -184,7 +326,6 @@ fn pulled(token: &Token, hand: &mut Hand) {
         hand.plug();
         more("signatures with the card that is back");
     });
-    decrypts(&token.key("piv-9d").expect("the same key"));
 }
 
 fn signs(key: &TokenKey) {
@@ -215,6 +356,12 @@ fn ykcs11(dir: &Path) -> TokenConfig {
     }
 }
 
+/// By OpenSC's module, in a process of its own.
+fn opensc(dir: &Path) -> TokenConfig {
+    let apart = Some(env!("CARGO_BIN_EXE_tokenca").into());
+    TokenConfig { profile: Some("opensc-piv".into()), module: None, apart, ..ykcs11(dir) }
+}
+
 /// An EC key in 9c and an RSA key in 9d.
 fn with_keys(card: &Card) {
     for (kind, id) in [("EC:prime256v1", "02"), ("rsa:2048", "03")] {
@@ -222,6 +369,19 @@ fn with_keys(card: &Card) {
         let mut tool = card.command("pkcs11-tool");
         tool.arg("--module").arg(support::card::ykcs11()).args(["--slot-index", "0"]).args(login);
         run(tool.args(["--keypairgen", "--key-type", kind, "--id", id])).success();
+    }
+}
+
+/// An RSA key in 9a that OpenSSL has made, with a certificate.
+fn with_brought_key(card: &Card) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "certificate"]);
+    run(openssl.args(["-subj", "/CN=brought"]).current_dir(dir.path())).success();
+    for (action, file) in [("import-key", "key"), ("import-certificate", "certificate")] {
+        let mut tool = card.command("yubico-piv-tool");
+        tool.arg(format!("--key={}", Card::MANAGEMENT_KEY)).args(["--slot", "9a", "--action", action]);
+        run(tool.arg("--input").arg(file).current_dir(dir.path())).success();
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod absent;
 mod access;
+mod attestation;
 mod audit;
 mod certificates;
 pub mod client;
@@ -285,6 +286,7 @@ static COMMANDS: LazyLock<Table<Command>> = LazyLock::new(|| {
         pki::COMMANDS,
         peers::COMMANDS,
         tokens::COMMANDS,
+        attestation::COMMANDS,
         startup::COMMANDS,
         files::COMMANDS,
         copy::COMMANDS,

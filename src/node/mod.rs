@@ -2,6 +2,7 @@
 //! the command language and HTTP, ask.
 
 mod archive;
+mod attestation;
 mod below;
 mod changes;
 mod clock;
@@ -44,6 +45,7 @@ use crate::store::{JournalEntry, Store, StoreError};
 use crate::token::TokenError;
 
 pub use archive::EXPORTING;
+pub use attestation::{AttestationReport, DeviceWord, KeyWord, ModuleWord};
 pub use clock::TimeSource;
 pub use import::{Held, Holdings, Import, Imported, Pair};
 pub use keys::{CertificatePlace, KeyCertificate, Usage};

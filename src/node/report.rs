@@ -9,7 +9,7 @@ use crate::pki::{KeyKind, PublicKey, Serial, Time, hex};
 use crate::store::{Class, Cost, State};
 use crate::token::KeyUsage;
 
-use super::RolloverReport;
+use super::{ModuleWord, RolloverReport};
 
 /// `show crypto pki server`.
 #[derive(Clone, Debug, Serialize)]
@@ -323,6 +323,8 @@ pub struct TokenKeyRow {
     /// What it may do, in words.
     #[serde(serialize_with = "text")]
     pub usage: KeyUsage,
+    /// What the module says of where it has been.
+    pub module: ModuleWord,
 }
 
 /// `show crypto key mypubkey`.

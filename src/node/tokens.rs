@@ -12,7 +12,7 @@ use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
 use crate::token::{self, Caution, KeyInfo, Place, Token, TokenConfig, TokenKey, TokenUri};
 
-use super::{NodeError, TokenKeyRow, TokenNote, TokenReport};
+use super::{ModuleWord, NodeError, TokenKeyRow, TokenNote, TokenReport};
 
 /// The tokens of a configuration by name. Each is opened when it is first needed, and again when that
 /// has failed.
@@ -249,7 +249,12 @@ fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError>
     .into();
     (report.free_private, report.free_public) = (info.free_private, info.free_public);
     report.max_sessions = info.max_sessions;
-    let row = |key: KeyInfo| TokenKeyRow { label: key.label, kind: key.kind, usage: key.usage };
+    let row = |key: KeyInfo| TokenKeyRow {
+        module: ModuleWord::of(&key),
+        label: key.label,
+        kind: key.kind,
+        usage: key.usage,
+    };
     report.key_pairs = token.keys()?.into_iter().map(row).collect();
     report.keys = report.key_pairs.len();
     Ok(())

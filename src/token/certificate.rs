@@ -37,14 +37,29 @@ impl Token {
         })
     }
 
+    /// Whether certificates are stored whose key is not there. Where keys have fixed places, each has a place for
+    /// one certificate beside it, and there are no others.
+    pub fn stores_certificates_of_others(&self) -> bool {
+        !self.0.link.places.are_fixed()
+    }
+
     /// Stores a certificate beside those that are there, public; nothing changes when it is there already
-    /// with this label and identifier. `id` is the `CKA_ID` of its key, so that others find the two together.
+    /// with this label and identifier. `id` is the `CKA_ID` of its key, so that others find the two together; where
+    /// keys have fixed places, it takes the place of the one before, and the token has a label of its own for it.
     pub fn store_certificate(&self, label: &str, id: &[u8], der: &[u8]) -> Result<(), TokenError> {
+        let places = &self.0.link.places;
+        let fixed = places.are_fixed();
+        if fixed && places.label(id).is_none() {
+            return Err(self.error(Problem::NotOffered { what: "certificates of other keys".into() }));
+        }
         let wanted = TokenCertificate { label: label.into(), id: id.into(), der: der.into() };
         let template = template(&wanted).map_err(|problem| self.error(problem))?;
         self.ask(Priority::Operator, self.timeout(), move |connection| {
             let found = connection.run(|link, open| find(link, open))?;
-            if found.iter().any(|(_, certificate)| *certificate == wanted) {
+            let same = |found: &TokenCertificate| {
+                (fixed || found.label == wanted.label) && found.id == wanted.id && found.der == wanted.der
+            };
+            if found.iter().any(|(_, certificate)| same(certificate)) {
                 return Ok(());
             }
             change(connection, |link, open| {
@@ -88,8 +103,16 @@ fn find(link: &Link, open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)
 
 /// The same for who keeps others out already.
 fn list(open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
+    matching(open, &X509)
+}
+
+/// The certificates with these attributes, for who keeps others out already.
+pub(super) fn matching(
+    open: &Open,
+    template: &[Attribute],
+) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
     let mut found = Vec::new();
-    for object in open.session.find_objects(&X509)? {
+    for object in open.session.find_objects(template)? {
         let attributes = Attributes::read(
             &open.session,
             object,

@@ -8,7 +8,7 @@ use cryptoki::object::{Attribute, ObjectClass};
 use crate::pki::{Curve, KeyKind};
 
 use super::error::{Origin, Problem};
-use super::object::{KeyInfo, KeyUsage};
+use super::object::{self, KeyInfo, KeyUsage};
 use super::profile::{Delete, KeygenLogin};
 use super::session::{Connection, Link, Open};
 use super::sys::ObjectHandle;
@@ -140,26 +140,39 @@ fn vacancy(link: &Link, open: &Open, wanted: &Wanted) -> Result<Option<u8>, Prob
     }
     if let Some(id) = link.places.id(&wanted.label) {
         let slot = || wanted.label.clone();
-        return if is_vacant(open, id)? { Ok(Some(id)) } else { Err(Problem::SlotTaken { slot: slot() }) };
+        return if is_vacant(link, open, id)? {
+            Ok(Some(id))
+        } else {
+            Err(Problem::SlotTaken { slot: slot() })
+        };
     }
     let keygen = link.profile.keygen();
     let slots = if wanted.usage.decrypt { &keygen.slots_decrypt } else { &keygen.slots_sign };
     for (id, _) in link.places.among(slots) {
-        if is_vacant(open, id)? {
+        if is_vacant(link, open, id)? {
             return Ok(Some(id));
         }
     }
     Err(Problem::NoSlot { label: wanted.label.clone(), taken: slots.clone() })
 }
 
-/// Whether no key is in this place, nor a certificate.
-fn is_vacant(open: &Open, id: u8) -> Result<bool, Problem> {
+/// Whether no key is in this place, nor a certificate; but for a key that another was deleted by.
+fn is_vacant(link: &Link, open: &Open, id: u8) -> Result<bool, Problem> {
+    if is_deleted(link, open, id)? {
+        return Ok(in_place(open, ObjectClass::CERTIFICATE, id)?.is_empty());
+    }
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY, ObjectClass::CERTIFICATE] {
         if !in_place(open, class, id)?.is_empty() {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether what is in this place is a key that another was deleted by.
+fn is_deleted(link: &Link, open: &Open, id: u8) -> Result<bool, Problem> {
+    let mut keys = in_place(open, ObjectClass::PRIVATE_KEY, id)?.into_iter();
+    keys.next().map_or(Ok(false), |key| object::is_deleted(link, &open.session, key))
 }
 
 fn in_place(open: &Open, class: ObjectClass, id: u8) -> Result<Vec<ObjectHandle>, Problem> {
@@ -178,16 +191,24 @@ fn overwrite(connection: &mut Connection, label: &str) -> Result<(), Problem> {
     let kind = if connection.link.capabilities.can_generate(ec) { ec } else { KeyKind::Rsa { bits: 2048 } };
     let (usage, origin) = (KeyUsage::SIGNATURE, Origin::Generated);
     let other = Wanted { label: label.into(), kind, usage, exportable: false, origin };
-    change(connection, |link, open| {
-        key_pair(link, open, &other, Some(id))?;
+    let fingerprint = change(connection, |link, open| {
+        let (_, private) = key_pair(link, open, &other, Some(id))?;
+        let made = object::read(link, &open.session, private)?.ok_or_else(no_key)?;
         let shown = in_place(open, ObjectClass::CERTIFICATE, id)?;
-        Ok(shown.iter().try_for_each(|certificate| open.session.destroy_object(*certificate))?)
-    })
+        shown.iter().try_for_each(|certificate| open.session.destroy_object(*certificate))?;
+        Ok(made.public_key.fingerprint())
+    })?;
+    connection.link.places.set_deleted(id, &fingerprint)
 }
 
 /// The private and public keys with this label.
 fn keys(link: &Link, open: &Open, label: &str) -> Result<Vec<ObjectHandle>, Problem> {
     let Some(name) = link.places.attribute(label) else { return Ok(Vec::new()) };
+    if let Some(id) = link.places.id(label)
+        && is_deleted(link, open, id)?
+    {
+        return Ok(Vec::new());
+    }
     let mut keys = Vec::new();
     for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
         keys.extend(open.session.find_objects(&[

@@ -10,6 +10,7 @@
 //! time-out. A call that never returns from the module keeps its thread and nobody else's, and the process
 //! is not forked after a module is loaded.
 
+mod attestation;
 mod call;
 mod certificate;
 mod config;
@@ -58,6 +59,7 @@ use secrecy::SecretString;
 
 use crate::pki::{DecryptionKey, KeyKind, KeyTransport, PrivateKey};
 
+pub use attestation::{Attestation, Doubt, PinPolicy, Statement, TouchPolicy};
 pub use call::CallError;
 pub use certificate::TokenCertificate;
 pub use config::{Caution, PinSource, Selector, TokenConfig};

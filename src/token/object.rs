@@ -72,33 +72,33 @@ pub struct KeyInfo {
     pub always_sensitive: Option<bool>,
     /// `CKA_NEVER_EXTRACTABLE`.
     pub never_extractable: Option<bool>,
+    /// `CKA_KEY_GEN_MECHANISM`: by what it was generated on the token, by its name where it has one.
+    pub mechanism: Option<String>,
     /// `CKA_ALWAYS_AUTHENTICATE`: wants the PIN for each operation.
     pub always_authenticate: bool,
 }
 
-/// The private key `private`; `None` when it is of a kind that this product does not use.
+/// The private key `private`; `None` when it is of a kind or in a place that this product does not use, or what is
+/// left where a key was deleted.
 pub(super) fn read(
     link: &Link,
     session: &Session,
     private: ObjectHandle,
 ) -> Result<Option<KeyInfo>, Problem> {
-    let profile = &link.profile;
     let attributes = Attributes::read(session, private, &DESCRIPTION)?;
-    let Some(key_type) = attributes.key_type() else { return Ok(None) };
     let id = attributes.octets(AttributeType::Id).unwrap_or_default().to_vec();
     let label = attributes.text(AttributeType::Label);
-    let public_key = match public_key_in(session, private, key_type, profile)? {
-        Some(key) => Some(key),
-        None => public_object(session, key_type, &id, &label, profile)?,
-    };
-    let public_key = match public_key {
-        Some(Ok(key)) => key,
-        Some(Err(PublicKeyError::UnknownCurve | PublicKeyError::UnknownAlgorithm(_))) => return Ok(None),
-        Some(Err(error)) => return Err(Problem::NoPublicKey { label, source: Some(error) }),
-        None => return Err(Problem::NoPublicKey { label, source: None }),
-    };
+    let Some(public_key) = public_key_of(link, session, private, &attributes)? else { return Ok(None) };
     let flag = |attribute| attributes.flag(attribute);
-    let label = link.places.label(&id).unwrap_or(label);
+    let label = match link.places.label(&id) {
+        Some(label) => label,
+        // In a place that has no name for us, as the key that attests the others.
+        None if link.places.are_fixed() => return Ok(None),
+        None => label,
+    };
+    if link.places.is_deleted(&id, &public_key.fingerprint()) {
+        return Ok(None);
+    }
     Ok(Some(KeyInfo {
         label,
         id,
@@ -113,8 +113,43 @@ pub(super) fn read(
         local: flag(AttributeType::Local),
         always_sensitive: flag(AttributeType::AlwaysSensitive),
         never_extractable: flag(AttributeType::NeverExtractable),
+        mechanism: attributes.mechanism(),
         always_authenticate: flag(AttributeType::AlwaysAuthenticate).unwrap_or(false),
     }))
+}
+
+/// Whether the private key `private` is what is left where one was deleted.
+pub(super) fn is_deleted(link: &Link, session: &Session, private: ObjectHandle) -> Result<bool, Problem> {
+    let attributes = Attributes::read(session, private, &DESCRIPTION)?;
+    let id = attributes.octets(AttributeType::Id).unwrap_or_default();
+    match public_key_of(link, session, private, &attributes) {
+        Ok(key) => Ok(key.is_some_and(|key| link.places.is_deleted(id, &key.fingerprint()))),
+        Err(Problem::NoPublicKey { .. }) => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The public half of `private`, which has these attributes; `None` when the key is of another kind than those of
+/// this product.
+fn public_key_of(
+    link: &Link,
+    session: &Session,
+    private: ObjectHandle,
+    attributes: &Attributes,
+) -> Result<Option<PublicKey>, Problem> {
+    let Some(key_type) = attributes.key_type() else { return Ok(None) };
+    let id = attributes.octets(AttributeType::Id).unwrap_or_default();
+    let label = attributes.text(AttributeType::Label);
+    let public_key = match public_key_in(session, private, key_type, &link.profile)? {
+        Some(key) => Some(key),
+        None => public_object(session, key_type, id, &label, &link.profile)?,
+    };
+    match public_key {
+        Some(Ok(key)) => Ok(Some(key)),
+        Some(Err(PublicKeyError::UnknownCurve | PublicKeyError::UnknownAlgorithm(_))) => Ok(None),
+        Some(Err(error)) => Err(Problem::NoPublicKey { label, source: Some(error) }),
+        None => Err(Problem::NoPublicKey { label, source: None }),
+    }
 }
 
 /// The public key as far as `object` has it: private keys often have it too.
@@ -218,6 +253,14 @@ impl Attributes {
         MlDsaSet::ALL.into_iter().find(|known| parameter_set(*known) == *set)
     }
 
+    fn mechanism(&self) -> Option<String> {
+        // A value that is no mechanism, as for keys that came from elsewhere, is not among the attributes.
+        match self.find(AttributeType::KeyGenMechanism)? {
+            Attribute::KeyGenMechanism(mechanism) => Some(mechanism.to_string()),
+            _ => None,
+        }
+    }
+
     pub fn octets(&self, wanted: AttributeType) -> Option<&[u8]> {
         match self.find(wanted)? {
             Attribute::Label(octets)
@@ -264,7 +307,7 @@ pub(super) fn parameter_set(set: MlDsaSet) -> ParameterSetType {
     .into()
 }
 
-const DESCRIPTION: [AttributeType; 11] = [
+const DESCRIPTION: [AttributeType; 12] = [
     AttributeType::KeyType,
     AttributeType::Label,
     AttributeType::Id,
@@ -275,6 +318,7 @@ const DESCRIPTION: [AttributeType; 11] = [
     AttributeType::Local,
     AttributeType::AlwaysSensitive,
     AttributeType::NeverExtractable,
+    AttributeType::KeyGenMechanism,
     AttributeType::AlwaysAuthenticate,
 ];
 const RSA_PARTS: [AttributeType; 3] =

@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki::object::Attribute;
 
+use crate::pki::hex;
+
 use super::durable::replace;
 use super::error::Problem;
 
@@ -24,7 +26,14 @@ pub(super) struct Places {
     slots: BTreeMap<String, u8>,
     file: Option<PathBuf>,
     /// By name of the slot.
-    labels: Mutex<BTreeMap<String, String>>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Clone, Default, PartialEq)]
+struct Memory {
+    labels: BTreeMap<String, String>,
+    /// The fingerprint of the key that was put where one was deleted.
+    deleted: BTreeMap<String, String>,
 }
 
 impl Places {
@@ -38,10 +47,7 @@ impl Places {
             Some(path) if !slots.is_empty() => read(path)?,
             _ => String::new(),
         };
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.split_once(' '));
-        let labels = pairs.map(|(slot, label)| (slot.to_owned(), label.to_owned())).collect();
-        Ok(Self { slots, file, labels: Mutex::new(labels) })
+        Ok(Self { slots, file, memory: Mutex::new(Memory::read(&text)) })
     }
 
     /// Whether keys have places instead of labels.
@@ -59,15 +65,15 @@ impl Places {
 
     /// The place of the key with this label, if it has one.
     pub fn id(&self, label: &str) -> Option<u8> {
-        let labels = self.lock();
-        let given = labels.iter().find(|(_, given)| *given == label).map(|(slot, _)| slot.as_str());
+        let memory = self.lock();
+        let given = memory.labels.iter().find(|(_, given)| *given == label).map(|(slot, _)| slot.as_str());
         self.slots.get(given.unwrap_or(label)).copied()
     }
 
     /// The label of the key in this place: what it was made with, else the name of its slot.
     pub fn label(&self, id: &[u8]) -> Option<String> {
-        let (slot, _) = self.slots.iter().find(|(_, slot)| [**slot] == *id)?;
-        Some(self.lock().get(slot).unwrap_or(slot).clone())
+        let slot = self.name(id)?;
+        Some(self.lock().labels.get(slot).unwrap_or(slot).clone())
     }
 
     /// The places of the slots with these names, and the names.
@@ -77,47 +83,86 @@ impl Places {
 
     /// From now on the key in this place has this label. What had it before, has it no more.
     pub fn give(&self, id: u8, label: &str) -> Result<(), Problem> {
-        let Some((slot, _)) = self.slots.iter().find(|(_, slot)| **slot == id) else { return Ok(()) };
+        let Some(slot) = self.name(&[id]) else { return Ok(()) };
         let unfit = label.is_empty() || label.contains(char::is_control);
         if unfit || slot != label && self.slots.contains_key(label) {
             return Err(Problem::BadLabel { label: label.into() });
         }
-        self.change(|labels| {
-            labels.retain(|_, given| given != label);
+        self.change(|memory| {
+            memory.labels.retain(|_, given| given != label);
             match slot == label {
-                true => labels.remove(slot),
-                false => labels.insert(slot.clone(), label.to_owned()),
+                true => memory.labels.remove(slot),
+                false => memory.labels.insert(slot.clone(), label.to_owned()),
             };
         })
     }
 
     /// No key has this label any more.
     pub fn forget(&self, label: &str) -> Result<(), Problem> {
-        self.change(|labels| labels.retain(|_, given| given != label))
+        self.change(|memory| memory.labels.retain(|_, given| given != label))
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Result<(), Problem> {
-        let mut labels = self.lock();
-        let mut new = labels.clone();
+    /// The key with this fingerprint was put in this place to delete the one that was there.
+    pub fn set_deleted(&self, id: u8, fingerprint: &[u8; 32]) -> Result<(), Problem> {
+        let Some(slot) = self.name(&[id]) else { return Ok(()) };
+        self.change(|memory| drop(memory.deleted.insert(slot.clone(), hex(fingerprint))))
+    }
+
+    /// Whether the key with this fingerprint is what a key in this place was deleted by.
+    pub fn is_deleted(&self, id: &[u8], fingerprint: &[u8; 32]) -> bool {
+        let slot = self.name(id);
+        slot.is_some_and(|slot| self.lock().deleted.get(slot).is_some_and(|known| *known == hex(fingerprint)))
+    }
+
+    fn name(&self, id: &[u8]) -> Option<&String> {
+        self.slots.iter().find(|(_, slot)| [**slot] == *id).map(|(name, _)| name)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Memory)) -> Result<(), Problem> {
+        let mut memory = self.lock();
+        let mut new = memory.clone();
         change(&mut new);
-        if new == *labels {
+        if new == *memory {
             return Ok(());
         }
         if let Some(path) = &self.file {
-            let lines: String = new.iter().map(|(slot, label)| format!("{slot} {label}\n")).collect();
-            let written = replace(path, &format!("{HEADER}{lines}"));
+            let written = replace(path, &new.write());
             written.map_err(|source| Problem::Labels { path: path.clone(), source })?;
         }
-        *labels = new;
+        *memory = new;
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const HEADER: &str = "# Slots of the token and the labels that the keys in them were made with.\n";
+impl Memory {
+    fn read(text: &str) -> Self {
+        let mut memory = Self::default();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        for (first, rest) in lines.filter_map(|line| line.split_once(' ')) {
+            let pair = |(slot, value): (&str, &str)| (slot.to_owned(), value.to_owned());
+            match first {
+                DELETED => memory.deleted.extend(rest.split_once(' ').map(pair)),
+                slot => memory.labels.extend([pair((slot, rest))]),
+            }
+        }
+        memory
+    }
+
+    fn write(&self) -> String {
+        let labels = self.labels.iter().map(|(slot, label)| format!("{slot} {label}\n"));
+        let deleted = self.deleted.iter().map(|(slot, key)| format!("{DELETED} {slot} {key}\n"));
+        [HEADER.to_owned()].into_iter().chain(labels).chain(deleted).collect()
+    }
+}
+
+const HEADER: &str = "# Slots of the token and the labels that the keys in them were made with.\n\
+                      # Deleted: the key there only took the place of another; SHA-256 of its public half.\n";
+/// First word of such a line; no slot is called so.
+const DELETED: &str = "deleted";
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +190,20 @@ mod tests {
         assert_eq!((again.id("my cs#2"), again.id("another")), (None, Some(3)));
         again.forget("another").unwrap();
         assert_eq!(places(file).label(&[3]).as_deref(), Some("piv-9d"));
+    }
+
+    #[test]
+    fn what_a_key_was_deleted_by_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Some(folder.path().join("labels"));
+        let before = places(file.clone());
+        before.give(2, "my cs").unwrap();
+        before.set_deleted(3, &[7; 32]).unwrap();
+
+        let again = places(file);
+        assert!(again.is_deleted(&[3], &[7; 32]));
+        assert!(!again.is_deleted(&[3], &[8; 32]) && !again.is_deleted(&[2], &[7; 32]));
+        assert_eq!((again.id("my cs"), again.id("deleted")), (Some(2), None));
     }
 
     #[test]

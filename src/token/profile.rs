@@ -15,8 +15,8 @@ use super::sys::LibraryInfo;
 use fields::{Format, KnownError, Mechanisms, ProfileFile, Sessions};
 
 pub(super) use fields::{
-    ContextLogin, Delete, EcdsaForm, EcdsaSign, KeyAttribute, Keygen, KeygenLogin, PointForm, RsaSign,
-    Transfer, Way,
+    Attested, ContextLogin, Delete, EcdsaForm, EcdsaSign, KeyAttribute, Keygen, KeygenLogin, PointForm,
+    RsaSign, Transfer, Way,
 };
 
 /// A checked profile.
@@ -211,6 +211,16 @@ impl Profile {
 
     pub(super) fn format(&self) -> &Format {
         &self.file.format
+    }
+
+    /// How a device's own word for a key is found.
+    pub(super) fn attested(&self) -> &Attested {
+        &self.file.attestation
+    }
+
+    /// Whether such devices have a word of their own for a key.
+    pub fn attests(&self) -> bool {
+        self.file.attestation.certificate.is_some()
     }
 
     /// The profile's hint for this return value of this function.

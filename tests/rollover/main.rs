@@ -3,6 +3,7 @@
 //! Time is moved, not waited for: the server runs in the test's own process, each test in a process of its own
 //! with its own token.
 
+mod card;
 mod crash;
 mod life;
 mod scep;

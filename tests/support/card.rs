@@ -106,6 +106,11 @@ impl Card {
         vec![(SOCKET.to_owned(), self.dir.path().join("run/pcscd/pcscd.comm").into())]
     }
 
+    /// The root to which the certificate of the key that attests the others leads.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join(ROOT)
+    }
+
     /// A program that sees the card.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -169,7 +174,7 @@ pub fn own_process(name: &str, prepare: impl FnOnce(&Card), story: impl FnOnce(&
     };
     prepare(&card);
     let mut child = card.command(std::env::current_exe().expect("the test's own path"));
-    child.args([name, "--exact", "--include-ignored", "--nocapture"]).env(CHILD, "1");
+    child.args([name, "--exact", "--include-ignored", "--nocapture"]).env(CHILD, card.dir.path());
     child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log(card.dir.path()));
     let mut child = child.spawn().expect("the test runs again");
     let (mut hand, told) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
@@ -205,6 +210,11 @@ impl Hand {
     /// [`Card::plug`].
     pub fn plug(&mut self) {
         ask("plug");
+    }
+
+    /// [`Card::root`].
+    pub fn root(&self) -> PathBuf {
+        Path::new(&std::env::var_os(CHILD).expect("it is set")).join(ROOT)
     }
 
     /// [`Card::restart_pcscd`].
@@ -271,6 +281,8 @@ DEVICENAME /dev/null:0x8C7B
 LIBPATH /usr/lib/pcsc/drivers/serial/libifdvpcd.so
 CHANNELID 0x8C7B
 ";
+/// Written by the card, beside its memory.
+const ROOT: &str = "store/root.pem";
 /// How long pcscd may take to see a card.
 const SEEN: Duration = Duration::from_secs(3);
 const PORT: &str = "35963";

@@ -25,8 +25,12 @@ impl Work {
             let key = self.key_of(own)?;
             wanted.push((key.info().label.clone(), key.info().id.clone(), own.certificate.der().to_vec()));
         }
+        let token = self.tokens.get(Some(device))?;
         for certificate in held.ca.iter().flat_map(|ca| ca.all()) {
-            wanted.push((self.label().to_owned(), Vec::new(), certificate.der().to_vec()));
+            // On a card there is no place for those.
+            if token.stores_certificates_of_others() {
+                wanted.push((self.label().to_owned(), Vec::new(), certificate.der().to_vec()));
+            }
         }
         let marks = format!("trustpoint {}", self.label());
         let digest = crate::pki::Hash::Sha256
@@ -35,7 +39,6 @@ impl Work {
         if wanted.is_empty() || self.store.mark(&marks, STORED)?.as_deref() == Some(&state) {
             return Ok(());
         }
-        let token = self.tokens.get(Some(device))?;
         for (label, id, der) in &wanted {
             token.store_certificate(label, id, der)?;
         }

@@ -33,6 +33,14 @@ impl ProfileFile {
         no(!known(&keygen.slots_sign), "keygen.slots_sign names what is not in keygen.slots")?;
         no(!known(&keygen.slots_decrypt), "keygen.slots_decrypt names what is not in keygen.slots")?;
         no(self.transfer.export.contains(&Way::CreateObject), "transfer.export has C_CreateObject")?;
+        let attested = &self.attestation;
+        let pattern = attested.certificate.as_ref().map(|pattern| pattern.0.as_str());
+        no(pattern == Some(""), "attestation.certificate is empty")?;
+        let stars = pattern.unwrap_or_default().matches('*').count();
+        no(stars > 1, "attestation.certificate has more than one *")?;
+        no(attested.issuer.as_deref() == Some(""), "attestation.issuer is empty")?;
+        let alone = attested.issuer.is_some() && pattern.is_none();
+        no(alone, "attestation.issuer without attestation.certificate")?;
         let any = |error: &KnownError| error.call.is_none() && error.code.is_none();
         no(self.error.iter().any(any), "one error has neither call nor code")
     }
@@ -62,6 +70,7 @@ fn find(text: &str, table: &DeTable<'_>, path: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::Pattern;
     use super::super::{Profile, SHIPPED};
 
     fn refusal(text: &str) -> String {
@@ -85,6 +94,7 @@ mod tests {
             ("[mechanisms]\nrsa_sign = [\"CKM_RSA\"]", "profile p, line 2: unknown variant `CKM_RSA`"),
             ("[mechanisms]\noaep = [\n\"sha3\"]", "profile p, line 3: unknown variant `sha3`"),
             ("[transfer]\nimport = [\"CKM_DES3_CBC_PAD\"]", "profile p, line 2: unknown variant"),
+            ("[attestation]\ncertificates = \"a\"", "profile p, line 2: unknown field `certificates`"),
             ("[format]\n\nec_point = \"bare\"", "profile p, line 3: unknown variant `bare`"),
             (
                 "[[error]]\ncode = \"CKR_OK\"\nhint = \"\"\n[[error]]\ncode = \"OK\"",
@@ -124,9 +134,29 @@ mod tests {
                 "profile p, line 2: transfer.export has C_CreateObject",
             ),
             ("\n[[error]]\nhint = \"\"", "profile p, line 2: one error has neither call nor code"),
+            ("[attestation]\ncertificate = \"\"", "profile p, line 2: attestation.certificate is empty"),
+            (
+                "[attestation]\n\ncertificate = \"a * of *\"",
+                "profile p, line 3: attestation.certificate has more than one *",
+            ),
+            (
+                "[attestation]\ncertificate = \"a\"\nissuer = \"\"",
+                "profile p, line 3: attestation.issuer is empty",
+            ),
+            (
+                "[attestation]\nissuer = \"a\"",
+                "profile p, line 2: attestation.issuer without attestation.certificate",
+            ),
         ] {
             assert_eq!(refusal(text), what);
         }
+    }
+
+    #[test]
+    fn a_pattern_stands_for_many_texts() {
+        let fits = |pattern: &str, text| Pattern(pattern.into()).fits(text);
+        assert!(fits("slot *", "slot 9a") && fits("slot *", "slot ") && fits("* of 9a", "attestation of 9a"));
+        assert!(!fits("slot *", "slot") && !fits("slot", "slot 9a") && !fits("ab*ba", "aba"));
     }
 
     #[test]

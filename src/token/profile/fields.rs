@@ -30,6 +30,7 @@ pub struct ProfileFile {
     pub keygen: Keygen,
     pub transfer: Transfer,
     pub format: Format,
+    pub attestation: Attested,
     pub error: Vec<KnownError>,
 }
 
@@ -55,6 +56,7 @@ impl Default for ProfileFile {
             keygen: Keygen::default(),
             transfer: Transfer::default(),
             format: Format::default(),
+            attestation: Attested::default(),
             error: Vec::new(),
         }
     }
@@ -299,6 +301,30 @@ pub enum Way {
 pub struct Format {
     pub ecdsa_signature: EcdsaForm,
     pub ec_point: PointForm,
+}
+
+/// How the certificate by which the device attests that it has made a key is found among the token's objects.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attested {
+    /// Its label, beside the key's own `CKA_ID`. There is none when absent.
+    pub certificate: Option<Pattern>,
+    /// The label of the certificates of who signs those.
+    pub issuer: Option<String>,
+}
+
+/// A text in which `*` stands for any other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Pattern(pub String);
+
+impl Pattern {
+    pub fn fits(&self, text: &str) -> bool {
+        match self.0.split_once('*') {
+            Some((start, end)) => text.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+            None => text == self.0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

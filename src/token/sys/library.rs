@@ -463,7 +463,9 @@ fn attributes(template: &mut Template) -> Vec<CK_ATTRIBUTE> {
 fn usual(kind: CK_ATTRIBUTE_TYPE) -> usize {
     match kind {
         // NSS writes a number only where there is room for a number and nothing else.
-        CKA_CLASS | CKA_KEY_TYPE | CKA_CERTIFICATE_TYPE | CKA_PARAMETER_SET => size_of::<CK_ULONG>(),
+        CKA_CLASS | CKA_KEY_TYPE | CKA_CERTIFICATE_TYPE | CKA_PARAMETER_SET | CKA_KEY_GEN_MECHANISM => {
+            size_of::<CK_ULONG>()
+        }
         _ => USUAL,
     }
 }

@@ -6,6 +6,9 @@ use iso7816::command::CommandView;
 use iso7816::{Instruction, Status};
 use piv_authenticator::{Authenticator, Client};
 
+use crate::attest::{self, Attester};
+use crate::tlv;
+
 /// The longest command, after chaining, and the longest response, before it is cut: more than an RSA-4096 key
 /// or a certificate needs.
 const LONGEST: usize = 4096;
@@ -18,6 +21,7 @@ const PROVIDER: usize = 5;
 /// The card that the reader sees.
 pub struct Card<T> {
     applet: Authenticator<T>,
+    attester: Attester,
     /// Whether the applet is selected.
     selected: bool,
     /// The data of a chained command, so far.
@@ -27,9 +31,9 @@ pub struct Card<T> {
 }
 
 impl<T: Client> Card<T> {
-    /// A card with this applet.
-    pub fn new(applet: Authenticator<T>) -> Self {
-        Self { applet, selected: false, chain: Vec::new(), response: Vec::new() }
+    /// A card with this applet, whose keys `attester` attests.
+    pub fn new(applet: Authenticator<T>, attester: Attester) -> Self {
+        Self { applet, attester, selected: false, chain: Vec::new(), response: Vec::new() }
     }
 
     /// The whole response to a command, or the next part of the last one.
@@ -63,6 +67,14 @@ impl<T: Client> Card<T> {
         if !self.selected {
             return Err(Status::CommandNotAllowedNoEf);
         }
+        match (instruction, p1) {
+            (ATTEST, slot) => return self.attester.attest(slot).ok_or(Status::KeyReferenceNotFound),
+            (GET_DATA, 0x3f) if tlv::find(&[0x5c], &data) == Some(&attest::OBJECT) => {
+                return Ok(self.attester.object());
+            }
+            (IMPORT, RSA_1024 | RSA_2048) => data = with_exponent(&data),
+            _ => {}
+        }
         let length = u16::try_from(data.len()).map_err(|_| Status::WrongLength)?.to_be_bytes();
         let mut whole = vec![0, instruction, p1, p2];
         if !data.is_empty() {
@@ -71,6 +83,13 @@ impl<T: Client> Card<T> {
         let command = CommandView::try_from(&whole[..]).map_err(|_| Status::WrongLength)?;
         let mut response = Buffer::<u8, LONGEST>::new();
         self.applet.respond(command, response.as_mut_view())?;
+        let noted = match instruction {
+            GENERATE => self.attester.made(p2, &response),
+            IMPORT => self.attester.forget(p2),
+            RESET => (0..attest::SLOT).try_for_each(|slot| self.attester.forget(slot)),
+            _ => Ok(()),
+        };
+        noted.map_err(|_| Status::UnspecifiedPersistentExecutionError)?;
         Ok(response.to_vec())
     }
 
@@ -88,6 +107,23 @@ impl<T: Client> Card<T> {
         part
     }
 }
+
+/// An RSA key as the applet takes it: with the public exponent, which Yubico's software does not send, in the
+/// place of the private one for the first prime.
+fn with_exponent(data: &[u8]) -> Vec<u8> {
+    let part = |tag: u8| tlv::find(&[tag], data).map(|value| tlv::of(&[tag], value)).unwrap_or_default();
+    [part(1), part(2), tlv::of(&[3], &[1, 0, 1])].concat()
+}
+
+/// Instructions of PIV, and Yubico's.
+const GENERATE: u8 = 0x47;
+const GET_DATA: u8 = 0xcb;
+const ATTEST: u8 = 0xf9;
+const RESET: u8 = 0xfb;
+const IMPORT: u8 = 0xfe;
+/// Algorithms, as P1 of [`IMPORT`].
+const RSA_1024: u8 = 6;
+const RSA_2048: u8 = 7;
 
 impl<T: Client> vpicc::VSmartCard for Card<T> {
     fn power_off(&mut self) {

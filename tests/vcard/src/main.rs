@@ -2,10 +2,13 @@
 //! this port of this host, and is its card until the connection ends. What the card remembers is in `DIR`.
 //!
 //! The applet is Nitrokey's, [`piv_authenticator`], on the storage and cryptography of [`trussed`]; it speaks
-//! Yubico's extensions too. See `apdu` for what a card does below an applet.
+//! Yubico's extensions too. See `apdu` for what a card does below an applet, and `attest` for what this one says of
+//! its keys.
 
 mod apdu;
+mod attest;
 mod platform;
+mod tlv;
 
 use std::path::Path;
 
@@ -18,8 +21,9 @@ fn main() -> std::io::Result<()> {
         std::process::exit(2);
     };
     let connection = vpicc::connect_socket(format!("127.0.0.1:{port}"))?;
+    let attester = attest::Attester::open(Path::new(&dir))?;
     platform::with_client(Path::new(&dir), |client| {
         let applet = Authenticator::new(client, Options::new());
-        connection.run(&mut apdu::Card::new(applet))
+        connection.run(&mut apdu::Card::new(applet, attester))
     })
 }
