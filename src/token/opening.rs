@@ -32,9 +32,10 @@ impl Token {
             let config = config.clone();
             within(OPENING, move || {
                 let fail = |problem| TokenError::new(&config.name, problem, None);
-                let (module, profile) = Module::of(&config).map_err(fail)?;
+                let (module, mut profile) = Module::of(&config).map_err(fail)?;
+                let surveyed = survey(&module, &config, &mut profile);
                 let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-                let (capabilities, most) = survey(&module, &config, &profile).map_err(fail)?;
+                let (capabilities, most) = surveyed.map_err(fail)?;
                 Ok((module, profile, capabilities, most))
             })
         };
@@ -93,14 +94,15 @@ fn within<T: Send + 'static>(
 }
 
 /// What the token can do, and how many sessions it takes. Where the token is not there, the module is
-/// initialised again if an earlier token of it left it in need of that.
+/// initialised again, and recognised again unless its profile was named, if an earlier token of it left it in
+/// need of that.
 fn survey(
     module: &Module,
     config: &TokenConfig,
-    profile: &Profile,
+    profile: &mut Profile,
 ) -> Result<(Capabilities, usize), Problem> {
     let generation = module.generation();
-    let look = || -> Result<_, Problem> {
+    let look = |profile: &Profile| -> Result<_, Problem> {
         let (context, _pass) = module.enter();
         let slot = module::find_token(context, &config.selector, profile)?;
         let capabilities = Capabilities::read(context, slot, profile)?;
@@ -108,10 +110,15 @@ fn survey(
         let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1));
         Ok((capabilities, most))
     };
-    match look() {
+    match look(profile) {
         Err(problem) if problem.is_absence() && profile.reinitialise() => {
             match module.reinitialise(generation) {
-                Some(Ok(())) => look().inspect(|_| module.well()),
+                Some(Ok(())) => {
+                    if config.profile.is_none() {
+                        *profile = module.recognised();
+                    }
+                    look(profile).inspect(|_| module.well())
+                }
                 Some(Err(problem)) => Err(problem),
                 None => Err(problem),
             }

@@ -8,6 +8,7 @@ pub mod kryoptic;
 mod nss;
 mod opencryptoki;
 mod p11kit;
+pub mod server;
 mod service;
 mod softhsm;
 mod tpm2;
@@ -96,6 +97,19 @@ impl TestModule {
         };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Ends what runs for the token, which is away then.
+    pub fn leaves(&mut self) {
+        self.services.clear();
+    }
+
+    /// Starts it again.
+    pub fn comes_back(&mut self) {
+        match self.name {
+            "p11-kit-client" => p11kit::serve(self).expect("it has run before"),
+            name => unimplemented!("{name} does not come back"),
+        }
     }
 
     /// `pkcs11-tool` with this token.
