@@ -167,7 +167,8 @@ fn raw(module: &TestModule) -> Bare {
         ..TokenConfig::new(label, Selector::label(&module.label), PinSource::File(module.pin_file()))
     };
     let token = Token::open(&config).expect("the token");
-    token.generate(label, kind, KeyUsage::SIGNATURE, false).expect("a key");
+    // As the server's own: to a TPM, CKM_RSA_PKCS is a decryption, which keys for signatures alone refuse.
+    token.generate(label, kind, KeyUsage::general(kind), false).expect("a key");
     Bare::open(&module.library, module.slot, &module.label, &module.pin, label, kind)
 }
 
