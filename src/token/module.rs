@@ -37,8 +37,8 @@ type Key = (PathBuf, Option<String>);
 type Place = Arc<Mutex<Option<Arc<Module>>>>;
 
 impl Module {
-    /// The module and the profile that `config` means.
-    pub fn of(config: &TokenConfig) -> Result<(Arc<Self>, Profile), Problem> {
+    /// The module that `config` means, and the profile if it names one.
+    pub fn of(config: &TokenConfig) -> Result<(Arc<Self>, Option<Profile>), Problem> {
         let profile = config.profile.as_deref().map(Profile::named).transpose()?;
         let path = match (&config.module, &profile) {
             (Some(path), _) => path,
@@ -49,27 +49,11 @@ impl Module {
             _ => return Err(Problem::NoModule),
         };
         let module = Self::load(path, config, profile.as_ref())?;
-        let profile = match profile {
-            Some(named) => {
-                module.heed(&named);
-                named
-            }
-            None => module.recognised(),
-        };
         Ok((module, profile))
     }
 
-    /// The profile that recognises the module by what `C_GetInfo` has now: a module that has not reached its
-    /// token may call itself something else.
-    pub fn recognised(&self) -> Profile {
-        let (context, _pass) = self.enter();
-        let profile = Profile::of_library(&context.info().unwrap_or_default());
-        self.heed(&profile);
-        profile
-    }
-
     /// The time-outs of this profile hold from here on.
-    fn heed(&self, profile: &Profile) {
+    pub fn heed(&self, profile: &Profile) {
         self.context.set_timeouts(timeouts(profile));
     }
 

@@ -105,7 +105,7 @@ fn is_slow(module: &TestModule) -> bool {
     ["nss", "tpm2-pkcs11"].contains(&module.name)
 }
 
-/// Quick stories that between them make every call that a module gets.
+/// Quick stories of keys, signatures, envelopes and objects, and of keys that come and go.
 const ISOLATED: [&str; 9] = [
     "ml_dsa_keys_sign_and_are_found_again",
     "keys_are_deleted",
