@@ -20,8 +20,8 @@ pub fn ca(address: &str) -> Certificate {
     Certificate::parse(read_response(&mut stream, &mut reply)).expect("the CA certificate")
 }
 
-/// Enrolments per second over so many connections.
-pub fn rate(address: &str, requests: &[Request], connections: usize, span: Duration) -> f64 {
+/// How many enrolments there were over so many connections, and how many a second.
+pub fn rate(address: &str, requests: &[Request], connections: usize, span: Duration) -> (u32, f64) {
     let next = AtomicUsize::new(0);
     let mut streams: Vec<TcpStream> = (0..connections).map(|_| connect(address)).collect();
     let started = Instant::now();
@@ -49,7 +49,7 @@ pub fn rate(address: &str, requests: &[Request], connections: usize, span: Durat
             (done, last) = (done + count, last.max(end));
         }
     });
-    f64::from(done) / last.duration_since(started).as_secs_f64()
+    (done, f64::from(done) / last.duration_since(started).as_secs_f64())
 }
 
 /// A client: a key in memory and a certificate signed with it.

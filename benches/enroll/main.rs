@@ -7,7 +7,8 @@
 //! many sessions as the server has. An enrolment takes three private-key operations, so the limit is a third of
 //! that rate. SoftHSM is measured once more with `module isolated` at the server. Medians of several turns; the
 //! load generator, the token and the server share the machine, and the disk is that of `TMPDIR`. Of a slow
-//! module there are fewer and longer turns, without 32 connections.
+//! module there are fewer and longer turns, without 32 connections. Where the token computes in the server's
+//! process, three of its signatures are in the server's CPU.
 //!
 //! Every answer must be SUCCESS. Without `--bench`, as `cargo test` runs it, it only shows that it works.
 
@@ -117,16 +118,22 @@ fn measure(module: &TestModule, lines: &str, plan: Plan) {
     let mut requests = &requests[..];
     let mut levels: Vec<Level> = plan.connections.iter().map(|_| Level::default()).collect();
     let mut flushes = Vec::new();
+    let mut before = raw_rate(plan.span);
     for _ in 0..plan.turns {
         flushes.push(flush(&module.dir));
         for (connections, level) in plan.connections.iter().zip(&mut levels) {
             let (now, later) = requests.split_at(needed(*connections));
             requests = later;
-            let limit = raw_rate(plan.span) / 3.0;
-            let rate = load::rate(server.address(), now, *connections, plan.span);
+            let used = cpu(server.running.child.id());
+            let (done, rate) = load::rate(server.address(), now, *connections, plan.span);
+            let used = cpu(server.running.child.id()) - used;
+            let after = raw_rate(plan.span);
+            let limit = (before + after) / 6.0;
+            before = after;
             level.limits.push(limit);
             level.rates.push(rate);
             level.shares.push(100.0 * rate / limit);
+            level.cpu.push(1000.0 * used / f64::from(done));
         }
     }
     let limit = median(levels.iter().flat_map(|level| level.limits.clone()).collect());
@@ -139,13 +146,11 @@ fn measure(module: &TestModule, lines: &str, plan: Plan) {
         thread::available_parallelism().map_or(1, usize::from),
         3.0 * limit
     );
-    println!("{:>12} {:>14} {:>10} {:>12}", "connections", "enrolments/s", "of limit", "each, ms");
+    println!("connections  enrolments/s  of limit  each, ms  server's CPU, ms");
     for (connections, level) in plan.connections.iter().zip(levels) {
         let (rate, share) = (median(level.rates), median(level.shares));
-        println!(
-            "{connections:>12} {rate:>14.1} {share:>9.0}% {:>12.1}",
-            1000.0 * *connections as f64 / rate
-        );
+        let (each, cpu) = (1000.0 * *connections as f64 / rate, median(level.cpu));
+        println!("{connections:>11} {rate:>13.1} {share:>8.0}% {each:>9.1} {cpu:>17.2}");
     }
 }
 
@@ -154,8 +159,10 @@ fn measure(module: &TestModule, lines: &str, plan: Plan) {
 struct Level {
     limits: Vec<f64>,
     rates: Vec<f64>,
-    /// Percent of the limit measured right before.
+    /// Percent of the limit measured right before and after.
     shares: Vec<f64>,
+    /// Milliseconds of the server's processor for each enrolment, the token's included where it is in there.
+    cpu: Vec<f64>,
 }
 
 /// Another key on the token, for this process alone.
@@ -172,6 +179,16 @@ fn raw(module: &TestModule) -> Bare {
     Bare::open(&module.library, module.slot, &module.label, &module.pin, label, kind)
 }
 
+/// Seconds of processor that a process has used (proc(5)).
+fn cpu(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // After its name, which may have spaces, the 12th and 13th: in user and in kernel mode.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks =
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
+    ticks.sum::<f64>() / TICKS
+}
+
 /// Seconds that it takes to write a page so that it stays.
 fn flush(dir: &Path) -> f64 {
     let mut file = File::create(dir.join("page")).expect("a file");
@@ -183,6 +200,8 @@ fn flush(dir: &Path) -> f64 {
 }
 
 const FLUSHES: u32 = 20;
+/// Ticks in a second, of Linux.
+const TICKS: f64 = 100.0;
 /// Signatures a second below which a module is slow.
 const SLOW: f64 = 300.0;
 const ISOLATED: &str = " module isolated\n";
