@@ -202,6 +202,29 @@ fn attested(token: &Token, label: &str, pin: &str, root: &Path) {
     run(&mut openssl).success();
 }
 
+/// With the module in a process of its own, which sees the card as this one does.
+#[test]
+fn ykcs11_isolated_makes_keys_and_uses_them() {
+    own_process(
+        "ykcs11_isolated_makes_keys_and_uses_them",
+        |_| (),
+        |_| {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let apart = Some(env!("CARGO_BIN_EXE_tokenca").into());
+            let token = Token::open(&TokenConfig { apart, ..ykcs11(dir.path()) }).expect("the card");
+            assert!(token.is_isolated());
+            let signer = token.generate("piv-9c", P256, KeyUsage::SIGNATURE, false).expect("a key in 9c");
+            let ca = token.generate("my cs", RSA, KeyUsage::general(RSA), false).expect("a key in 9d");
+            // One wants the PIN each time.
+            for _ in 0..2 {
+                signs(&signer);
+                signs(&ca);
+                decrypts(&ca);
+            }
+        },
+    );
+}
+
 #[test]
 fn wrong_pins_are_tried_once() {
     own_process(

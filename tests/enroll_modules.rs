@@ -3,16 +3,12 @@
 
 mod support;
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
-
-use support::ca::Running;
 use support::modules::TestModule;
 use support::modules::kryoptic::verifier;
+use support::modules::server::ModuleServer;
 use support::opinion::{belong_together, openssl, serial_of};
 use support::strongswan::Strongswan;
 use support::{http, run, skipped};
@@ -55,7 +51,7 @@ fn kryoptic_with_ml_dsa() {
         (Ok(module), Ok(verifier)) => (module, verifier),
         (Err(why), _) | (_, Err(why)) => return skipped("kryoptic_with_ml_dsa", &why),
     };
-    let server = Server::start(&module, "", &[]);
+    let server = ModuleServer::start(&module, "", &[]);
     for set in [44, 65, 87] {
         let label = format!("pq{set}");
         server.json(&format!("crypto key generate mldsa {set} label {label} on usbtoken0:"));
@@ -97,7 +93,8 @@ fn story(test: &str, module: &str, lines: &str, keys: &[Kind]) {
         Ok(module) => module,
         Err(why) => return skipped(test, &why),
     };
-    let server = Server::start(&module, lines, keys);
+    let cas: Vec<_> = keys.iter().map(|(label, key, _)| (*label, *key)).collect();
+    let server = ModuleServer::start(&module, lines, &cas);
     for (label, _, signature) in keys {
         let client = Strongswan::at(&format!("{}/{label}", server.running.url));
         client.enrol("device", &[]).success();
@@ -130,70 +127,3 @@ type Kind = (&'static str, &'static str, &'static str);
 const RSA: Kind = ("rsaca", "rsakeypair rsaca 2048", "sha256WithRSAEncryption");
 /// SCEP needs an RSA key beside it, which is made by itself.
 const EC: Kind = ("ecca", "eckeypair ecca", "ecdsa-with-SHA256");
-
-/// `tokenca serve` with a token of a module, as the module wants its processes.
-struct Server {
-    running: Running,
-    state: PathBuf,
-}
-
-impl Server {
-    fn start(module: &TestModule, lines: &str, keys: &[Kind]) -> Self {
-        let state = module.dir.join("state");
-        DirBuilder::new().mode(0o700).create(&state).expect("a state directory");
-        let mut text = format!(
-            "hostname ca1\nip http server\nip http port 0\nip http bind 127.0.0.1\n\
-             crypto pki token usbtoken0\n{}{lines}",
-            module.config_lines()
-        );
-        for (label, key, _) in keys {
-            text += &format!(
-                "crypto pki trustpoint {label}\n {key}\n on usbtoken0:\n\
-                 crypto pki server {label}\n issuer-name CN={label}\n grant auto\n no shutdown\n"
-            );
-        }
-        fs::write(state.join("startup-config"), text).expect("a configuration");
-
-        let log = module.dir.join("server.log");
-        let mut command = module.command(PROGRAM);
-        command.arg("--state").arg(&state).env_remove("TOKENCA_STATE");
-        command.stderr(File::create(&log).expect("a log"));
-        let running = Running::start(&mut command, || fs::read_to_string(&log).unwrap_or_default());
-        Self { running, state }
-    }
-
-    fn address(&self) -> &str {
-        self.running.url.strip_prefix("http://").expect("an http URL")
-    }
-
-    /// Configures it with these lines.
-    fn configure(&self, text: &str) {
-        let file = self.state.join("lines");
-        fs::write(&file, text).expect("a file");
-        run(Command::new(PROGRAM).arg("--state").arg(&self.state).arg("--yes").arg("configure").arg(&file))
-            .success();
-    }
-
-    /// What an exec command prints.
-    fn exec(&self, line: &str) -> String {
-        let mut program = Command::new(PROGRAM);
-        run(program.arg("--state").arg(&self.state).args(line.split(' '))).success().stdout
-    }
-
-    /// What an exec command shows.
-    fn json(&self, line: &str) -> Value {
-        let mut program = Command::new(PROGRAM);
-        program.arg("--state").arg(&self.state).arg("--json").args(line.split(' '));
-        let shown = run(&mut program).success().stdout;
-        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{line}: {error} in {shown}"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.running.child.kill();
-        let _ = self.running.child.wait();
-    }
-}
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tokenca");

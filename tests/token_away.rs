@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use support::Ca;
 use support::device::Device;
-use support::http;
-use support::softhsm;
+use support::modules::TestModule;
+use support::modules::server::ModuleServer;
+use support::{http, skipped, softhsm};
 
 const GIVEN: [&str; 5] = [
     "/mycs.crl",
@@ -94,6 +95,26 @@ fn a_token_that_was_away_for_long_waits_for_a_login() {
     assert!(ca.exec("crypto pki token usbtoken0 login").contains("Login Successful"));
     assert!(token("offline_since").is_null() && token("logged_out") == false);
     Device::new("CN=after").enrol(&ca, None).certificate();
+}
+
+/// A module that says something else of itself before it has reached its token is recognised when it has.
+#[test]
+fn a_module_is_recognised_when_its_token_is_there() {
+    for lines in ["", " module isolated\n"] {
+        let mut module = match TestModule::start("p11-kit-client") {
+            Ok(module) => module,
+            Err(why) => return skipped("a_module_is_recognised_when_its_token_is_there", &why),
+        };
+        module.leaves();
+        let server = ModuleServer::start(&module, lines, &[("mycs", "rsakeypair mycs 2048")]);
+        let status = || server.json("show crypto pki server")[0]["status"].clone();
+        assert_ne!(status(), "enabled");
+        module.comes_back();
+        until("it has started", || status() == "enabled");
+        let token = server.json("show crypto pki token")[0].clone();
+        assert_eq!(token["profile"], "p11-kit-client", "{token}");
+        assert_eq!(http::get(server.address(), "/mycs.cer", &[]).status, 200);
+    }
 }
 
 fn until(what: &str, done: impl Fn() -> bool) {

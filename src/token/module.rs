@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use cryptoki::error::{Error as Cryptoki, RvError};
 use parking_lot::RwLock;
@@ -13,15 +14,13 @@ use super::config::{Selector, TokenConfig};
 use super::error::Problem;
 use super::gate::{Gate, Pass};
 use super::profile::Profile;
-use super::sys::{Context, LibraryInfo, Slot, TokenInfo, trim};
+use super::sys::{Context, Slot, TokenInfo, trim};
 
 /// A loaded and initialised module.
 pub(super) struct Module {
     context: Context,
     gate: Gate,
     pub path: PathBuf,
-    /// As `C_GetInfo` has it; empty where that fails.
-    pub info: LibraryInfo,
     /// What `C_Initialize` is given.
     parameters: Option<String>,
     apart: bool,
@@ -39,8 +38,8 @@ type Key = (PathBuf, Option<String>);
 type Place = Arc<Mutex<Option<Arc<Module>>>>;
 
 impl Module {
-    /// The module and the profile that `config` means.
-    pub fn of(config: &TokenConfig) -> Result<(Arc<Self>, Profile), Problem> {
+    /// The module that `config` means, and the profile if it names one.
+    pub fn of(config: &TokenConfig) -> Result<(Arc<Self>, Option<Profile>), Problem> {
         let profile = config.profile.as_deref().map(Profile::named).transpose()?;
         let path = match (&config.module, &profile) {
             (Some(path), _) => path,
@@ -51,8 +50,12 @@ impl Module {
             _ => return Err(Problem::NoModule),
         };
         let module = Self::load(path, config, profile.as_ref())?;
-        let profile = profile.unwrap_or_else(|| Profile::of_library(&module.info));
         Ok((module, profile))
+    }
+
+    /// The time-outs of this profile hold from here on.
+    pub fn heed(&self, profile: &Profile) {
+        self.context.set_timeouts(timeouts(profile));
     }
 
     fn load(path: &Path, config: &TokenConfig, profile: Option<&Profile>) -> Result<Arc<Self>, Problem> {
@@ -73,20 +76,17 @@ impl Module {
         let context = match &config.apart {
             None => Context::load(&path).map_err(|error| Box::new(CallError::new(error)) as Box<_>),
             Some(program) => {
-                let generic = Profile::generic();
-                let profile = profile.unwrap_or(&generic);
-                // Half of what a caller waits, so that there is time for a second try.
-                let timeouts = (profile.timeout() / 2, profile.keygen_timeout());
+                // Until it is recognised.
+                let timeouts = profile.map_or_else(|| timeouts(&Profile::generic()), timeouts);
                 Context::load_apart(program, &path, timeouts).map_err(|error| Box::new(error) as Box<_>)
             }
         };
         let context = context.map_err(|source| Problem::ModuleBroken { path: path.clone(), source })?;
         // Tried again at the next call where that fails.
         initialise(&context, parameters)?;
-        let info = context.info().unwrap_or_default();
         let (parameters, objects) = (parameters.map(str::to_owned), RwLock::new(()));
         let apart = config.apart.is_some();
-        let module = Self { context, gate: Gate::new(), path, info, parameters, apart, objects };
+        let module = Self { context, gate: Gate::new(), path, parameters, apart, objects };
         Ok(Arc::clone(place.insert(Arc::new(module))))
     }
 
@@ -157,6 +157,12 @@ pub(super) fn find_token(context: &Context, selector: &Selector, profile: &Profi
             seen: several.iter().map(|(_, what)| what.clone()).collect(),
         }),
     }
+}
+
+/// How long a call in a process of its own may take, and a generation of keys.
+fn timeouts(profile: &Profile) -> (Duration, Duration) {
+    // Half of what a caller waits, so that there is time for a second try.
+    (profile.timeout() / 2, profile.keygen_timeout())
 }
 
 fn initialise(context: &Context, parameters: Option<&str>) -> Result<(), Problem> {

@@ -18,6 +18,7 @@ use super::pin_pad::Turn;
 use super::places::Places;
 use super::profile::Profile;
 use super::session::{Connection, Link};
+use super::sys::Context;
 use super::worker::Pool;
 use super::{Inner, Priority, Token};
 
@@ -37,9 +38,10 @@ impl Token {
             let config = config.clone();
             within(OPENING, move || {
                 let fail = |problem| TokenError::new(&config.name, problem, None);
-                let (module, profile) = Module::of(&config).map_err(fail)?;
+                let (module, named) = Module::of(&config).map_err(fail)?;
+                let (profile, seen) = survey(&module, &config, named);
                 let fail = |problem| TokenError::new(&config.name, problem, Some(&profile));
-                let (capabilities, most) = survey(&module, &config, &profile).map_err(fail)?;
+                let (capabilities, most) = seen.map_err(fail)?;
                 Ok((module, profile, capabilities, most))
             })
         };
@@ -100,32 +102,42 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// What the token can do, and how many sessions it takes. Where the token is not there, the module is
-/// initialised again if an earlier token of it left it in need of that.
-fn survey(
-    module: &Module,
-    config: &TokenConfig,
-    profile: &Profile,
-) -> Result<(Capabilities, usize), Problem> {
+/// The profile, what the token can do, and how many sessions it takes. Where the token is not there, the module
+/// is initialised again if an earlier token of it left it in need of that.
+fn survey(module: &Module, config: &TokenConfig, named: Option<Profile>) -> (Profile, Result<Seen, Problem>) {
     let generation = module.generation();
-    let look = || -> Result<_, Problem> {
+    let look = || {
         let (context, _pass) = module.enter();
-        let slot = module::find_token(context, &config.selector, profile)?;
-        let capabilities = Capabilities::read(context, slot, profile)?;
-        let most = context.token_info(slot).ok().and_then(|info| info.max_sessions());
-        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1));
-        Ok((capabilities, most))
+        // Each time: a module that has not reached its token may call itself something else.
+        let recognised = || Profile::of_library(&context.info().unwrap_or_default());
+        let profile = named.clone().unwrap_or_else(recognised);
+        module.heed(&profile);
+        let seen = see(context, config, &profile);
+        (profile, seen)
     };
-    match look() {
-        Err(problem) if problem.is_absence() && profile.reinitialise() => {
-            match module.reinitialise(generation) {
-                Some(Ok(())) => look().inspect(|_| module.well()),
-                Some(Err(problem)) => Err(problem),
-                None => Err(problem),
-            }
+    let (profile, problem) = match look() {
+        (profile, Err(problem)) if problem.is_absence() && profile.reinitialise() => (profile, problem),
+        other => return other,
+    };
+    match module.reinitialise(generation) {
+        Some(Ok(())) => {
+            let (profile, seen) = look();
+            (profile, seen.inspect(|_| module.well()))
         }
-        other => other,
+        Some(Err(problem)) => (profile, Err(problem)),
+        None => (profile, Err(problem)),
     }
+}
+
+/// What the token can do, and how many sessions it takes.
+type Seen = (Capabilities, usize);
+
+fn see(context: &Context, config: &TokenConfig, profile: &Profile) -> Result<Seen, Problem> {
+    let slot = module::find_token(context, &config.selector, profile)?;
+    let capabilities = Capabilities::read(context, slot, profile)?;
+    let most = context.token_info(slot).ok().and_then(|info| info.max_sessions());
+    let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1));
+    Ok((capabilities, most))
 }
 
 /// How long a module and its token may take to be there.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cryptoki::context::Pkcs11;
 use secrecy::SecretString;
 use tokenca::pki::{
-    Curve, DecryptionKey, Hash, KeyErrorKind, KeyKind, KeyTransport, SignatureAlgorithm, SigningKey,
+    Curve, DecryptionKey, Hash, KeyErrorKind, KeyKind, KeyTransport, MlDsaSet, SignatureAlgorithm, SigningKey,
 };
 use tokenca::token::{
     KeyUsage, PinSource, Priority, Problem, Selector, Token, TokenConfig, TokenError, TokenKey,
@@ -77,37 +77,29 @@ stories! {
 
 /// Signatures of every kind of key with every digest verify, also after the token was opened again.
 fn keys_sign_and_are_found_again(dir: &Path) {
-    let kinds = [
-        KeyKind::Rsa { bits: 2048 },
-        KeyKind::Rsa { bits: 3072 },
-        KeyKind::Rsa { bits: 4096 },
-        P256,
-        KeyKind::Ec(Curve::P384),
-        KeyKind::Ec(Curve::P521),
-    ];
-    let label = |kind: KeyKind| format!("every {kind}");
-    let token = Token::open(&config(dir)).unwrap();
-    assert_eq!(token.profile().name(), subject().name);
-    let mut made = Vec::new();
-    for kind in kinds {
-        let Some(key) = may(&generate(kind), token.generate(&label(kind), kind, SIGN, false)) else {
-            assert!(token.find(&label(kind)).unwrap().is_none(), "{kind}");
-            continue;
-        };
-        assert_eq!(key.info().kind, kind);
-        made.push((kind, key.public_key().clone()));
-        signs(&key);
-    }
-    assert!(token.counters().generations >= made.len() as u64);
-    drop(token);
+    let sizes = [2048, 3072, 4096].map(|bits| KeyKind::Rsa { bits });
+    let curves = [Curve::P256, Curve::P384, Curve::P521].map(KeyKind::Ec);
+    sign_and_are_found_again(dir, &[sizes, curves].concat());
+}
+
+/// The same for ML-DSA, whose keys do nothing else and go nowhere.
+fn ml_dsa_keys_sign_and_are_found_again(dir: &Path) {
+    let kinds = MlDsaSet::ALL.map(KeyKind::MlDsa);
+    sign_and_are_found_again(dir, &kinds);
 
     let token = Token::open(&config(dir)).unwrap();
-    for (kind, public) in made {
-        let key = token.find(&label(kind)).unwrap().unwrap();
-        assert_eq!(*key.public_key(), public);
-        signs(&key);
-        token.delete(&label(kind)).unwrap();
+    for kind in kinds {
+        let offered = token.capabilities().can_generate(kind);
+        for (usage, exportable, what) in [
+            (DECRYPT, false, format!("decryption with {kind} keys")),
+            (SIGN, true, "keys that can leave it".to_owned()),
+        ] {
+            let what = if offered { what } else { format!("generating {kind} keys") };
+            let error = token.generate("other", kind, usage, exportable).unwrap_err();
+            assert!(matches!(error.problem(), Problem::NotOffered { what: is } if *is == what), "{error}");
+        }
     }
+    assert!(token.find("other").unwrap().is_none());
 }
 
 /// Deleted keys are gone, and a key in hand says so.
@@ -342,12 +334,45 @@ fn full_queue_is_busy(dir: &Path) {
 
 }
 
+/// Keys of each kind that the token has sign, also after it was opened again.
+fn sign_and_are_found_again(dir: &Path, kinds: &[KeyKind]) {
+    let label = |kind: KeyKind| format!("every {kind}");
+    let token = Token::open(&config(dir)).unwrap();
+    assert_eq!(token.profile().name(), subject().name);
+    let mut made = Vec::new();
+    for kind in kinds.iter().copied() {
+        let Some(key) = may(&generate(kind), token.generate(&label(kind), kind, SIGN, false)) else {
+            assert!(token.find(&label(kind)).unwrap().is_none(), "{kind}");
+            continue;
+        };
+        assert_eq!(key.info().kind, kind);
+        made.push((kind, key.public_key().clone()));
+        signs(&key);
+    }
+    assert!(token.counters().generations >= made.len() as u64);
+    drop(token);
+
+    let token = Token::open(&config(dir)).unwrap();
+    let listed: Vec<_> = token.keys().unwrap().into_iter().map(|key| (key.kind, key.public_key)).collect();
+    for (kind, public) in made {
+        let key = token.find(&label(kind)).unwrap().unwrap();
+        assert_eq!(*key.public_key(), public);
+        assert!(listed.contains(&(kind, public)), "{kind}");
+        signs(&key);
+        token.delete(&label(kind)).unwrap();
+    }
+}
+
 /// Every digest that the kind of key can sign verifies, and only for its message.
 fn signs(key: &TokenKey) {
-    for hash in Hash::ALL {
-        if hash == Hash::Md5 && matches!(key.info().kind, KeyKind::Ec(_)) {
-            continue;
-        }
+    let hashes = match key.info().kind {
+        KeyKind::Rsa { .. } => &Hash::ALL[..],
+        // Without MD5.
+        KeyKind::Ec(_) => &Hash::ALL[1..],
+        // It signs the message itself.
+        KeyKind::MlDsa(_) => &[Hash::Sha256],
+    };
+    for hash in hashes.iter().copied() {
         let algorithm = SignatureAlgorithm::for_key(key.info().kind, hash);
         let what = format!("sign {} by {}", hash.name(), key.info().kind);
         let Some(signature) = may(&what, key.sign(hash, b"message")) else { continue };

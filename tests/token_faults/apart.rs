@@ -43,6 +43,20 @@ fn its_hang_is_not_noticed(faulty: &Faulty) {
     assert_eq!((lab.token.counters().hangs, lab.token.state().outages), (0, 0));
 }
 
+/// Its time-outs are those of the profile in force, also of one that has recognised the module.
+fn its_time_outs_follow_the_profile(faulty: &Faulty) {
+    let named = isolated(faulty, "timeout = 8\n");
+    let recognised = TokenConfig { profile: None, ..named.clone() };
+    drop(Lab::with(faulty, named.clone()).ec("k"));
+    for (config, ended) in [(named, 1), (recognised, 0)] {
+        let lab = Lab::with(faulty, config);
+        let key = lab.token.key("k").unwrap();
+        faulty.plan(&[Rule::new("C_Sign").delays(Duration::from_secs(5))]);
+        sign(&key).unwrap();
+        assert_eq!(lab.token.counters().initialisations, ended, "{}", lab.token.profile().name());
+    }
+}
+
 /// It ends each time that it is asked, until it does not.
 fn it_ends_again_and_again(faulty: &Faulty) {
     let lab = Lab::with(faulty, isolated(faulty, ""));

@@ -38,7 +38,7 @@ pub struct Child {
     program: PathBuf,
     module: PathBuf,
     /// How long a call may take, and a generation of keys.
-    timeouts: (Duration, Duration),
+    timeouts: Mutex<(Duration, Duration)>,
     running: Mutex<Option<Arc<Running>>>,
 }
 
@@ -53,7 +53,13 @@ impl Child {
     /// Runs `module` in a process of `program`.
     pub fn start(program: &Path, module: &Path, timeouts: (Duration, Duration)) -> io::Result<Self> {
         let running = Mutex::new(Some(Arc::new(Running::start(program, module)?)));
+        let timeouts = Mutex::new(timeouts);
         Ok(Self { program: program.into(), module: module.into(), timeouts, running })
+    }
+
+    /// From here on a call may take this long, and a generation of keys.
+    pub fn set_timeouts(&self, timeouts: (Duration, Duration)) {
+        *self.timeouts.lock().unwrap_or_else(PoisonError::into_inner) = timeouts;
     }
 
     /// Carries a request out.
@@ -72,10 +78,11 @@ impl Child {
             }
             (None, _) => return Err(not_initialized),
         };
+        let (call, keygen) = *self.timeouts.lock().unwrap_or_else(PoisonError::into_inner);
         let timeout = match request {
-            Request::GenerateKeyPair { .. } => self.timeouts.1,
-            request if request.waits_for_pad() => self.timeouts.0 + AT_PAD,
-            _ => self.timeouts.0,
+            Request::GenerateKeyPair { .. } => keygen,
+            request if request.waits_for_pad() => call + AT_PAD,
+            _ => call,
         };
         running.ask(request, timeout).unwrap_or_else(|error| {
             // One thread of several that noticed ends it.

@@ -116,6 +116,13 @@ impl Context {
         Ok(Self(Arc::new(Module::Apart(Child::start(program, path, timeouts)?))))
     }
 
+    /// Other time-outs for a module in a process of its own.
+    pub fn set_timeouts(&self, timeouts: (Duration, Duration)) {
+        if let Module::Apart(child) = &*self.0 {
+            child.set_timeouts(timeouts);
+        }
+    }
+
     /// `C_Initialize`, with locks of the operating system and with `reserved` in `pReserved` for modules that
     /// take their parameters there.
     pub fn initialize(&self, reserved: Option<&str>) -> Result<()> {

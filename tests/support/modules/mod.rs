@@ -8,6 +8,7 @@ pub mod kryoptic;
 mod nss;
 mod opencryptoki;
 mod p11kit;
+pub mod server;
 pub mod service;
 mod softhsm;
 mod tpm2;
@@ -98,6 +99,33 @@ impl TestModule {
         command
     }
 
+    /// Writes what a process that sees the token must know of it.
+    pub fn describe(&self) -> PathBuf {
+        let file = self.dir.join("module.json");
+        private(&file, &serde_json::to_string(self).expect("JSON"));
+        file
+    }
+
+    /// The token of another process that is described in this file.
+    pub fn described(name: &str, file: &Path) -> Self {
+        let text = fs::read_to_string(file).expect("the module's description");
+        let described = serde_json::from_str(&text).expect("as it was written");
+        Self { name: known(name), ..described }
+    }
+
+    /// Ends what runs for the token, which is away then.
+    pub fn leaves(&mut self) {
+        self.services.clear();
+    }
+
+    /// Starts it again.
+    pub fn comes_back(&mut self) {
+        match self.name {
+            "p11-kit-client" => p11kit::serve(self).expect("it has run before"),
+            name => unimplemented!("{name} does not come back"),
+        }
+    }
+
     /// `pkcs11-tool` with this token.
     pub fn pkcs11_tool(&self) -> Command {
         let mut command = self.command("pkcs11-tool");
@@ -185,16 +213,13 @@ impl TestModule {
 /// so each such test has its own. What it starts sees the token as well. The PIN is in the variable [`PIN`] too.
 pub fn own_process(test: &str, module: &str, story: impl FnOnce(&TestModule)) {
     if let Some(file) = env::var_os(CHILD) {
-        let text = fs::read_to_string(file).expect("the module's description");
-        let seen = serde_json::from_str(&text).expect("as it was written");
-        return story(&TestModule { name: known(module), ..seen });
+        return story(&TestModule::described(module, Path::new(&file)));
     }
     let token = match TestModule::start(module) {
         Ok(token) => token,
         Err(why) => return skipped(test, &why),
     };
-    let file = token.dir.join("module.json");
-    private(&file, &serde_json::to_string(&token).expect("JSON"));
+    let file = token.describe();
     let mut child = token.command(env::current_exe().expect("the test's own path"));
     child.args([test, "--exact", "--include-ignored", "--nocapture"]);
     let ran = run(child.env(CHILD, &file).env(PIN, &token.pin));
