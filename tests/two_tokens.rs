@@ -1,4 +1,4 @@
-//! One CA key on two tokens: both are used, and either may be away, also when the server starts.
+//! The keys of one CA on two tokens: both are used, and either may be away, also when the server starts.
 
 mod support;
 
@@ -11,13 +11,34 @@ use support::{Ca, run};
 
 #[test]
 fn either_token_may_be_away() {
-    let text = Ca::configuration("rsakeypair mycs 2048", &["grant auto"]);
+    told("rsakeypair mycs 2048", &[("mycs", Kind::Rsa)]);
+}
+
+/// An EC key signs certificates, and SCEP has two RSA keys; all three are on both tokens.
+#[test]
+fn either_token_may_be_away_that_has_keys_for_scep() {
+    let scep = [("mycs.scep-sign", Kind::Rsa), ("mycs.scep-decrypt", Kind::Rsa)];
+    told("eckeypair mycs", &[&[("mycs", Kind::Ec)], &scep[..]].concat());
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rsa,
+    Ec,
+}
+
+/// The story of a CA with this line for its key, and of these keys on both tokens.
+fn told(line: &str, keys: &[(&str, Kind)]) {
+    let text = Ca::configuration(line, &["grant auto"]);
     let (tokens, server) = text.split_at(text.find("crypto pki trustpoint").expect("a trustpoint"));
     let tokens = tokens.replace("user-pin file pin.txt", "user-pin file first.txt");
     let spare = "crypto pki token usbtoken1\n profile softhsm2\n label spare\n user-pin file pin.txt\n";
     let mut ca = Ca::with_configuration(&[&tokens, spare].concat());
     fs::copy(ca.token().pin_file(), ca.state().join("first.txt")).unwrap();
-    copy_of_one_key(&ca);
+    make_spare(&ca);
+    for (at, (label, kind)) in keys.iter().enumerate() {
+        copy_of_one_key(&ca, label, *kind, at + 1);
+    }
     ca.configure(&server.replace("on usbtoken0:", "on usbtoken0: usbtoken1:"));
 
     let client = Strongswan::new(&ca);
@@ -52,41 +73,42 @@ fn either_token_may_be_away() {
     opinion.approves(&ca, &client.file("five.pem"));
 }
 
-/// The same key, labelled `mycs`, on the token `tokenca` and on another, `spare`, as a vendor's program for
-/// copies would leave it.
-fn copy_of_one_key(ca: &Ca) {
-    let (pin, dir) = (&ca.token().pin, ca.token().dir.path());
-    let program = |name: &str| {
-        let (variable, conf) = ca.token().environment();
-        let mut program = Command::new(name);
-        program.env(variable, conf).current_dir(dir);
-        program
+fn program(ca: &Ca, name: &str) -> Command {
+    let (variable, conf) = ca.token().environment();
+    let mut program = Command::new(name);
+    program.env(variable, conf).current_dir(ca.token().dir.path());
+    program
+}
+
+/// Another token, `spare`.
+fn make_spare(ca: &Ca) {
+    let pin = &ca.token().pin;
+    let mut util = program(ca, "softhsm2-util");
+    util.args(["--init-token", "--free", "--label", "spare", "--pin", pin, "--so-pin", pin]);
+    run(&mut util).success();
+}
+
+/// The same key on both tokens, as a vendor's program for copies would leave it.
+fn copy_of_one_key(ca: &Ca, label: &str, kind: Kind, id: usize) {
+    let openssl = |line: &str| run(program(ca, "openssl").args(line.split(' '))).success();
+    let usage = match kind {
+        Kind::Rsa => {
+            openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out pair.pem");
+            &["--usage-sign", "--usage-decrypt"][..]
+        }
+        Kind::Ec => {
+            openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out pair.pem");
+            &["--usage-sign"]
+        }
     };
-    run(program("softhsm2-util").args([
-        "--init-token",
-        "--free",
-        "--label",
-        "spare",
-        "--pin",
-        pin,
-        "--so-pin",
-        pin,
-    ]))
-    .success();
-    run(program("openssl").args(["genrsa", "-out", "pair.pem", "2048"])).success();
-    run(program("openssl").args(["pkey", "-in", "pair.pem", "-pubout", "-outform", "DER", "-out", "pub.der"]))
-        .success();
-    run(program("openssl")
-        .args(["pkcs8", "-topk8", "-nocrypt", "-in", "pair.pem", "-outform", "DER"])
-        .args(["-out", "pair.der"]))
-    .success();
+    openssl("pkey -in pair.pem -pubout -outform DER -out pub.der");
+    openssl("pkcs8 -topk8 -nocrypt -in pair.pem -outform DER -out pair.der");
     for token in [ca.token().label.as_str(), "spare"] {
         for (class, file) in [("privkey", "pair.der"), ("pubkey", "pub.der")] {
-            run(program("pkcs11-tool")
-                .args(["--module", "/usr/lib/softhsm/libsofthsm2.so", "--token-label", token])
-                .args(["--login", "--pin", pin, "--write-object", file, "--type", class, "--label", "mycs"])
-                .args(["--id", "01", "--usage-sign", "--usage-decrypt"]))
-            .success();
+            let mut tool = program(ca, "pkcs11-tool");
+            tool.args(["--module", "/usr/lib/softhsm/libsofthsm2.so", "--token-label", token]);
+            tool.args(["--login", "--pin", &ca.token().pin, "--write-object", file, "--type", class]);
+            run(tool.args(["--label", label, "--id", &format!("{id:02}")]).args(usage)).success();
         }
     }
 }

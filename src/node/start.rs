@@ -291,19 +291,31 @@ impl Start<'_> {
             Some(known) => (known.token, known.key_label),
             None => (place.to_owned(), scep_label(self.label, &authority.key_label, what)),
         };
-        let token = self.around.tokens.get(Some(&place))?;
-        let key = match token.find(&label)? {
-            Some(key) => key,
-            None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+        let mut places = vec![place.as_str()];
+        let both = [self.trustpoint.on.as_deref(), self.trustpoint.copy.as_deref()];
+        if both.contains(&Some(&place)) {
+            // Beside the CA's, it may have a copy as that has.
+            places.extend(both.into_iter().flatten().filter(|other| *other != place));
+        }
+        let key = match self.around.tokens.key_on(&places, &label) {
+            Ok(key) => key,
+            // Nowhere; or it cannot be known whether it is there.
+            Err(_) => {
+                let token = self.around.tokens.get(Some(&place))?;
+                match token.find(&label)? {
+                    Some(key) => key,
+                    None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+                }
+            }
         };
         if role == Role::RaDecrypt && !key.can_decrypt() {
             return Err(NodeError::Refused(format!(
                 "token \"{}\" cannot decrypt, which SCEP needs; put SCEP's keys on another token with \
                  \"scep key separate on DEVICE:\"",
-                token.name()
+                place
             )));
         }
-        let place = (token.name(), label.as_str());
+        let place = (place.as_str(), label.as_str());
         let certified = ca.certify_scep_key(issuer, role, &key, place, meter, self.now)?;
         Ok((super::server::parse(&certified.certificate)?, key))
     }
