@@ -32,7 +32,6 @@ mod opening;
 mod pace;
 mod pin;
 mod pin_file;
-mod pin_pad;
 mod places;
 mod profile;
 mod refused;
@@ -78,7 +77,7 @@ pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
 pub use uri::{ModuleName, TokenUri, UriError};
 pub use worker::Priority;
 
-use pin_pad::Turn;
+use pin::Turn;
 use session::{Connection, Link};
 use wanted::Wanted;
 use worker::Pool;

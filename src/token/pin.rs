@@ -9,6 +9,8 @@
 //! token. What was given is kept in memory until it is taken away. After so many refusals in a row as are
 //! configured only PINs that an operator gives are tried.
 
+mod pad;
+
 use std::fs;
 use std::io;
 use std::mem;
@@ -25,9 +27,11 @@ use super::call::CallError;
 use super::config::{PinSource, TokenConfig};
 use super::error::Problem;
 use super::pin_file::{self, PinFile};
-use super::pin_pad::{PinPad, Turn};
 use super::refused::{Refused, read_lockout, write_lockout};
 use super::sys::{AT_PAD, Entry, Session, TokenInfo, User};
+
+use pad::PinPad;
+pub(super) use pad::Turn;
 
 /// One PIN of a token. Its lock is held over a login, so that workers cannot try in turn what the
 /// first of them was refused.
@@ -125,44 +129,6 @@ impl PinCare {
         }
     }
 
-    /// The same with a PIN that somebody types at the token.
-    fn login_at(
-        &self,
-        pad: &PinPad,
-        session: &Session,
-        info: Option<&TokenInfo>,
-        turn: &mut Option<Turn>,
-    ) -> Result<(), Problem> {
-        // Without a pad, no PIN is an empty one, which may cost a try.
-        let info = info.filter(|info| info.has_pin_pad()).ok_or(Problem::NoPinPad)?;
-        if self.lock().locked || info.user_pin_locked() {
-            return Err(Problem::PinLocked);
-        }
-        let who = pad.take(turn)?;
-        if who == Turn::Start && info.user_pin_final_try() {
-            pad.waits_for_operator();
-            return Err(Problem::PinLastTry);
-        }
-        tracing::warn!(target: "PKI-4-TOKEN_PIN_PAD", "Token {} waits for its PIN at its PIN pad", self.token);
-        match session.login(self.user, Entry::AtPad) {
-            Ok(()) => {
-                pad.is_served();
-                self.logged_in();
-                Ok(())
-            }
-            Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                *turn = Some(who);
-                Ok(())
-            }
-            Err(error) => {
-                let problem = self.failed_at(pad, error);
-                // A token that was not there has asked nobody.
-                *turn = problem.is_loss().then_some(who);
-                Err(problem)
-            }
-        }
-    }
-
     fn logged_in(&self) {
         tracing::info!(target: "PKI-6-TOKEN_LOGIN", "Logged in to token {}", self.token);
     }
@@ -194,6 +160,8 @@ impl PinCare {
         if let (Some(pad), None) = (&self.pad, &pin) {
             pad.is_served();
         }
+        // Who says so may have unlocked it; the token's own word is heard all the same.
+        state.locked = false;
         (mem::replace(&mut state.given, pin), mem::replace(&mut state.logged_out, false))
     }
 
@@ -268,8 +236,10 @@ impl PinCare {
     /// Remembers a PIN that was refused.
     fn failed(&self, state: &mut State, pin: &SecretString, error: Cryptoki) -> Problem {
         let error = CallError::new(error);
-        if error.refuses_pin() {
-            state.locked |= error.rv() == Some(RvError::PinLocked);
+        if error.rv() == Some(RvError::PinLocked) {
+            // Which says nothing of this PIN: it may be right once it is unlocked.
+            state.locked = true;
+        } else if error.refuses_pin() {
             state.last_refused = Some((pin.clone(), state.serial.clone()));
             match Refused::new(pin, &state.serial) {
                 Ok(refused) => state.refused.push(refused),
@@ -281,22 +251,6 @@ impl PinCare {
             }
         }
         error.into()
-    }
-
-    /// What has become of a PIN that somebody should have typed.
-    fn failed_at(&self, pad: &PinPad, error: Cryptoki) -> Problem {
-        let error = CallError::new(error);
-        let problem = match error.rv() {
-            Some(RvError::FunctionCanceled | RvError::Cancel) => Problem::NotTyped(error),
-            rv => {
-                self.lock().locked |= rv == Some(RvError::PinLocked);
-                Problem::Call(error)
-            }
-        };
-        if !problem.is_loss() {
-            pad.waits_for_operator();
-        }
-        problem
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -55,6 +55,25 @@ fn the_last_try_is_not_made_after_a_loss(faulty: &Faulty) {
     }
 }
 
+/// It is locked while the token is in use: it is not tried again before an operator says that it is unlocked, and
+/// then it is the same as before.
+fn it_is_locked_and_unlocked(faulty: &Faulty) {
+    let lab = Lab::with(faulty, TokenConfig { lockout: Some(faulty.dir.join("refused")), ..config(faulty, "") });
+    let key = lab.rsa("k");
+    faulty.plan(&[Rule::new("C_Login").returns("CKR_PIN_LOCKED").forever()]);
+    faulty.replug();
+    let ((), calls) = lab.calls_of(|| {
+        unavailable(sign(&key), "C_Login returned CKR_PIN_LOCKED");
+        (0..3).for_each(|_| unavailable(sign(&key), "the PIN was not tried: it is locked"));
+    });
+    assert_eq!(count(&calls, "C_Login"), 1, "{}", lines(&calls));
+    unavailable(lab.token.login(None).map_err(KeyError::from), "C_Login returned CKR_PIN_LOCKED");
+    faulty.clear();
+    unavailable(sign(&key), "the PIN was not tried: it is locked");
+    lab.token.login(None).unwrap();
+    sign(&key).unwrap();
+}
+
 /// It is changed elsewhere: the login of now is good as long as it lasts; then the old PIN is tried once, and the
 /// new one helps when it is given.
 fn it_is_changed_elsewhere(faulty: &Faulty) {
