@@ -65,7 +65,7 @@ fn key(f: &mut fmt::Formatter<'_>, key: &KeyWord, attests: bool) -> fmt::Result 
     writeln!(f, "    The module says: {}", module(&key.module))?;
     match &key.device {
         Some(word) => device(f, word),
-        None if attests => writeln!(f, "    The device says: nothing; it has not made this key"),
+        None if attests => writeln!(f, "    The device says: nothing"),
         None => Ok(()),
     }
 }

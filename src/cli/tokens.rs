@@ -83,7 +83,7 @@ fn log_in(node: &Node, call: &mut Call<'_>) -> Result<Output, CommandError> {
             Some(call.ask_secret(&format!("PIN of token \"{token}\": "))?)
         }
         None if source(node, &token) == Some(PinSource::PinPad) => {
-            call.say(&format!("% Type the PIN at the PIN pad of token \"{token}\"...\n"))?;
+            call.say(&format!("% Type the PIN at the PIN pad of token \"{token}\" when it asks...\n"))?;
             None
         }
         None => None,

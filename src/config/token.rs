@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use crate::token::{ModuleName, Selector, TokenUri, UriError};
+use crate::token::{Selector, TokenUri, UriError};
 
 use super::grammar::{Args, Refusal};
 use super::line::{Line, Lines, Verb};
@@ -55,7 +55,7 @@ impl TokenSection {
 
     /// The PKCS#11 module, unless that is the profile's.
     pub fn module(&self) -> Option<PathBuf> {
-        let named = || self.uri.as_ref().and_then(TokenUri::module).map(ModuleName::file);
+        let named = || self.uri.as_ref().and_then(TokenUri::module).map(Into::into);
         self.library.as_ref().map(Into::into).or_else(named)
     }
 

@@ -287,6 +287,7 @@ impl Start<'_> {
         let known = known.into_iter().find(|a| a.role == role && a.phase == issuer.phase());
         // The next one stays where it was made: it is on the way already.
         let known = known.filter(|known| known.token == place || known.phase == Phase::Next);
+        let certified = known.is_some();
         let (place, label) = match known {
             Some(known) => (known.token, known.key_label),
             None => (place.to_owned(), scep_label(self.label, &authority.key_label, what)),
@@ -301,11 +302,12 @@ impl Start<'_> {
             Ok(key) => key,
             // Nowhere; or it cannot be known whether it is there.
             Err(_) => {
-                let token = self.around.tokens.get(Some(&place))?;
-                match token.find(&label)? {
-                    Some(key) => key,
-                    None => self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?,
+                let asked = if certified { &places[..] } else { &places[..1] };
+                for place in asked {
+                    self.around.tokens.get(Some(place))?.find(&label)?;
                 }
+                let token = self.around.tokens.get(Some(&place))?;
+                self.generate(&token, &label, KeyKind::Rsa { bits: DEFAULT_RSA_BITS }, usage)?
             }
         };
         if role == Role::RaDecrypt && !key.can_decrypt() {

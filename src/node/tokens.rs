@@ -165,8 +165,12 @@ impl Slot {
     /// Uses this PIN, or the configured one, and finds out whether the token works with it.
     pub(super) fn log_in(&self, pin: Option<SecretString>) -> Result<(), NodeError> {
         let mut token = self.token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match &*token {
-            Some(token) => token.login(pin)?,
+        match token.clone() {
+            Some(open) => {
+                // Others use it while somebody types.
+                drop(token);
+                open.login(pin)?;
+            }
             None => drop(token.insert(Token::open_with(&self.config, pin)?)),
         }
         Ok(())

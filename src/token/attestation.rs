@@ -98,7 +98,7 @@ impl Token {
         let key = key.clone();
         self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects();
+                let _guard = link.read_objects(open)?;
                 find(open, link.profile.attested(), &key)
             })
         })

@@ -97,7 +97,7 @@ impl Token {
 }
 
 fn find(link: &Link, open: &Open) -> Result<Vec<(ObjectHandle, TokenCertificate)>, Problem> {
-    let _guard = link.read_objects()?;
+    let _guard = link.read_objects(open)?;
     list(open)
 }
 

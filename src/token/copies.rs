@@ -4,7 +4,7 @@
 //! token's own. A copy is looked for when its token can be reached, so a token that is away at first serves
 //! as soon as it is there.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,18 @@ struct Copy {
     info: OnceLock<Arc<KeyInfo>>,
     /// It was looked for in vain, and is not before then. Held by who looks.
     not_before: Mutex<Option<Instant>>,
+    /// That it is not there was said.
+    told: AtomicBool,
 }
 
 impl Copies {
     pub fn new(places: Vec<Arc<dyn Place>>) -> Self {
-        let copy = |place| Copy { place, info: OnceLock::new(), not_before: Mutex::default() };
+        let copy = |place| Copy {
+            place,
+            info: OnceLock::new(),
+            not_before: Mutex::default(),
+            told: AtomicBool::default(),
+        };
         Self { places: places.into_iter().map(copy).collect(), turn: AtomicUsize::new(0) }
     }
 
@@ -86,7 +93,9 @@ impl Copy {
             }
         };
         let Some(found) = found.filter(|found| found.public_key() == key.public_key()) else {
-            tracing::warn!(token = name, key = key.info().label, "the token has no copy of the key");
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(token = name, key = key.info().label, "the token has no copy of the key");
+            }
             return None;
         };
         let info = self.info.get_or_init(|| Arc::new(found.info().clone()));

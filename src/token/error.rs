@@ -185,11 +185,16 @@ pub enum Problem {
     #[error("it waits for its PIN, which is typed at its PIN pad")]
     PinPadWaits,
     /// Nobody has typed the PIN at the PIN pad, or somebody has cancelled.
-    #[error("no PIN was typed at its PIN pad")]
-    NotTyped(#[source] CallError),
+    #[error("no PIN was typed at its PIN pad: {0}")]
+    NotTyped(CallError),
     /// A PIN that is typed at a PIN pad is not changed by commands.
     #[error("its PIN is typed at its PIN pad")]
     PinPadChange,
+    /// The security officer logs the user out, whose PIN nobody would type again.
+    #[error(
+        "its user's PIN is typed at its PIN pad, and this is done by the security officer instead of the user"
+    )]
+    PinPadOfficer,
     /// The file of refused PINs cannot be read or written.
     #[error("{} cannot be used", .path.display())]
     Lockout {
@@ -488,6 +493,7 @@ impl Problem {
             Self::PinPadWaits | Self::NotTyped(_) => {
                 format!("`crypto pki token {token} login`, and type the PIN at the pad")
             }
+            Self::PinPadOfficer => "give the user's PIN by `user-pin file PATH` meanwhile".into(),
             Self::PinPadChange => "change it with the program of the token's maker".into(),
             Self::Offline { .. } => {
                 format!("`crypto pki token {token} login` tries at once when it is plugged in again")

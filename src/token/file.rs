@@ -28,7 +28,7 @@ impl Token {
     pub fn files(&self) -> Result<Vec<TokenFile>, TokenError> {
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects()?;
+                let _guard = link.read_objects(open)?;
                 let objects = open.session.find_objects(&ours())?;
                 let files: Result<Vec<_>, _> =
                     objects.into_iter().map(|object| describe(open, object)).collect();
@@ -45,7 +45,7 @@ impl Token {
         let name = name.to_owned();
         self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects()?;
+                let _guard = link.read_objects(open)?;
                 let Some(object) = find(open, &name)?.into_iter().next() else {
                     return Err(Problem::NoFile { name: name.clone() });
                 };
@@ -74,7 +74,7 @@ impl Token {
         let name = name.to_owned();
         self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
-                let _guard = link.change_objects()?;
+                let _guard = link.change_objects(open)?;
                 let objects = find(open, &name)?;
                 if objects.is_empty() {
                     return Err(Problem::NoFile { name: name.clone() });
@@ -99,11 +99,11 @@ pub(super) fn room(link: &Link, open: &Open, name: &str, size: usize, error: Cry
 fn write(connection: &mut Connection, name: &str, octets: &[u8], private: bool) -> Result<(), Problem> {
     // As in generation: a lost session is replaced before the one attempt.
     connection.run(|link, open| {
-        let _guard = link.read_objects()?;
+        let _guard = link.read_objects(open)?;
         find(open, name)
     })?;
     connection.once(|link, open| {
-        let _guard = link.change_objects()?;
+        let _guard = link.change_objects(open)?;
         let old = find(open, name)?;
         let mut template = ours();
         template.extend([

@@ -35,7 +35,7 @@ pub(super) fn generate(connection: &mut Connection, wanted: &Wanted) -> Result<K
     }
     // Before the one attempt at generating: a session that was lost is replaced here.
     let place = connection.run(|link, open| {
-        let _guard = link.read_objects()?;
+        let _guard = link.read_objects(open)?;
         vacancy(link, open, wanted)
     })?;
     if let Some(id) = place {
@@ -86,7 +86,7 @@ pub(super) fn delete(connection: &mut Connection, label: &str) -> Result<(), Pro
             match connection.link.profile.keygen_login() {
                 // Again after a recovery: a key that is gone by then is gone.
                 KeygenLogin::User => connection.run(|link, open| {
-                    let _guard = link.change_objects()?;
+                    let _guard = link.change_objects(open)?;
                     destroy(link, open)
                 }),
                 KeygenLogin::So | KeygenLogin::Never => change(connection, destroy),
@@ -107,7 +107,7 @@ pub(super) fn change<T>(
 ) -> Result<T, Problem> {
     match connection.link.profile.keygen_login() {
         KeygenLogin::User => connection.once(|link, open| {
-            let _guard = link.change_objects()?;
+            let _guard = link.change_objects(open)?;
             operation(link, open)
         }),
         KeygenLogin::So => connection.as_officer(operation),
@@ -191,14 +191,14 @@ fn overwrite(connection: &mut Connection, label: &str) -> Result<(), Problem> {
     let kind = if connection.link.capabilities.can_generate(ec) { ec } else { KeyKind::Rsa { bits: 2048 } };
     let (usage, origin) = (KeyUsage::SIGNATURE, Origin::Generated);
     let other = Wanted { label: label.into(), kind, usage, exportable: false, origin };
-    let fingerprint = change(connection, |link, open| {
+    change(connection, |link, open| {
         let (_, private) = key_pair(link, open, &other, Some(id))?;
         let made = object::read(link, &open.session, private)?.ok_or_else(no_key)?;
+        // First of all: from here on it would be taken for a key of that label.
+        link.places.set_deleted(id, &made.public_key.fingerprint())?;
         let shown = in_place(open, ObjectClass::CERTIFICATE, id)?;
-        shown.iter().try_for_each(|certificate| open.session.destroy_object(*certificate))?;
-        Ok(made.public_key.fingerprint())
-    })?;
-    connection.link.places.set_deleted(id, &fingerprint)
+        Ok(shown.iter().try_for_each(|certificate| open.session.destroy_object(*certificate))?)
+    })
 }
 
 /// The private and public keys with this label.

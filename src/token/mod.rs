@@ -51,7 +51,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectClass};
 use secrecy::SecretString;
@@ -74,7 +74,7 @@ pub use object::{KeyInfo, KeyUsage};
 pub use profile::{Profile, ProfileError};
 pub use sys::{MODULE_WORD, serve_module};
 pub use trial_report::{Attempt, KeyTrial, Speed, Trial, TrialKeys};
-pub use uri::{ModuleName, TokenUri, UriError};
+pub use uri::{TokenUri, UriError};
 pub use worker::Priority;
 
 use pin::Turn;
@@ -127,7 +127,7 @@ impl Token {
         let wanted = label.to_owned();
         let found = self.ask(Priority::Operator, self.timeout(), move |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects()?;
+                let _guard = link.read_objects(open)?;
                 let mut template = PRIVATE_KEYS.to_vec();
                 let Some(name) = link.places.attribute(&wanted) else { return Ok(None) };
                 template.push(name);
@@ -204,7 +204,7 @@ impl Token {
     pub fn keys(&self) -> Result<Vec<KeyInfo>, TokenError> {
         self.ask(Priority::Operator, self.timeout(), |connection| {
             connection.run(|link, open| {
-                let _guard = link.read_objects()?;
+                let _guard = link.read_objects(open)?;
                 let mut keys = Vec::new();
                 for handle in open.session.find_objects(&PRIVATE_KEYS)? {
                     match object::read(link, &open.session, handle) {
@@ -387,6 +387,11 @@ impl Token {
         then: impl FnOnce(&mut Connection) + Send + 'static,
     ) -> Result<T, TokenError> {
         let link = &self.0.link;
+        let expires = Instant::now() + timeout;
+        let job = move |connection: &mut Connection| {
+            connection.expires(expires);
+            job(connection)
+        };
         self.0.pool.run(priority, timeout, job, then).map_err(|problem| {
             if let Problem::Hung { .. } = problem {
                 link.counters.hangs.add();

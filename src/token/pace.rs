@@ -3,26 +3,28 @@
 //! To put a thread to sleep and to wake it takes up to 50 microseconds, and each job has two who wait: its
 //! caller for the answer, and the worker for the next job. That is a tenth of an RSA-2048 signature in
 //! software, and more than a P-256 signature. So they look again and again, and let others run in between, but
-//! only as long as it usually takes, only for jobs that are brief, and only while one job goes on at a time:
-//! with more of them the processors have better things to do.
+//! only as long as it usually takes, only for jobs that are brief, and only while there is one job at a time: with
+//! more of them, also such as wait, the processors have better things to do.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long jobs take, and how many go on.
+/// How long jobs take, and how many there are.
 #[derive(Default)]
 pub(super) struct Pace {
-    running: AtomicU64,
+    /// Those that wait, too.
+    jobs: AtomicU64,
     /// What a job takes of late, in nanoseconds.
     usual: AtomicU64,
 }
 
 impl Pace {
-    /// A job begins, and ends when this is dropped.
-    pub fn begin(&self) -> Job<'_> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Job { pace: self, start: Instant::now() }
+    /// A job comes, and is over when this is dropped.
+    pub fn job(self: &Arc<Self>) -> Job {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        Job(Arc::clone(self))
     }
 
     /// For who has handed in a job: what `answer` finds, unless that takes longer than usual.
@@ -42,7 +44,7 @@ impl Pace {
     ) -> Option<T> {
         let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
         let (start, span) = (Instant::now(), span(usual));
-        while usual <= BRIEF && self.running.load(Ordering::Relaxed) <= 1 {
+        while usual <= BRIEF && self.jobs.load(Ordering::Relaxed) <= 1 {
             if let Some(found) = find() {
                 return Some(found);
             }
@@ -55,19 +57,22 @@ impl Pace {
     }
 }
 
-/// A job that goes on.
-pub(super) struct Job<'p> {
-    pace: &'p Pace,
-    start: Instant,
+/// A job that waits or goes on.
+pub(super) struct Job(Arc<Pace>);
+
+impl Job {
+    /// It is over, and took so long.
+    pub fn done(self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let usual = self.0.usual.load(Ordering::Relaxed);
+        // Two jobs that end at once may lose one of them, which matters little.
+        self.0.usual.store(usual - usual / WEIGHT + took / WEIGHT, Ordering::Relaxed);
+    }
 }
 
-impl Drop for Job<'_> {
+impl Drop for Job {
     fn drop(&mut self) {
-        let took = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let usual = self.pace.usual.load(Ordering::Relaxed);
-        // Two jobs that end at once may lose one of them, which matters little.
-        self.pace.usual.store(usual - usual / WEIGHT + took / WEIGHT, Ordering::Relaxed);
-        self.pace.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.jobs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -84,21 +89,23 @@ mod tests {
 
     #[test]
     fn brief_jobs_are_waited_for_one_at_a_time() {
-        let (pace, found) = (Pace::default(), || Some(()));
-        let one = pace.begin();
+        let (pace, found) = (Arc::new(Pace::default()), || Some(()));
+        let one = pace.job();
         assert!(pace.answer(found).is_some());
-        let two = pace.begin();
+        let two = pace.job();
         assert!(pace.answer(found).is_none());
         assert!(pace.next_job(found).is_none());
         drop(two);
         assert!(pace.answer(found).is_some());
-        drop(one);
-        assert!(pace.answer(found).is_some());
+        one.done(2 * BRIEF);
+        assert!(pace.answer(found).is_some(), "one long job is not what is usual");
+        (0..20).for_each(|_| pace.job().done(2 * BRIEF));
+        assert!(pace.answer(found).is_none());
     }
 
     #[test]
     fn nobody_waits_awake_for_long_jobs() {
-        let (pace, found) = (Pace::default(), || Some(()));
+        let (pace, found) = (Arc::new(Pace::default()), || Some(()));
         pace.usual.store(u64::MAX / 2, Ordering::Relaxed);
         assert!(pace.answer(found).is_none());
         assert!(pace.next_job(found).is_none());

@@ -165,6 +165,11 @@ impl PinCare {
         (mem::replace(&mut state.given, pin), mem::replace(&mut state.logged_out, false))
     }
 
+    /// Whether it is typed at a PIN pad.
+    pub fn is_typed(&self) -> bool {
+        self.pad.is_some() && self.lock().given.is_none()
+    }
+
     /// How much longer than the token itself somebody may take who gives the PIN.
     pub fn typing_takes(&self) -> Duration {
         if self.pad.is_some() { AT_PAD } else { Duration::ZERO }

@@ -18,7 +18,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectClass};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
@@ -122,6 +122,10 @@ impl Link {
         };
         if problem.wants_pin_each_time() && self.profile.context_login() == ContextLogin::Auto {
             known().insert(fingerprint);
+            if self.pin.is_typed() {
+                // Whoever asks next waits for as long as that takes.
+                return Err(Problem::PinPadWaits);
+            }
         }
         Err(problem)
     }
@@ -159,18 +163,15 @@ impl Link {
 
     /// Held while a key is made or deleted: nobody else does, or looks for keys, in the whole module.
     /// Keys that were found before are used all the same. `None` where the profile needs none of this.
-    /// [`Problem::Changing`] when others take too long.
-    pub fn change_objects(&self) -> Result<Option<RwLockWriteGuard<'_, ()>>, Problem> {
-        // Keys may be made one after the other.
-        let patience = self.profile.keygen_timeout() / 2;
-        let wait = || self.module.objects.try_write_for(patience).ok_or(Problem::Changing);
+    /// [`Problem::Changing`] shortly before the caller stops waiting.
+    pub fn change_objects(&self, open: &Open) -> Result<Option<RwLockWriteGuard<'_, ()>>, Problem> {
+        let wait = || self.module.objects.try_write_until(open.until).ok_or(Problem::Changing);
         self.profile.keygen().serialize.then(wait).transpose()
     }
 
-    /// Held while keys are looked for. [`Problem::Changing`] when somebody takes too long to make one.
-    pub fn read_objects(&self) -> Result<Option<RwLockReadGuard<'_, ()>>, Problem> {
-        let patience = self.profile.timeout() / 2;
-        let wait = || self.module.objects.try_read_for(patience).ok_or(Problem::Changing);
+    /// Held while keys are looked for. [`Problem::Changing`] shortly before the caller stops waiting.
+    pub fn read_objects(&self, open: &Open) -> Result<Option<RwLockReadGuard<'_, ()>>, Problem> {
+        let wait = || self.module.objects.try_read_until(open.until).ok_or(Problem::Changing);
         self.profile.keygen().serialize.then(wait).transpose()
     }
 }
@@ -181,6 +182,8 @@ pub(super) struct Connection {
     open: Option<Open>,
     /// Who stands at the token's PIN pad, if it has one.
     turn: Option<Turn>,
+    /// When whoever waits for the job of now must have heard of it.
+    until: Instant,
 }
 
 /// An open, logged-in session, and the handles of keys found through it. Finding a key costs more than
@@ -190,6 +193,8 @@ pub(super) struct Open {
     pub session: Session,
     handles: HashMap<[u8; 32], ObjectHandle>,
     changes: u64,
+    /// As of the connection.
+    until: Instant,
     /// The module's generation and the token's epoch in which it was opened. Its number, and those of its
     /// handles, may mean something else in another.
     era: (u64, u64),
@@ -197,7 +202,12 @@ pub(super) struct Open {
 
 impl Connection {
     pub fn new(link: Arc<Link>) -> Self {
-        Self { link, open: None, turn: None }
+        Self { link, open: None, turn: None, until: Instant::now() }
+    }
+
+    /// The caller of the job that begins stops waiting at `expires`.
+    pub fn expires(&mut self, expires: Instant) {
+        self.until = expires - LAST_WORDS;
     }
 
     /// Runs `action` while somebody stands at the token's PIN pad.
@@ -288,13 +298,12 @@ impl Connection {
         // Not closed: its number may be another session's by now.
         let epoch = link.epoch.load(Ordering::Acquire);
         self.open = self.open.take().filter(|open| open.era == (pass.generation, epoch));
-        let result = match &mut self.open {
-            Some(open) => operation(&link, open),
-            None => {
-                let open = Open::new(&link, context, (pass.generation, epoch), &mut self.turn)?;
-                operation(&link, self.open.insert(open))
-            }
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => self.open.insert(Open::new(&link, context, (pass.generation, epoch), &mut self.turn)?),
         };
+        open.until = self.until;
+        let result = operation(&link, open);
         if let Err(problem) = &result
             && (problem.is_loss()
                 || matches!(problem, Problem::Call(_)) && link.profile.close_session_on_error())
@@ -313,6 +322,10 @@ impl Connection {
     ) -> Result<T, Problem> {
         let link = Arc::clone(&self.link);
         let officer = link.officer.as_ref().ok_or(Problem::NoOfficer)?;
+        if link.pin.is_typed() {
+            return Err(Problem::PinPadOfficer);
+        }
+        let until = self.until;
         let quiet = link.module.quietly(|context| {
             link.epoch.fetch_add(1, Ordering::AcqRel);
             let slot = module::find_token(context, &link.selector, &link.profile)?;
@@ -320,7 +333,7 @@ impl Connection {
             let session = context.open_session(slot)?;
             // What was opened before is of another era, and so is this.
             let (context, era) = (context.clone(), (0, 0));
-            let open = Open { context, session, handles: HashMap::new(), changes: 0, era };
+            let open = Open { context, session, handles: HashMap::new(), changes: 0, until, era };
             let login = officer.login(&open.session, open.context.token_info(slot).ok().as_ref(), &mut None);
             let done = login
                 .map_err(|problem| Problem::Officer(Box::new(problem)))
@@ -382,11 +395,17 @@ impl Open {
             return Err(Problem::LoggedOut);
         }
         let session = context.open_session(slot)?;
-        if let Err(problem) = login(link, &session, context.token_info(slot).ok().as_ref(), turn) {
+        let info = match context.token_info(slot) {
+            // What it says of its PIN pad must be known.
+            Err(error) if link.pin.is_typed() => Err(error.into()),
+            other => Ok(other.ok()),
+        };
+        if let Err(problem) = info.and_then(|info| login(link, &session, info.as_ref(), turn)) {
             let _ = session.close();
             return Err(problem);
         }
-        Ok(Self { context: context.clone(), session, handles: HashMap::new(), changes, era })
+        let until = Instant::now();
+        Ok(Self { context: context.clone(), session, handles: HashMap::new(), changes, until, era })
     }
 
     /// The handle of a private key, found by label, `CKA_ID` and public key.
@@ -408,7 +427,7 @@ impl Open {
         if !key.id.is_empty() {
             template.push(Attribute::Id(key.id.clone()));
         }
-        let _guard = link.read_objects()?;
+        let _guard = link.read_objects(self)?;
         for handle in self.session.find_objects(&template)? {
             let found = object::read(link, &self.session, handle)?;
             if found.is_some_and(|found| found.public_key == key.public_key) {
@@ -420,10 +439,15 @@ impl Open {
     }
 }
 
+/// How long before the caller stops waiting he is told why.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Shows that the token works: the key that was used last signs.
 pub(super) fn probe(link: &Link, open: &mut Open) -> Result<(), Problem> {
     let last = link.last_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match last.filter(|key| key.usage.sign) {
+    // Nobody is asked at a PIN pad to show that.
+    let silent = |key: &KeyInfo| key.usage.sign && !(link.pin.is_typed() && link.wants_pin(key));
+    match last.filter(silent) {
         Some(key) => signing::test_in(link, open, &key),
         // Nothing is known to be there but the token itself, which is logged in.
         None => Ok(open.session.is_logged_in().map(|_| ())?),

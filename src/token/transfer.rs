@@ -41,11 +41,11 @@ pub(super) fn import(
     }
     // As in generation: a lost session is replaced before the one attempt.
     connection.run(|link, open| {
-        let _guard = link.read_objects()?;
+        let _guard = link.read_objects(open)?;
         free(link, open, &wanted.label)
     })?;
     connection.once(|link, open| {
-        let _guard = link.change_objects()?;
+        let _guard = link.change_objects(open)?;
         let templates = Templates::new(wanted, link.profile.keygen(), None)?;
         let private = bring(link, open, wanted, &templates, key)?;
         let mut objects = vec![private];

@@ -253,7 +253,7 @@ impl<'o> Bench<'o> {
         let made = match self.link.capabilities.can_generate(kind) {
             false => Err(not_offered()),
             true => self.passing_or_lasting(&wanted(label, kind, usage), |bench, templates| {
-                let _guard = bench.link.change_objects()?;
+                let _guard = bench.link.change_objects(bench.open)?;
                 make_pair(bench.open, kind, templates)
             }),
         };
@@ -358,7 +358,7 @@ impl<'o> Bench<'o> {
 
     /// Whether these objects could be destroyed.
     fn destroy(&self, objects: &[ObjectHandle]) -> bool {
-        let _guard = self.link.change_objects();
+        let Ok(_guard) = self.link.change_objects(self.open) else { return false };
         let failed =
             objects.iter().filter(|object| self.open.session.destroy_object(**object).is_err()).count();
         self.link.changes.fetch_add(1, Ordering::AcqRel);

@@ -1,7 +1,7 @@
 //! PKCS#11 URIs (RFC 7512), as far as they name a token and the way to it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -19,17 +19,8 @@ use super::profile::Profile;
 pub struct TokenUri {
     text: String,
     selector: Selector,
-    module: Option<ModuleName>,
+    module: Option<PathBuf>,
     pin_file: Option<String>,
-}
-
-/// Which module a URI names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModuleName {
-    /// `module-path`: a file.
-    Path(PathBuf),
-    /// `module-name`: a file without its directory, `lib` and `.so`.
-    Name(String),
 }
 
 /// Why a text does not name a token.
@@ -39,8 +30,8 @@ pub enum UriError {
     #[error("a PKCS#11 URI begins with \"pkcs11:\"")]
     Scheme,
     /// Neither a name and a value, nor nothing.
-    #[error("\"{0}\" is not an attribute: NAME=VALUE")]
-    Malformed(String),
+    #[error("attributes are NAME=VALUE, with ; between them before the ? and & after it")]
+    Malformed,
     /// RFC 7512, 2.3: names are given once.
     #[error("{0} is given twice")]
     Twice(String),
@@ -63,27 +54,15 @@ pub enum UriError {
     },
 }
 
-impl ModuleName {
-    /// The file. A name is looked for among the files of the shipped profiles.
-    pub fn file(&self) -> PathBuf {
-        match self {
-            Self::Path(path) => path.clone(),
-            Self::Name(name) => {
-                Profile::library_called(name).unwrap_or_else(|| format!("lib{name}.so").into())
-            }
-        }
-    }
-}
-
 impl TokenUri {
     /// Which token it names.
     pub fn selector(&self) -> &Selector {
         &self.selector
     }
 
-    /// Which module it names (`module-path`, `module-name`).
-    pub fn module(&self) -> Option<&ModuleName> {
-        self.module.as_ref()
+    /// The module: `module-path`, or what a shipped profile has for its `module-name`.
+    pub fn module(&self) -> Option<&Path> {
+        self.module.as_deref()
     }
 
     /// The file whose first line is the user PIN (`pin-source`).
@@ -118,6 +97,10 @@ impl FromStr for TokenUri {
             Self { text: text.to_owned(), selector: Selector::default(), module: None, pin_file: None };
         for (name, value) in attributes(path, ';')? {
             uri.path_attribute(name, value)?;
+        }
+        // Before anything of it is repeated.
+        if query.contains("pin-value") {
+            return Err(UriError::PinValue);
         }
         for (name, value) in attributes(query, '&')? {
             uri.query_attribute(name, value)?;
@@ -161,20 +144,20 @@ impl TokenUri {
     fn query_attribute(&mut self, name: &str, value: String) -> Result<(), UriError> {
         let wrong = |wanted| UriError::Value { attribute: name.to_owned(), wanted };
         match name {
-            "module-path" if value.starts_with('/') => self.module = Some(ModuleName::Path(value.into())),
+            "module-path" if value.starts_with('/') => self.module = Some(value.into()),
             "module-path" => return Err(wrong("the absolute path of a file")),
-            "module-name" if value.is_empty() || value.contains('/') => {
-                return Err(wrong("the name of a file, without its directory"));
-            }
             "module-name" => {
+                let file = Profile::library_called(&value);
+                let known = "the name of a module that a profile knows, as softhsm2; module-path takes any";
                 // The path says more.
-                self.module.get_or_insert(ModuleName::Name(value));
+                self.module.get_or_insert(file.ok_or_else(|| wrong(known))?);
             }
             "pin-source" => {
                 let path = value.strip_prefix("file:").unwrap_or(&value);
-                let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+                // RFC 8089, 2: nobody's, not another host's.
+                let path = path.strip_prefix("//").unwrap_or(path);
                 if !path.starts_with('/') {
-                    return Err(wrong("a file, file:/PATH or /PATH"));
+                    return Err(wrong("a file of this host, file:/PATH or /PATH"));
                 }
                 self.pin_file = Some(path.into());
             }
@@ -196,7 +179,7 @@ impl fmt::Display for TokenUri {
 fn attributes(text: &str, separator: char) -> Result<Vec<(&str, String)>, UriError> {
     let mut found: Vec<(&str, String)> = Vec::new();
     for part in text.split(separator).filter(|_| !text.is_empty()) {
-        let (name, value) = part.split_once('=').ok_or_else(|| UriError::Malformed(part.to_owned()))?;
+        let (name, value) = part.split_once('=').ok_or(UriError::Malformed)?;
         if found.iter().any(|(other, _)| *other == name) {
             return Err(UriError::Twice(name.to_owned()));
         }
@@ -238,7 +221,7 @@ mod tests {
         let uri = parse(
             "PKCS11:token=The%20Software%20PKCS%2311;serial=4ad6;manufacturer=Snake%20Oil,%20Inc.;model=1.0;\
              slot-id=7;slot-description=Reader;slot-manufacturer=X;library-description=L;library-manufacturer=M;\
-             library-version=3.2?module-path=/usr/lib/a%26b.so&module-name=b&pin-source=file:///etc/pin%20file",
+             library-version=3.2?module-path=/usr/lib/a%26b.so&pin-source=file:///etc/pin%20file",
         );
         let uri = uri.unwrap();
         let some = |text: &str| Some(text.to_owned());
@@ -255,22 +238,21 @@ mod tests {
             library_version: Some((3, 2)),
         };
         assert_eq!(*uri.selector(), wanted);
-        assert_eq!(uri.module(), Some(&ModuleName::Path("/usr/lib/a&b.so".into())));
+        assert_eq!(uri.module(), Some(Path::new("/usr/lib/a&b.so")));
         assert_eq!(uri.pin_file(), Some("/etc/pin file"));
 
         let uri = parse("pkcs11:?module-name=softhsm2&pin-source=/pin").unwrap();
         assert_eq!(*uri.selector(), Selector::default());
-        assert_eq!(uri.module(), Some(&ModuleName::Name("softhsm2".into())));
+        assert_eq!(uri.module().unwrap().file_name().unwrap(), "libsofthsm2.so");
         assert_eq!(uri.pin_file(), Some("/pin"));
         assert_eq!(parse("pkcs11:library-version=3").unwrap().selector().library_version, Some((3, 0)));
     }
 
     #[test]
     fn modules_have_the_names_of_their_files() {
-        let file = |query: &str| parse(&format!("pkcs11:?{query}")).unwrap().module().unwrap().file();
+        let file = |query: &str| parse(&format!("pkcs11:?{query}")).unwrap().module().unwrap().to_owned();
         assert_eq!(file("module-name=softhsm2").file_name().unwrap(), "libsofthsm2.so");
         assert_eq!(file("module-name=p11-kit-client").file_name().unwrap(), "p11-kit-client.so");
-        assert_eq!(file("module-name=strange"), PathBuf::from("libstrange.so"));
         assert_eq!(file("module-name=softhsm2&module-path=/a.so"), PathBuf::from("/a.so"));
     }
 
@@ -279,8 +261,8 @@ mod tests {
         for (text, words) in [
             ("http://example.com", "begins with \"pkcs11:\""),
             ("pkcs11", "begins with"),
-            ("pkcs11:token", "\"token\" is not an attribute"),
-            ("pkcs11:token=a;", "\"\" is not an attribute"),
+            ("pkcs11:token", "attributes are NAME=VALUE"),
+            ("pkcs11:token=a;", "attributes are NAME=VALUE"),
             ("pkcs11:token=a;token=a", "token is given twice"),
             ("pkcs11:token=a;object=key;type=private", "object names an object"),
             ("pkcs11:x-pin=1", "x-pin is not an attribute"),
@@ -293,6 +275,8 @@ mod tests {
             ("pkcs11:library-version=a.b", "library-version must be MAJOR"),
             ("pkcs11:token=a?pin-value=1234", "does not belong into a URI"),
             ("pkcs11:token=a?pin-source=|/bin/pin", "pin-source must be a file"),
+            ("pkcs11:token=a?pin-source=file://host/pin", "pin-source must be a file of this host"),
+            ("pkcs11:token=a?module-name=strange", "module-name must be the name"),
             ("pkcs11:token=a?module-path=lib.so", "module-path must be the absolute path"),
             ("pkcs11:token=a?module-name=a/b", "module-name must be the name"),
         ] {
@@ -303,8 +287,9 @@ mod tests {
 
     #[test]
     fn no_pin_is_repeated_in_an_error() {
-        for text in ["pkcs11:token=a?pin-value=87654", "pkcs11:token=a?pin-value=87654&pin-value=87654"] {
-            assert!(!parse(text).unwrap_err().to_string().contains("87654"));
+        for query in ["=87654", "=87654&pin-value=87654", "=1&87654", "=1&87654=1", "=1;87654"] {
+            let error = parse(&format!("pkcs11:token=a?pin-value{query}")).unwrap_err();
+            assert!(!error.to_string().contains("87654"), "{error}");
         }
     }
 }

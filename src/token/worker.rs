@@ -47,7 +47,7 @@ struct Shared<C> {
     /// How many workers there should be.
     wanted: usize,
     capacity: usize,
-    pace: Pace,
+    pace: Arc<Pace>,
 }
 
 struct Queue<C> {
@@ -98,7 +98,7 @@ impl<C: 'static> Pool<C> {
             ended: Condvar::new(),
             wanted: workers,
             capacity,
-            pace: Pace::default(),
+            pace: Arc::default(),
         });
         let pool = Self { shared, name: name.into(), make: Arc::new(make), threads: Mutex::default() };
         (0..workers).for_each(|_| pool.hire());
@@ -156,9 +156,14 @@ impl<C: 'static> Pool<C> {
         then: impl FnOnce(&mut C) + Send + 'static,
     ) -> Result<T, Problem> {
         let (answer, wait) = mpsc::sync_channel(1);
+        let counted = self.shared.pace.job();
         let run = Box::new(move |state: &mut C| {
+            let start = Instant::now();
+            let result = job(state);
+            // Before the answer: whoever gets it may have another job at once.
+            counted.done(start.elapsed());
             // Nobody may listen any more.
-            let _ = answer.send(job(state));
+            let _ = answer.send(result);
             then(state);
         });
         let progress = Arc::new(Progress::default());
@@ -240,12 +245,10 @@ impl<C> Shared<C> {
                 continue;
             }
             job.progress.begin();
-            let work = self.pace.begin();
             // Whoever waits hears of a panic by the dropped sender; the state it left is not trusted.
             if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut state))).is_err() {
                 state = make();
             }
-            drop(work);
             if job.progress.end() {
                 return true;
             }
@@ -441,6 +444,22 @@ mod tests {
         }
         assert_eq!(pool.ask(Priority::Issue, |_| Ok(2)).unwrap(), 2);
         assert_eq!(pool.workers(), 1);
+    }
+
+    /// Whoever waits for a worker that others keep does not look again and again.
+    #[test]
+    fn jobs_that_wait_count() {
+        let (pool, release, holder) = held(8);
+        let waiter = thread::spawn({
+            let pool = Arc::clone(&pool);
+            move || pool.ask(Priority::Issue, |_| Ok(1)).unwrap()
+        });
+        wait_for(&pool, 1);
+        assert_eq!(pool.shared.pace.answer(|| Some(())), None);
+        drop(release);
+        assert_eq!(waiter.join().unwrap(), 1);
+        holder.join().unwrap();
+        assert_eq!(pool.shared.pace.answer(|| Some(())), Some(()));
     }
 
     #[test]

@@ -84,21 +84,25 @@ fn every_story(test: &str, module: &str, lacks: &'static [Lack]) {
 fn isolated(test: &str, module: &str, lacks: &'static [Lack]) {
     own_process(&format!("everywhere::{test}"), module, |module| {
         Subject::is(module, true, is_slow(module), lacks);
-        tell(module, |story| ISOLATED.contains(&story));
+        let told = tell(module, |story| ISOLATED.contains(&story));
+        assert_eq!(told, ISOLATED.len(), "each has the name of a story");
     });
 }
 
-/// Tells those of all stories that are wanted.
-fn tell(module: &TestModule, wanted: impl Fn(&str) -> bool) {
+/// Tells those of all stories that are wanted; how many.
+fn tell(module: &TestModule, wanted: impl Fn(&str) -> bool) -> usize {
     let start = Instant::now();
     let stories = [super::STORIES, objects::STORIES, transfer::STORIES].concat();
+    let mut told = 0;
     for (name, story) in stories.into_iter().filter(|(name, _)| wanted(name)) {
+        told += 1;
         println!("{name}");
         let start = Instant::now();
         story(&module.dir);
         println!("  {:.1} s", start.elapsed().as_secs_f32());
     }
     println!("{}: {:.1} s", module.name, start.elapsed().as_secs_f32());
+    told
 }
 
 fn is_slow(module: &TestModule) -> bool {

@@ -43,10 +43,16 @@ fn it_is_not_typed(faulty: &Faulty) {
     let key = lab.rsa("k");
     faulty.plan(&[Rule::pad(None)]);
     faulty.replug();
-    for (typed, words) in
-        [(None, "no PIN was typed at its PIN pad"), (Some("11111"), "C_Login returned CKR_PIN_INCORRECT")]
-    {
-        faulty.plan(&[Rule::pad(typed)]);
+    let typed = pin();
+    let fails = |rv| vec![Rule::pad(Some(&typed)), Rule::new("C_Login").returns(rv).forever()];
+    for (plan, words) in [
+        (vec![Rule::pad(None)], "no PIN was typed at its PIN pad: C_Login returned CKR_FUNCTION_CANCELED"),
+        (vec![Rule::pad(Some("11111"))], "C_Login returned CKR_PIN_INCORRECT"),
+        // Some say no more than that; or it was pulled meanwhile.
+        (fails("CKR_GENERAL_ERROR"), "no PIN was typed at its PIN pad: C_Login returned CKR_GENERAL_ERROR"),
+        (fails("CKR_DEVICE_REMOVED"), "no PIN was typed at its PIN pad: C_Login returned CKR_DEVICE_REMOVED"),
+    ] {
+        faulty.plan(&plan);
         let ((), calls) = lab.calls_of(|| {
             unavailable(lab.token.login(None).map_err(KeyError::from), words);
             (0..3).for_each(|_| unavailable(sign(&key), "it waits for its PIN"));
@@ -58,18 +64,21 @@ fn it_is_not_typed(faulty: &Faulty) {
     sign(&key).unwrap();
 
     // At the start; which is tried again and again, but asks once.
-    faulty.plan(&[Rule::pad(None)]);
-    faulty.replug();
-    let config = at_pad(config(faulty, ""));
-    let ((), calls) = lab.calls_of(|| {
-        for words in ["no PIN was typed at its PIN pad", "it waits for its PIN", "it waits for its PIN"] {
-            let error = Token::open(&config).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
-    });
-    assert_eq!(count(&calls, "C_Login"), 1, "{}", lines(&calls));
-    faulty.plan(&[Rule::pad(Some(&pin()))]);
-    Token::open_with(&config, None).unwrap();
+    for plan in [vec![Rule::pad(None)], fails("CKR_GENERAL_ERROR")] {
+        faulty.plan(&plan);
+        faulty.replug();
+        let config = at_pad(config(faulty, ""));
+        let ((), calls) = lab.calls_of(|| {
+            for words in ["no PIN was typed at its PIN pad", "it waits for its PIN", "it waits for its PIN"] {
+                let error = Token::open(&config).unwrap_err().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+        });
+        assert_eq!(count(&calls, "C_Login"), 1, "{}", lines(&calls));
+        faulty.clear();
+        faulty.plan(&[Rule::pad(Some(&typed))]);
+        Token::open_with(&config, None).unwrap();
+    }
 }
 
 /// No PIN is an empty one for a token without a pad: it is not tried.
@@ -179,7 +188,7 @@ fn a_server_waits_for_who_types() {
     assert!(shown.contains("it waits for its PIN, which is typed at its PIN pad"), "{shown}");
     ca.typed("crypto pki token usbtoken0 change-pin", "").says("with the program of the token's maker");
     let said = ca.exec("crypto pki token usbtoken0 login");
-    assert!(said.contains("% Type the PIN at the PIN pad of token \"usbtoken0\""), "{said}");
+    assert!(said.contains("% Type the PIN at the PIN pad of token \"usbtoken0\" when it asks"), "{said}");
     scene.enrols(&device);
     scene.ends(2);
 }

@@ -106,7 +106,8 @@ impl fmt::Display for LineError {
     }
 }
 
-/// The line with stars instead of the words after `password` and of users in URLs: for errors and logs.
+/// The line with stars instead of the words after `password`, of users in URLs, and of what follows `pin-value` in
+/// a PKCS#11 URI: for errors and logs.
 pub fn without_passwords(line: &str) -> String {
     let mut chars: Vec<char> = line.chars().collect();
     let mut hide = |column: usize, length: usize| chars[column..column + length].fill('*');
@@ -119,6 +120,8 @@ pub fn without_passwords(line: &str) -> String {
             && let Some((scheme, user)) = user.split_once("://")
         {
             hide(word.column + scheme.chars().count() + 3, user.chars().count());
+        } else if let Some((_, pin)) = word.text.split_once("pin-value=") {
+            hide(word.column + length - pin.chars().count(), pin.chars().count());
         }
         secret |= word.abbreviates("password", 1);
     }

@@ -25,12 +25,8 @@ impl Work {
             let key = self.key_of(own)?;
             wanted.push((key.info().label.clone(), key.info().id.clone(), own.certificate.der().to_vec()));
         }
-        let token = self.tokens.get(Some(device))?;
         for certificate in held.ca.iter().flat_map(|ca| ca.all()) {
-            // On a card there is no place for those.
-            if token.stores_certificates_of_others() {
-                wanted.push((self.label().to_owned(), Vec::new(), certificate.der().to_vec()));
-            }
+            wanted.push((self.label().to_owned(), Vec::new(), certificate.der().to_vec()));
         }
         let marks = format!("trustpoint {}", self.label());
         let digest = crate::pki::Hash::Sha256
@@ -39,7 +35,12 @@ impl Work {
         if wanted.is_empty() || self.store.mark(&marks, STORED)?.as_deref() == Some(&state) {
             return Ok(());
         }
+        let token = self.tokens.get(Some(device))?;
         for (label, id, der) in &wanted {
+            // On a card there is no place for the certificates of others.
+            if id.is_empty() && !token.stores_certificates_of_others() {
+                continue;
+            }
             token.store_certificate(label, id, der)?;
         }
         Ok(self.store.set_mark(&marks, STORED, Some(&state))?)

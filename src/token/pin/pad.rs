@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error as Cryptoki, RvError};
 
 use crate::token::call::CallError;
@@ -73,9 +74,14 @@ impl PinCare {
         if self.lock().locked || info.user_pin_locked() {
             return Err(Problem::PinLocked);
         }
+        if turn.is_none() && session.is_logged_in().unwrap_or(false) {
+            // By who stands there, a moment ago.
+            return Ok(());
+        }
         let who = pad.take(turn)?;
+        // Until the PIN is there: a start that is tried again asks nobody.
+        pad.waits_for_operator();
         if who == Turn::Start && info.user_pin_final_try() {
-            pad.waits_for_operator();
             return Err(Problem::PinLastTry);
         }
         tracing::warn!(target: "PKI-4-TOKEN_PIN_PAD", "Token {} waits for its PIN at its PIN pad", self.token);
@@ -85,32 +91,36 @@ impl PinCare {
                 self.logged_in();
                 Ok(())
             }
+            // Nobody was asked, nor need be.
             Err(Cryptoki::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                pad.is_served();
                 *turn = Some(who);
                 Ok(())
             }
-            Err(error) => {
-                let problem = self.failed_at(pad, error);
-                // A token that was not there has asked nobody.
-                *turn = problem.is_loss().then_some(who);
-                Err(problem)
+            // Nor here: after what helps, somebody is.
+            Err(error) if asks_nobody(&error) => {
+                pad.is_served();
+                *turn = Some(who);
+                Err(error.into())
             }
+            Err(error) => Err(self.failed_at(pad, error)),
         }
     }
 
     /// What has become of a PIN that somebody should have typed.
     pub(super) fn failed_at(&self, pad: &PinPad, error: Cryptoki) -> Problem {
+        let Cryptoki::Pkcs11(rv, Function::Login) = error else { return error.into() };
+        pad.waits_for_operator();
+        self.lock().locked |= rv == RvError::PinLocked;
         let error = CallError::new(error);
-        let problem = match error.rv() {
-            Some(RvError::FunctionCanceled | RvError::Cancel) => Problem::NotTyped(error),
-            rv => {
-                self.lock().locked |= rv == Some(RvError::PinLocked);
-                Problem::Call(error)
-            }
-        };
-        if problem.is_of_pin() {
-            pad.waits_for_operator();
-        }
-        problem
+        // Also what would be a loss else: climbing would ask him again.
+        if error.is_pin() { Problem::Call(error) } else { Problem::NotTyped(error) }
     }
+}
+
+/// Whether `C_Login` has failed before anybody was asked for a PIN.
+fn asks_nobody(error: &Cryptoki) -> bool {
+    use RvError::{CryptokiNotInitialized, SessionClosed, SessionHandleInvalid, TokenNotPresent};
+    let early = [CryptokiNotInitialized, SessionClosed, SessionHandleInvalid, TokenNotPresent];
+    matches!(error, Cryptoki::Pkcs11(rv, Function::Login) if early.contains(rv))
 }
