@@ -304,12 +304,18 @@ impl Connection {
         };
         open.until = self.until;
         let result = operation(&link, open);
-        if let Err(problem) = &result
-            && (problem.is_loss()
-                || matches!(problem, Problem::Call(_)) && link.profile.close_session_on_error())
-            && let Some(open) = self.open.take()
+        let spoilt = |problem: &Problem| {
+            let call = matches!(problem, Problem::Call(_) | Problem::NotTyped(_));
+            problem.is_loss() || call && link.profile.close_session_on_error()
+        };
+        if result.as_ref().is_err_and(spoilt)
+            && let Some(old) = self.open.take()
         {
-            let _ = open.session.close();
+            if link.pin.is_typed() {
+                // The login goes with the last session, and nobody is there to type the PIN again.
+                self.open = Open::new(&link, context, (pass.generation, epoch), &mut None).ok();
+            }
+            let _ = old.session.close();
         }
         result
     }

@@ -36,6 +36,17 @@ fn it_is_typed_once(faulty: &Faulty) {
     }
 }
 
+/// An operation that fails costs its session, but not the login, which would go with the last one.
+fn it_outlasts_sessions(faulty: &Faulty) {
+    let typed = Rule::pad(Some(&pin()));
+    faulty.plan(std::slice::from_ref(&typed));
+    let lab = Lab::with(faulty, at_pad(config(faulty, "")));
+    let key = lab.rsa("k");
+    faulty.plan(&[typed, Rule::poison(), Rule::new("C_Sign").returns("CKR_DEVICE_ERROR")]);
+    let ((), calls) = lab.calls_of(|| (0..3).for_each(|_| sign(&key).unwrap()));
+    assert_eq!((count(&calls, "C_CloseSession"), count(&calls, "C_Login")), (1, 0), "{}", lines(&calls));
+}
+
 /// Nobody comes, or somebody errs: nobody is asked again before an operator is there.
 fn it_is_not_typed(faulty: &Faulty) {
     faulty.plan(&[Rule::pad(Some(&pin()))]);
