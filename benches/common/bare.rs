@@ -44,6 +44,8 @@ impl Bare {
         };
         let slot = context.get_slots_with_token().expect("slots").into_iter().find(wanted);
         let slot = slot.expect("the token's slot");
+        // Never unloaded: openCryptoki does not survive that.
+        std::mem::forget(context.clone());
         Self { context, slot, pin: AuthPin::from(pin.to_owned()), label: label.to_owned(), kind }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! To put a thread to sleep and to wake it takes up to 50 microseconds, and each job has two who wait: its
 //! caller for the answer, and the worker for the next job. That is a tenth of an RSA-2048 signature in
-//! software, and more than a P-256 signature. So they look again and again, and let others run in between, but
-//! only as long as it usually takes, only for jobs that are brief, and only while there is one job at a time: with
-//! more of them, also such as wait, the processors have better things to do.
+//! software, and more than a P-256 signature. So the worker looks for another job for a moment, and the caller
+//! for his answer when most of the usual time has passed, again and again, letting others run in between; but
+//! only for jobs that are brief, and only while there is one at a time: with more of them, also such as
+//! wait, the processors have better things to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +28,15 @@ impl Pace {
         Job(Arc::clone(self))
     }
 
-    /// For who has handed in a job: what `answer` finds, unless that takes longer than usual.
+    /// For who has handed in a job: how long he sleeps before it is worth to look.
+    pub fn nap(&self) -> Duration {
+        let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
+        if usual <= BRIEF { usual * 2 / 3 } else { Duration::ZERO }
+    }
+
+    /// For who has slept for that: what `answer` finds, unless that takes longer than usual.
     pub fn answer<T>(&self, answer: impl FnMut() -> Option<T>) -> Option<T> {
-        self.look(|usual| usual + usual / 2, answer)
+        self.look(|usual| usual * 2 / 3, answer)
     }
 
     /// For who has done a job: what `next` finds soon.

@@ -169,7 +169,8 @@ impl<C: 'static> Pool<C> {
         let progress = Arc::new(Progress::default());
         let expires = Instant::now() + timeout;
         self.shared.push(priority, Job { run, expires, progress: Arc::clone(&progress) })?;
-        if let Some(result) = self.shared.pace.answer(|| wait.try_recv().ok()) {
+        let early = wait.recv_timeout(self.shared.pace.nap()).ok();
+        if let Some(result) = early.or_else(|| self.shared.pace.answer(|| wait.try_recv().ok())) {
             return result;
         }
         match wait.recv_timeout(timeout) {
