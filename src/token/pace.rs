@@ -31,12 +31,13 @@ impl Pace {
     /// For who has handed in a job: how long he sleeps before it is worth to look.
     pub fn nap(&self) -> Duration {
         let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
-        if usual <= BRIEF { usual * 2 / 3 } else { Duration::ZERO }
+        // For less, a timer is too coarse.
+        if (COARSE..=BRIEF).contains(&usual) { usual * 2 / 3 } else { Duration::ZERO }
     }
 
     /// For who has slept for that: what `answer` finds, unless that takes longer than usual.
     pub fn answer<T>(&self, answer: impl FnMut() -> Option<T>) -> Option<T> {
-        self.look(|usual| usual * 2 / 3, answer)
+        self.look(|usual| usual * 3 / 2, answer)
     }
 
     /// For who has done a job: what `next` finds soon.
@@ -85,6 +86,8 @@ impl Drop for Job {
 
 /// Jobs that take longer are waited for asleep: the wake-up is nothing beside them.
 const BRIEF: Duration = Duration::from_millis(2);
+/// Nobody sleeps through the first part of jobs that take less.
+const COARSE: Duration = Duration::from_micros(300);
 /// How long the next job may take to come, from a caller who is busy with the last one's answer.
 const MOMENT: Duration = Duration::from_micros(100);
 /// A new job counts for one of so many.
