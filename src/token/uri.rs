@@ -98,10 +98,6 @@ impl FromStr for TokenUri {
         for (name, value) in attributes(path, ';')? {
             uri.path_attribute(name, value)?;
         }
-        // Before anything of it is repeated.
-        if query.contains("pin-value") {
-            return Err(UriError::PinValue);
-        }
         for (name, value) in attributes(query, '&')? {
             uri.query_attribute(name, value)?;
         }
@@ -161,7 +157,6 @@ impl TokenUri {
                 }
                 self.pin_file = Some(path.into());
             }
-            "pin-value" => return Err(UriError::PinValue),
             other => return Err(UriError::Unknown(other.to_owned())),
         }
         Ok(())
@@ -180,6 +175,10 @@ fn attributes(text: &str, separator: char) -> Result<Vec<(&str, String)>, UriErr
     let mut found: Vec<(&str, String)> = Vec::new();
     for part in text.split(separator).filter(|_| !text.is_empty()) {
         let (name, value) = part.split_once('=').ok_or(UriError::Malformed)?;
+        // At once: what follows may be a part of it, which no error must repeat.
+        if name == "pin-value" {
+            return Err(UriError::PinValue);
+        }
         if found.iter().any(|(other, _)| *other == name) {
             return Err(UriError::Twice(name.to_owned()));
         }
@@ -241,6 +240,9 @@ mod tests {
         assert_eq!(uri.module(), Some(Path::new("/usr/lib/a&b.so")));
         assert_eq!(uri.pin_file(), Some("/etc/pin file"));
 
+        // A file may have any name.
+        let uri = parse("pkcs11:?pin-source=/etc/pin-value").unwrap();
+        assert_eq!(uri.pin_file(), Some("/etc/pin-value"));
         let uri = parse("pkcs11:?module-name=softhsm2&pin-source=/pin").unwrap();
         assert_eq!(*uri.selector(), Selector::default());
         assert_eq!(uri.module().unwrap().file_name().unwrap(), "libsofthsm2.so");
@@ -288,8 +290,10 @@ mod tests {
     #[test]
     fn no_pin_is_repeated_in_an_error() {
         for query in ["=87654", "=87654&pin-value=87654", "=1&87654", "=1&87654=1", "=1;87654"] {
-            let error = parse(&format!("pkcs11:token=a?pin-value{query}")).unwrap_err();
-            assert!(!error.to_string().contains("87654"), "{error}");
+            for separator in ['?', ';'] {
+                let error = parse(&format!("pkcs11:token=a{separator}pin-value{query}")).unwrap_err();
+                assert!(!error.to_string().contains("87654"), "{error}");
+            }
         }
     }
 }
