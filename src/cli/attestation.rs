@@ -45,7 +45,7 @@ impl fmt::Display for Shown {
             if printed.is_empty() {
                 writeln!(f, "% What the device says is as good as the root that its certificates lead to:")?;
             }
-            writeln!(f, "% the attestation of {}", word.label)?;
+            writeln!(f, "% the attestation of {}", word.key.label)?;
             write!(f, "{}", device.certificate)?;
             for issuer in &device.chain {
                 // One key of the device attests all others.
@@ -60,10 +60,11 @@ impl fmt::Display for Shown {
     }
 }
 
-fn key(f: &mut fmt::Formatter<'_>, key: &KeyWord, attests: bool) -> fmt::Result {
+fn key(f: &mut fmt::Formatter<'_>, word: &KeyWord, attests: bool) -> fmt::Result {
+    let key = &word.key;
     writeln!(f, "  Key {}: {}, {}", key.label, key.kind, key.usage)?;
     writeln!(f, "    The module says: {}", module(&key.module))?;
-    match &key.device {
+    match &word.device {
         Some(word) => device(f, word),
         None if attests => writeln!(f, "    The device says: nothing"),
         None => Ok(()),
@@ -118,6 +119,7 @@ fn device(f: &mut fmt::Formatter<'_>, word: &DeviceWord) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::TokenKeyRow;
     use crate::pki::KeyKind;
     use crate::token::KeyUsage;
 
@@ -142,15 +144,14 @@ mod tests {
             certificate: crate::node::Printed { der: vec![1], pem: true },
             chain: Vec::new(),
         };
-        let key = KeyWord {
+        let key = TokenKeyRow {
             label: "k".into(),
             kind: KeyKind::Rsa { bits: 2048 },
             usage: KeyUsage::SIGNATURE,
             module,
-            device: Some(device),
         };
-        let report =
-            AttestationReport { token: "y".into(), profile: "p".into(), attests: true, keys: vec![key] };
+        let keys = vec![KeyWord { key, device: Some(device) }];
+        let report = AttestationReport { token: "y".into(), profile: "p".into(), attests: true, keys };
         let shown = Shown(report).to_string();
         let expected = "Token y:\n  Key k: RSA 2048, Signature Key\n    \
                         The module says: not made on the token; cannot be read; can leave\n    \

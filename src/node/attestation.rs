@@ -2,11 +2,9 @@
 
 use serde::Serialize;
 
-use crate::pki::KeyKind;
-use crate::token::{Attestation, KeyInfo, KeyUsage};
+use crate::token::{Attestation, KeyInfo};
 
-use super::report::text;
-use super::{Node, NodeError, Printed};
+use super::{Node, NodeError, Printed, TokenKeyRow};
 
 /// What speaks for the keys on a token.
 #[derive(Clone, Debug, Serialize)]
@@ -24,16 +22,9 @@ pub struct AttestationReport {
 /// What the module and the device say of a key. Absent where they do not say.
 #[derive(Clone, Debug, Serialize)]
 pub struct KeyWord {
-    /// Label.
-    pub label: String,
-    /// `RSA 2048` and the like.
-    #[serde(serialize_with = "text")]
-    pub kind: KeyKind,
-    /// What it may do, in words.
-    #[serde(serialize_with = "text")]
-    pub usage: KeyUsage,
-    /// What the module says.
-    pub module: ModuleWord,
+    /// The key, and what the module says of it.
+    #[serde(flatten)]
+    pub key: TokenKeyRow,
     /// What the device says.
     pub device: Option<DeviceWord>,
 }
@@ -86,25 +77,16 @@ impl Node {
             Some(label) => vec![device.key(label)?.info().clone()],
             None => device.keys()?,
         };
-        let word = |key: KeyInfo| Ok(KeyWord::new(device.attestation_of(&key)?, key));
+        let word = |key: KeyInfo| {
+            let device = device.attestation_of(&key)?.map(DeviceWord::from);
+            Ok(KeyWord { key: TokenKeyRow::of(key), device })
+        };
         Ok(AttestationReport {
             token: token.to_owned(),
             profile: device.profile().name().to_owned(),
             attests: device.profile().attests(),
             keys: keys.into_iter().map(word).collect::<Result<_, NodeError>>()?,
         })
-    }
-}
-
-impl KeyWord {
-    fn new(attestation: Option<Attestation>, key: KeyInfo) -> Self {
-        Self {
-            module: ModuleWord::of(&key),
-            label: key.label,
-            kind: key.kind,
-            usage: key.usage,
-            device: attestation.map(DeviceWord::from),
-        }
     }
 }
 

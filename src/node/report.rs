@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::pki::archive::pem;
 use crate::pki::{KeyKind, PublicKey, Serial, Time, hex};
 use crate::store::{Class, Cost, State};
-use crate::token::KeyUsage;
+use crate::token::{KeyInfo, KeyUsage};
 
 use super::{ModuleWord, RolloverReport};
 
@@ -325,6 +325,12 @@ pub struct TokenKeyRow {
     pub usage: KeyUsage,
     /// What the module says of where it has been.
     pub module: ModuleWord,
+}
+
+impl TokenKeyRow {
+    pub(super) fn of(key: KeyInfo) -> Self {
+        Self { module: ModuleWord::of(&key), label: key.label, kind: key.kind, usage: key.usage }
+    }
 }
 
 /// `show crypto key mypubkey`.

@@ -10,9 +10,9 @@ use secrecy::SecretString;
 
 use crate::config::{PinSource, TokenSection};
 use crate::files::Device;
-use crate::token::{self, Caution, KeyInfo, Place, Token, TokenConfig, TokenKey, TokenUri};
+use crate::token::{self, Caution, Place, Token, TokenConfig, TokenKey, TokenUri};
 
-use super::{ModuleWord, NodeError, TokenKeyRow, TokenNote, TokenReport};
+use super::{NodeError, TokenKeyRow, TokenNote, TokenReport};
 
 /// The tokens of a configuration by name. Each is opened when it is first needed, and again when that
 /// has failed.
@@ -253,13 +253,7 @@ fn ask(report: &mut TokenReport, token: &Token) -> Result<(), token::TokenError>
     .into();
     (report.free_private, report.free_public) = (info.free_private, info.free_public);
     report.max_sessions = info.max_sessions;
-    let row = |key: KeyInfo| TokenKeyRow {
-        module: ModuleWord::of(&key),
-        label: key.label,
-        kind: key.kind,
-        usage: key.usage,
-    };
-    report.key_pairs = token.keys()?.into_iter().map(row).collect();
+    report.key_pairs = token.keys()?.into_iter().map(TokenKeyRow::of).collect();
     report.keys = report.key_pairs.len();
     Ok(())
 }

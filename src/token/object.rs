@@ -96,7 +96,7 @@ pub(super) fn read(
         None if link.places.are_fixed() => return Ok(None),
         None => label,
     };
-    if link.places.is_deleted(&id, &public_key.fingerprint()) {
+    if link.places.are_fixed() && link.places.is_deleted(&id, &public_key.fingerprint()) {
         return Ok(None);
     }
     Ok(Some(KeyInfo {

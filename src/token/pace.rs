@@ -30,29 +30,28 @@ impl Pace {
 
     /// For who has handed in a job: how long he sleeps before it is worth to look.
     pub fn nap(&self) -> Duration {
-        let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
+        let usual = self.usual();
         // For less, a timer is too coarse.
         if (COARSE..=BRIEF).contains(&usual) { usual * 2 / 3 } else { Duration::ZERO }
     }
 
     /// For who has slept for that: what `answer` finds, unless that takes longer than usual.
     pub fn answer<T>(&self, answer: impl FnMut() -> Option<T>) -> Option<T> {
-        self.look(|usual| usual * 3 / 2, answer)
+        self.look(self.usual().saturating_mul(3) / 2, answer)
     }
 
     /// For who has done a job: what `next` finds soon.
     pub fn next_job<T>(&self, next: impl FnMut() -> Option<T>) -> Option<T> {
-        self.look(|_| MOMENT, next)
+        self.look(MOMENT, next)
     }
 
-    fn look<T>(
-        &self,
-        span: impl FnOnce(Duration) -> Duration,
-        mut find: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let usual = Duration::from_nanos(self.usual.load(Ordering::Relaxed));
-        let (start, span) = (Instant::now(), span(usual));
-        while usual <= BRIEF && self.jobs.load(Ordering::Relaxed) <= 1 {
+    fn usual(&self) -> Duration {
+        Duration::from_nanos(self.usual.load(Ordering::Relaxed))
+    }
+
+    fn look<T>(&self, span: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+        let (start, brief) = (Instant::now(), self.usual() <= BRIEF);
+        while brief && self.jobs.load(Ordering::Relaxed) <= 1 {
             if let Some(found) = find() {
                 return Some(found);
             }

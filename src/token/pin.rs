@@ -108,7 +108,7 @@ impl PinCare {
     ) -> Result<(), Problem> {
         let mut state = self.lock();
         state.serial = info.map_or(String::new(), |info| info.serial.clone());
-        if let (Some(pad), None, false) = (&self.pad, &state.given, state.logged_out) {
+        if let Some(pad) = self.pad_for(&state) {
             // Not held while somebody types.
             drop(state);
             return self.login_at(pad, session, info, turn);
@@ -141,7 +141,7 @@ impl PinCare {
     ) -> Result<T, Problem> {
         // Held meanwhile: a PIN that is refused must not be tried by the next worker.
         let mut state = self.lock();
-        if let (Some(pad), None, false) = (&self.pad, &state.given, state.logged_out) {
+        if let Some(pad) = self.pad_for(&state) {
             if pad.waits() {
                 return Err(Problem::PinPadWaits);
             }
@@ -167,7 +167,16 @@ impl PinCare {
 
     /// Whether it is typed at a PIN pad.
     pub fn is_typed(&self) -> bool {
-        self.pad.is_some() && self.lock().given.is_none()
+        self.pad_of(&self.lock()).is_some()
+    }
+
+    fn pad_of(&self, state: &State) -> Option<&PinPad> {
+        self.pad.as_ref().filter(|_| state.given.is_none())
+    }
+
+    /// The same for who wants to log in.
+    fn pad_for(&self, state: &State) -> Option<&PinPad> {
+        self.pad_of(state).filter(|_| !state.logged_out)
     }
 
     /// How much longer than the token itself somebody may take who gives the PIN.
@@ -195,7 +204,7 @@ impl PinCare {
     /// Whether nothing happens before an operator logs in.
     pub fn waits_for_operator(&self) -> bool {
         let state = self.lock();
-        state.logged_out || state.given.is_none() && self.pad.as_ref().is_some_and(PinPad::waits)
+        state.logged_out || self.pad_of(&state).is_some_and(PinPad::waits)
     }
 
     /// Changes the PIN of the logged-in user on the token, and in the file that it comes from. Whether the
@@ -205,7 +214,7 @@ impl PinCare {
     /// leaves the old file, and what a crash in between leaves is sorted out by the next login.
     pub fn change(&self, session: &Session, new: SecretString, info: &TokenInfo) -> Result<bool, Problem> {
         let mut state = self.lock();
-        if self.pad.is_some() && state.given.is_none() {
+        if self.pad_of(&state).is_some() {
             return Err(Problem::PinPadChange);
         }
         let old = self.read(&state)?;

@@ -51,10 +51,9 @@ impl Profile {
     }
 
     fn recognised(said: &str) -> Option<Self> {
-        let shipped = SHIPPED.iter().filter_map(|(name, text)| Self::shipped(name, text).ok());
         let begins =
             |start: &str| said.get(..start.len()).is_some_and(|said| said.eq_ignore_ascii_case(start));
-        shipped.into_iter().find(|profile| profile.file.recognise.as_deref().is_some_and(begins))
+        Self::all_shipped().find(|profile| profile.file.recognise.as_deref().is_some_and(begins))
     }
 
     /// The profile for what no other one recognises.
@@ -69,6 +68,10 @@ impl Profile {
         let text = fs::read_to_string(path)
             .map_err(|source| ProfileError::Unreadable { path: path.into(), source })?;
         Self::parse(&name, &text)
+    }
+
+    fn all_shipped() -> impl Iterator<Item = Self> {
+        SHIPPED.iter().filter_map(|(name, text)| Self::shipped(name, text).ok())
     }
 
     /// One of [`SHIPPED`]: what it rests on must be said.
@@ -129,12 +132,12 @@ impl Profile {
     /// The file that a shipped profile has for a module of this name, `softhsm2` as `libsofthsm2.so`; where several
     /// have one, preferably one that exists.
     pub(super) fn library_called(name: &str) -> Option<PathBuf> {
-        let shipped = SHIPPED.iter().filter_map(|(name, text)| Self::shipped(name, text).ok());
         let called = |path: &PathBuf| {
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             stem.is_some_and(|stem| stem == name || stem.strip_prefix("lib") == Some(name))
         };
-        let found: Vec<_> = shipped.flat_map(|profile| profile.file.library).filter(called).collect();
+        let found: Vec<_> =
+            Self::all_shipped().flat_map(|profile| profile.file.library).filter(called).collect();
         found.iter().find(|path| path.exists()).or(found.first()).cloned()
     }
 

@@ -17,7 +17,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectClass};
@@ -108,11 +108,10 @@ impl Link {
         key: &KeyInfo,
         operate: impl Fn(Option<Entry<'_>>) -> cryptoki::error::Result<T>,
     ) -> Result<T, Problem> {
-        let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
-        let fingerprint = key.public_key.fingerprint();
+        let fingerprint = || key.public_key.fingerprint();
         if self.wants_pin(key) {
             match self.pin.for_operation(|pin| operate(Some(pin))) {
-                Err(problem) if problem.takes_no_login() && known().remove(&fingerprint) => {}
+                Err(problem) if problem.takes_no_login() && self.strict_keys().remove(&fingerprint()) => {}
                 done => return done,
             }
         }
@@ -121,7 +120,7 @@ impl Link {
             Err(error) => Problem::from(error),
         };
         if problem.wants_pin_each_time() && self.profile.context_login() == ContextLogin::Auto {
-            known().insert(fingerprint);
+            self.strict_keys().insert(fingerprint());
             if self.pin.is_typed() {
                 // Whoever asks next waits for as long as that takes.
                 return Err(Problem::PinPadWaits);
@@ -132,12 +131,21 @@ impl Link {
 
     /// Whether the PIN is given for each use of this key.
     pub fn wants_pin(&self, key: &KeyInfo) -> bool {
-        let known = || self.strict.lock().unwrap_or_else(PoisonError::into_inner);
         match self.profile.context_login() {
             ContextLogin::Never => false,
             ContextLogin::Always => true,
-            ContextLogin::Auto => key.always_authenticate || known().contains(&key.public_key.fingerprint()),
+            ContextLogin::Auto => key.always_authenticate || self.is_strict(key),
         }
+    }
+
+    fn is_strict(&self, key: &KeyInfo) -> bool {
+        let known = self.strict_keys();
+        // Most tokens have none, and this is asked for each operation.
+        !known.is_empty() && known.contains(&key.public_key.fingerprint())
+    }
+
+    fn strict_keys(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.strict.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs out and closes all sessions, with everybody outside. Whether that was possible.
